@@ -1,0 +1,216 @@
+"""Parquet files with a declared schema: written under a temporary name and renamed, checked when read.
+
+A :class:`Schema` names each column with its type, its meaning and its range; it is the documentation of the file
+(``docs/tables.md`` is made from the schemas) and what a foreign, truncated or outdated file is refused by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snas import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METADATA_KEY = b"snas"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: ``type`` is an Arrow type name (``int32``, ``float64``, ``string``, ``list<int32>``, ...).
+
+    ``low`` and ``high`` bound every finite value; ``null`` allows missing values and NaN.
+    """
+
+    type: str
+    description: str
+    null: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a Parquet file of the product holds.  ``key`` columns together are unique."""
+
+    name: str
+    columns: Mapping[str, Column]
+    key: tuple[str, ...] = ()
+    description: str = ""
+    extra: bool = field(default=False)
+    """Further columns are kept when true (a table that users extend), refused when false."""
+
+
+def arrow_type(name: str) -> Any:
+    """Return the Arrow type for a :class:`Column` type name.
+
+    >>> str(arrow_type("list<int32>"))
+    'list<item: int32>'
+    """
+    import pyarrow as pa
+
+    if name.startswith("list<") and name.endswith(">"):
+        return pa.list_(arrow_type(name[5:-1]))
+    return {"string": pa.string, "bool": pa.bool_}.get(name, lambda: pa.type_for_alias(name))()
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it onto ``path`` when the block ends well, else remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are as readable as any other
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(
+    path: str | Path, frame: pd.DataFrame, schema: Schema, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Check ``frame`` against ``schema`` and write it to ``path`` with ``metadata`` (JSON) in the Parquet footer.
+
+    Raises :class:`InputError` where a column is missing, a value is out of range or a key occurs twice.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [
+        *schema.columns,
+        *([c for c in frame.columns if c not in schema.columns] if schema.extra else []),
+    ]
+    missing = [c for c in schema.columns if c not in frame.columns]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]!r} of the {schema.name} table is missing")
+    arrays = [
+        pa.array(frame[c].tolist() if schema.columns[c].type.startswith("list<") else frame[c],
+                 type=arrow_type(schema.columns[c].type), from_pandas=True)
+        if c in schema.columns
+        else pa.array(frame[c], from_pandas=True)
+        for c in names
+    ]  # fmt: skip
+    table = pa.table(arrays, names=names)
+    _check(path, table.to_pandas(), schema)
+    payload = {"schema": schema.name, **(metadata or {})}
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(payload, sort_keys=True).encode()})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Read ``path`` and check it against ``schema``; ``expect`` are metadata values that must agree.
+
+    Raises :class:`InputError` for a truncated or foreign file, a missing column, a wrong type, a value out of range,
+    a duplicate key, or metadata of another recipe or code version.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a {schema.name} table (Parquet)")
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
+        ) from error
+    with file:
+        present = file.schema_arrow
+        for name, column in schema.columns.items():
+            index = present.get_field_index(name)
+            if index < 0:
+                raise InputError(
+                    f"{path}: column {name!r} of the {schema.name} table is missing; it has {', '.join(present.names)}"
+                )
+            found, wanted = present.field(index).type, arrow_type(column.type)
+            if found != wanted:
+                raise InputError(f"{path}: column {name!r} has type {found}, expected {wanted}")
+        for key, value in (expect or {}).items():
+            found = metadata(path).get(key)
+            if found != value:
+                raise InputError(
+                    f"{path}: made with {key} = {found!r}, expected {value!r}; delete the file and run again"
+                )
+        columns = None if schema.extra else list(schema.columns)
+        try:
+            frame = file.read(columns=columns).to_pandas()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(
+                f"{path}: not a readable Parquet file (damaged): {_first_line(error)}"
+            ) from error
+    _check(path, frame, schema)
+    return frame
+
+
+def metadata(path: str | Path) -> dict[str, Any]:
+    """Return the product's metadata of a Parquet file; empty where it has none.
+
+    Raises :class:`InputError` where the file is not readable as Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        raw = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
+        ) from error
+    try:
+        loaded = json.loads(raw.get(METADATA_KEY, b"{}"))
+    except ValueError as error:
+        raise InputError(f"{path}: its metadata {METADATA_KEY.decode()!r} is not JSON") from error
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _check(path: str | Path, frame: pd.DataFrame, schema: Schema) -> None:
+    import numpy as np
+
+    for name, column in schema.columns.items():
+        values = frame[name]
+        if not column.null:
+            bad = values.isna().to_numpy()
+            if bad.any():
+                raise InputError(
+                    f"{path}: column {name!r}, row {int(np.flatnonzero(bad)[0])}: no value (or NaN); one is needed"
+                )
+        if column.low is None and column.high is None:
+            continue
+        numbers = values.to_numpy(dtype=float)
+        low = -np.inf if column.low is None else column.low
+        high = np.inf if column.high is None else column.high
+        bad = (numbers < low) | (numbers > high)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            hint = "; a fraction is expected, not percent" if (low, high) == (0, 1) else ""
+            raise InputError(
+                f"{path}: column {name!r}, row {row}: {numbers[row]:g} is outside [{low:g}, {high:g}]{hint}"
+            )
+    if schema.key:
+        twice = frame.duplicated(list(schema.key)).to_numpy()
+        if twice.any():
+            row = int(np.flatnonzero(twice)[0])
+            what = ", ".join(f"{k} = {frame[k].iloc[row]!r}" for k in schema.key)
+            raise InputError(f"{path}: row {row}: {what} occurs twice")
