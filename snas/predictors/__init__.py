@@ -1,1 +1,17 @@
-"""Room: predictors."""
+"""Predictors of an architecture's accuracy: R runs train and rank as one tensor program.
+
+Nothing heavy is imported here, so that a name can be checked without torch.  See :mod:`snas.predictors.predictor` for what a
+predictor is, and ``docs`` for how to add one.
+"""
+
+from snas.config import Registry
+
+REGISTRY = Registry(
+    "predictor",
+    {
+        "neural_predictor": "snas.predictors.neural:NeuralPredictor",
+        "siamese": "snas.predictors.siamese:Siamese",
+        "siamese+nsam": "snas.predictors.siamese:SiameseNSAM",
+        "brp_nas": "snas.predictors.brp:BRPNAS",
+    },
+)
