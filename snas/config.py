@@ -102,3 +102,174 @@ class Config(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.__dict__["_values"])
+
+
+def schema() -> dict[str, Any]:
+    """Return the configuration's JSON schema, the one source of names, defaults and ranges."""
+    import yaml
+
+    return yaml.safe_load(SCHEMA_PATH.read_text(encoding="utf-8"))
+
+
+def defaults() -> dict[str, Any]:
+    """Return the default value of every key."""
+    return {key: entry["default"] for key, entry in schema()["properties"].items()}
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Read a YAML configuration file; only plain YAML is accepted (no tags).
+
+    Raises :class:`InputError` with the line where the file is not a mapping of keys to values.
+    """
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the configuration cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(f"{path}{where}: {problem}; a configuration is plain 'key: value' lines") from error
+    if not isinstance(loaded, dict):
+        raise InputError(
+            f"{path}: a configuration is a mapping of keys to values, not {type(loaded).__name__}"
+        )
+    return loaded
+
+
+def load(values: Mapping[str, Any]) -> Config:
+    """Check ``values`` (what the files and the command line say) against the schema; return the frozen whole.
+
+    Values from ``--config`` arrive as strings and are read as the key's type.  Raises :class:`InputError` that names
+    the key, what was found and what would be right; nothing is silently replaced by a default.
+    """
+    import jsonschema
+
+    full = schema()
+    properties = full["properties"]
+    merged = dict(defaults())
+    for key, value in values.items():
+        if key not in properties:
+            close = difflib.get_close_matches(str(key), properties, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "config/README.md lists the known ones"
+            raise InputError(f"configuration: unknown key {key!r}; {hint}")
+        merged[key] = _from_text(value, properties[key])
+    validator = jsonschema.Draft202012Validator(full)
+    for error in sorted(validator.iter_errors(merged), key=lambda e: list(map(str, e.absolute_path))):
+        raise InputError(f"configuration: {_explain(error)}")
+    for key, entry in properties.items():
+        _check_names(key, merged[key], entry)
+    config = Config(merged)
+    _check_together(config)
+    return config
+
+
+def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
+    """Read a command-line string as the key's type; leave what does not fit, so that the schema names it."""
+    kind = entry["type"]
+    if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)  # --config run=7
+    if not isinstance(value, str):
+        return value
+    if kind == "boolean":
+        return {"true": True, "false": False, "yes": True, "no": False}.get(value.lower(), value)
+    if kind in ("integer", "number"):
+        try:
+            return int(value) if kind == "integer" else float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _explain(error: Any) -> str:
+    """Return one sentence for a jsonschema error: key, found, allowed."""
+    path = ".".join(str(p) for p in error.absolute_path)
+    found, rule, limit = error.instance, error.validator, error.validator_value
+    if rule == "additionalProperties":
+        unknown = sorted(set(found) - set(error.schema.get("properties", {})))
+        return (
+            f"key {path!r} has the unknown key {unknown[0]!r}; known: {', '.join(error.schema['properties'])}"
+        )
+    if rule == "required":
+        missing = [k for k in limit if k not in found]
+        return f"key {path!r} lacks {missing[0]!r}; it needs {', '.join(limit)}"
+    if rule == "type":
+        through = "; a list goes into a file given with --configfile" if limit == "array" else ""
+        return f"key {path!r} is {found!r} ({type(found).__name__}); {limit} is expected{through}"
+    allowed = {
+        "enum": lambda: f"one of {', '.join(map(str, limit))}",
+        "minimum": lambda: f"at least {limit}",
+        "exclusiveMinimum": lambda: f"more than {limit}",
+        "maximum": lambda: f"at most {limit}",
+        "pattern": lambda: "letters, digits, '_', '.' and '-', the first one a letter or digit",
+        "uniqueItems": lambda: "every entry once",
+        "minItems": lambda: f"at least {limit} entries",
+        "maxItems": lambda: f"at most {limit} entries",
+    }.get(rule, lambda: f"{rule} {limit}")()
+    return f"key {path!r} is {found!r}; allowed: {allowed}"
+
+
+def _check_names(key: str, value: Any, entry: Mapping[str, Any]) -> None:
+    """Look every registered name up in its room, without importing what it stands for."""
+    if "x-registry" in entry and value != "":
+        registry = resolve(entry["x-registry"])
+        try:
+            registry.check(value)
+        except InputError as error:
+            raise InputError(f"configuration: key {key!r}: {error}") from None
+    if entry["type"] == "array":
+        for index, item in enumerate(value):
+            _check_names(f"{key}.{index}", item, entry["items"])
+    if entry["type"] == "object":
+        for name, part in entry["properties"].items():
+            _check_names(f"{key}.{name}", value[name], part)
+
+
+def _check_together(config: Config) -> None:
+    """Refuse keys that contradict each other."""
+    if config.code != "trained" and config.code not in config.proxies:
+        raise InputError(
+            f"configuration: key 'code' is {config.code!r}; allowed: trained, or one of the key 'proxies' "
+            f"({', '.join(config.proxies) or 'none'})"
+        )
+    if config.truth == "table" and config.space and not config.table:
+        raise InputError(
+            "configuration: truth = table needs the key 'table', the Parquet file with the accuracies"
+        )
+    if config.table and config.truth != "table":
+        raise InputError(
+            f"configuration: key 'table' is set, but truth is {config.truth!r}; allowed: truth = table"
+        )
+    if not config.space and not config.nasbench201:
+        raise InputError("configuration: nothing to search; set 'space', or 'nasbench201' to a table")
+    for key in ("table", "nasbench201", "images_path"):
+        if config[key] and not Path(config[key]).expanduser().exists():
+            raise InputError(f"configuration: key {key!r}: {config[key]} does not exist")
+
+
+def table() -> str:
+    """Return config/README.md: the table of keys, made from the schema."""
+    lines = [
+        "# Keys of the configuration",
+        "",
+        "Made from `schema.yaml` by `snas config-table`; a test compares the two. `config.yaml` is the default run, the",
+        "other files are overlays: `snakemake --configfile config/smoke.yaml`. Plain keys can be set on the command line:",
+        "`snakemake --config runs=100 run=mine`; lists go through a file.",
+        "",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    for key, entry in schema()["properties"].items():
+        kind = " \\| ".join(map(str, entry["enum"])) if "enum" in entry else entry["type"]
+        value = entry["default"]
+        shown = (
+            ", ".join(map(str, value))
+            if isinstance(value, list)
+            else str(value).lower()
+            if value in (True, False) and isinstance(value, bool)
+            else str(value)
+        )
+        lines.append(f"| `{key}` | {kind} | {f'`{shown}`' if shown else ''} | {entry['description']} |")
+    return "\n".join(lines) + "\n"

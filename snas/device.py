@@ -1,14 +1,30 @@
-"""The device that a job computes on."""
+"""The device that a job computes on, and leases of GPUs among the jobs of one machine.
+
+Snakemake's ``gpu=1`` only counts.  A job leases one device with a file lock that its process holds for life (a killed
+job frees its device at once) and sets ``CUDA_VISIBLE_DEVICES`` before torch touches CUDA.  What SLURM, or the user, has
+set is respected: SLURM's devices are the job's own, a user's list is what is leased from.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
-from typing import TYPE_CHECKING
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from snas import InputError
 
 if TYPE_CHECKING:
     import torch
+
+NAMES = ("auto", "cpu", "cuda")
 
 
 def torch_device(name: str = "auto") -> torch.device:
@@ -18,11 +34,98 @@ def torch_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device {name!r} is unknown; known: auto, cpu, cuda")
+    if name not in NAMES:
+        raise InputError(f"device {name!r} is unknown; known: {', '.join(NAMES)}")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError(
             "device 'cuda' was asked for, but torch sees no GPU "
             f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); 'auto' or 'cpu' would work"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@functools.cache
+def _machine_devices() -> tuple[str, ...]:
+    """Return the indices of the machine's NVIDIA devices without importing torch; empty where there are none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    rows = [row for row in done.stdout.splitlines() if row.startswith("GPU ")]
+    return tuple(str(i) for i in range(len(rows))) if done.returncode == 0 else ()
+
+
+def visible_devices(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the devices this process may use: ``CUDA_VISIBLE_DEVICES`` where it is set, else all of the machine."""
+    environment = os.environ if environment is None else environment
+    given = environment.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return _machine_devices()
+    return tuple(d.strip() for d in given.split(",") if d.strip() and d.strip() != "-1")
+
+
+class Lease:
+    """A device held by this process: keep the object for as long as the device is used."""
+
+    def __init__(self, device: str, file: IO[str]) -> None:
+        self.device = device
+        self._file = file
+
+    def release(self) -> None:
+        """Free the device before the process ends."""
+        self._file.close()
+
+
+def lease(
+    devices: Sequence[str] | None = None,
+    *,
+    folder: str | Path | None = None,
+    poll_seconds: float = 0.5,
+    say: Callable[[str], None] | None = None,
+) -> Lease | None:
+    """Wait for a free device of ``devices`` (default: the visible ones), hold it and make it the only visible one.
+
+    Returns ``None`` where there is no device at all, and where SLURM has given this job devices of its own (they are
+    left as they are).  Locks stand in ``folder`` (default: one per user in the temporary directory), so that all runs of
+    a user on this machine share them.
+    """
+    say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+    if devices is None and "SLURM_JOB_ID" in os.environ:
+        say(f"device: SLURM's, CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}")
+        return None
+    devices = visible_devices() if devices is None else tuple(devices)
+    if not devices:
+        say("device: no GPU on this machine, computing on the CPU")
+        return None
+    root = Path(folder) if folder else Path(tempfile.gettempdir()) / f"snas-devices-{os.getuid()}"
+    root.mkdir(parents=True, exist_ok=True)
+    waiting = False
+    while True:
+        for device in devices:
+            held = _try(root / f"{device.replace(os.sep, '_')}.lock")
+            if held is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = device
+                say(f"device: GPU {device} of {', '.join(devices)}")
+                return Lease(device, held)
+        if not waiting:
+            say(f"device: all of {', '.join(devices)} are in use, waiting for one")
+            waiting = True
+        time.sleep(poll_seconds)
+
+
+def _try(path: Path) -> IO[str] | None:
+    """Return the locked file, or ``None`` where another process holds it."""
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    file.seek(0)
+    file.truncate()
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,151 @@
+"""Where a file comes from: the hash of the code that made it, versions, device, seconds, peak memory.
+
+The hash replaces Snakemake's ``code`` rerun trigger, which compares modification times and would spend GPU-days after a
+fresh clone.  It covers a module and everything of this package that it imports (also inside functions, and the
+``"module:attribute"`` strings by which a space names its networks), with comments and docstrings left out; registries
+are left out as well, so that a new entry re-runs nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import re
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import snas
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = Path(snas.__file__).resolve().parent
+TARGET = re.compile(r"^(snas(?:\.\w+)+):\w+$")
+
+
+def code_hash(*modules: str) -> str:
+    """Return 16 hex digits of the code of ``modules`` and of all package modules that they import, in any order."""
+    closure: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in closure:
+            closure.add(name)
+            waiting.extend(_parsed(name)[1])
+    digest = hashlib.sha256()
+    for name in sorted(closure):
+        digest.update(f"{name}\n{_parsed(name)[0]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def file_hash(path: str | Path) -> str:
+    """Return 16 hex digits of a script's code, comments and docstrings left out."""
+    return hashlib.sha256(_plain(ast.parse(Path(path).read_text(encoding="utf-8"))).encode()).hexdigest()[:16]
+
+
+def _path(module: str) -> Path | None:
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@functools.cache
+def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return the plain source of ``module`` and the package modules that it names."""
+    path = _path(module)
+    if path is None:
+        raise ModuleNotFoundError(f"{module} is not a module of {PACKAGE}")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not _is_registry(node)]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (match := TARGET.match(node.value))
+        ):
+            found.add(match.group(1))
+    inside = sorted(n for n in found if (n == "snas" or n.startswith("snas.")) and _path(n) is not None)
+    return _plain(tree), tuple(inside)
+
+
+def _is_registry(node: ast.stmt) -> bool:
+    value = getattr(node, "value", None)
+    return isinstance(value, ast.Call) and getattr(value.func, "id", "") == "Registry"
+
+
+def _plain(tree: ast.Module) -> str:
+    """Return the source without comments and docstrings."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                child
+                for child in body
+                if not (
+                    isinstance(child, ast.Expr)
+                    and isinstance(child.value, ast.Constant)
+                    and isinstance(child.value.value, str)
+                )
+            ]
+    return ast.unparse(tree)
+
+
+@contextmanager
+def measured(device: torch.device | None = None, **facts: Any) -> Iterator[dict[str, Any]]:
+    """Yield a dictionary that is complete when the block ends: ``facts``, seconds, peak memory, device, versions.
+
+    ``seconds`` is wall time, ``cpu_seconds`` processor time of this process, ``gpu_seconds`` wall time on a GPU
+    (0 on a CPU), ``peak_memory_mb`` the process's largest resident size, ``peak_gpu_memory_mb`` torch's on the GPU.
+    """
+    record: dict[str, Any] = dict(facts)
+    on_gpu = device is not None and device.type == "cuda"
+    started, cpu = time.monotonic(), time.process_time()
+    yield record
+    seconds = time.monotonic() - started  # a clock that jumps does not touch the monotonic one
+    record.update(
+        seconds=round(seconds, 3),
+        cpu_seconds=round(time.process_time() - cpu, 3),
+        gpu_seconds=round(seconds, 3) if on_gpu else 0.0,
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        device=_device_name(device),
+        host=socket.gethostname(),
+        versions=versions(),
+    )
+    if on_gpu:
+        import torch
+
+        record["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package, Python and the libraries that shape results."""
+    found = {"python": platform.python_version(), "snas": snas.__version__}
+    for package in ("torch", "numpy", "pandas", "pyarrow"):
+        if package in sys.modules:
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _device_name(device: torch.device | None) -> str:
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return "cpu"
