@@ -1,0 +1,261 @@
+"""Augmentation and mixup of whole epochs on the device (paper, section 3.2; the draws as in the project's rules).
+
+Per image, in this order, each with probability p:
+
+1. **flip**: mirrored left to right.
+2. **crop**: l and t of {0, 1, 2} px are cut off at the left and at the top, and what is left is resized to the full
+   side again.
+3. **shift**: moved dx to the right and dy down, both U(−2, 3) px; zero comes in from outside.
+
+Pixels are those of a 32 px image; at another side s they are scaled by s/32 (the same shares of the side), so a crop
+at side 8 is 0, ¼ or ½ px.  Then **mixup**, per image with probability p: λ·image + (1−λ)·partner with one
+λ ~ Beta(1.5, 1.5); the partner is drawn from the same images and augmented independently.
+
+*Bilinear convention*: half-pixel centres (``align_corners=False`` in torch, the default of TensorFlow 2).  A crop of l
+from side s reads output column i at l + (i + ½)(s − l)/s − ½, clamped to [l, s − 1]; a shift reads at i − dx and takes
+pixels outside as zero.  Both are linear and act on rows and columns separately, so each is a matrix per image and axis
+with the entries max(0, 1 − |position − column|), and doing one after the other is exactly the product of their
+matrices: two interpolations, as the order above demands, in one pass over the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from snas import InputError, seeds
+
+REFERENCE_SIDE = 32
+"""The side that the paper's pixels are counted on (CIFAR-10)."""
+CHUNK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
+"""About what one chunk of an epoch takes while it is augmented: what a CPU's cache holds, or enough to fill a GPU."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training images; the defaults are the paper's.
+
+    ``flip``: mirror left to right.  ``crop``: largest crop in px of a 32 px image, 0 for none.  ``shift``: lowest and
+    highest shift in px of a 32 px image, (0, 0) for none.  ``mixup``: both parameters of the Beta distribution of λ,
+    0 for none.  ``p``: probability of each of the four, for each image.
+    """
+
+    flip: bool = True
+    crop: int = 2
+    shift: tuple[float, float] = (-2.0, 3.0)
+    mixup: float = 1.5
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crop < REFERENCE_SIDE // 2:
+            raise InputError(
+                f"augmentation: crop is {self.crop}; 0 to {REFERENCE_SIDE // 2 - 1} px of 32 expected"
+            )
+        if not -REFERENCE_SIDE < self.shift[0] <= self.shift[1] < REFERENCE_SIDE:
+            raise InputError(
+                f"augmentation: shift is {self.shift}; lowest and highest, within ±31 px of 32, expected"
+            )
+        if self.mixup < 0:
+            raise InputError(
+                f"augmentation: mixup is {self.mixup}; 0 (none) or a positive Beta parameter expected"
+            )
+        if not 0 <= self.p <= 1:
+            raise InputError(f"augmentation: p is {self.p}; a probability from 0 to 1 is expected")
+
+    def allowing(self, *, flip: bool) -> Augmentation:
+        """Return the same without the flip where the image set does not allow it (``ImageSet.flip``)."""
+        return self if flip else replace(self, flip=False)
+
+
+NO_AUGMENTATION = Augmentation(flip=False, crop=0, shift=(0.0, 0.0), mixup=0.0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All random numbers of one epoch.  Row 0 is the drawn image, row 1 its partner; px of the images' own side.
+
+    What is not applied is drawn all the same and then neutral here (no flip, 0 px, λ = 1), so that switching one
+    transform off leaves the draws of the others alone.
+    """
+
+    image: Int64[Tensor, "2 drawn"]
+    flip: Bool[Tensor, "2 drawn"]
+    crop: Float[Tensor, "xy=2 2 drawn"]
+    shift: Float[Tensor, "xy=2 2 drawn"]
+    lam: Float[Tensor, " drawn"]
+
+
+def draw(
+    augmentation: Augmentation, images: int, drawn: int, side: int, generator: np.random.Generator
+) -> Draws:
+    """Return the draws for ``drawn`` of ``images`` images, with replacement."""
+    a, both = augmentation, (2, drawn)
+    scale = side / REFERENCE_SIDE
+    image = generator.integers(images, size=both)
+    happens = generator.random((3, *both)) < a.p
+    crop = generator.integers(a.crop + 1, size=(2, *both)) * scale
+    shift = generator.uniform(*a.shift, size=(2, *both)) * scale
+    mixes = generator.random(drawn) < a.p
+    lam = generator.beta(a.mixup or 1.0, a.mixup or 1.0, size=drawn)
+    return Draws(
+        image=torch.from_numpy(image),
+        flip=torch.from_numpy(happens[0] & a.flip),
+        crop=torch.from_numpy((crop * happens[1]).astype(np.float32)),
+        shift=torch.from_numpy((shift * happens[2]).astype(np.float32)),
+        lam=torch.from_numpy(np.where(mixes & (a.mixup > 0), lam, 1.0).astype(np.float32)),
+    )
+
+
+def resampling(
+    side: int,
+    crop: Float[Tensor, " batch"],
+    shift: Float[Tensor, " batch"],
+    flip: Bool[Tensor, " batch"] | None = None,
+) -> Float[Tensor, "batch side side"]:
+    """Return per image the matrix S·R·F of one axis: shift after crop-and-resize after flip (px of ``side``)."""
+    out = torch.arange(side, device=crop.device, dtype=torch.float32)
+    source = out.expand(len(crop), side)
+    if flip is not None:
+        source = torch.where(flip[:, None], side - 1 - source, source)
+    left = crop[:, None]
+    read = left + (out + 0.5) * ((side - left) / side) - 0.5
+    resize = _tent(torch.maximum(read, left).clamp(max=side - 1), source)
+    return torch.bmm(_tent(out - shift[:, None], out.expand(len(crop), side)), resize)
+
+
+def _tent(
+    position: Float[Tensor, "batch side"], column: Float[Tensor, "batch side"]
+) -> Float[Tensor, "batch side side"]:
+    """Return the bilinear weights of all columns at each position; nothing outside the image has a weight."""
+    return (position[:, :, None] - column[:, None, :]).abs_().neg_().add_(1).clamp_(min=0)
+
+
+def transform(
+    images: UInt8[Tensor, "batch channels side side"],
+    flip: Bool[Tensor, " batch"],
+    crop: Float[Tensor, "xy=2 batch"],
+    shift: Float[Tensor, "xy=2 batch"],
+) -> Float[Tensor, "batch channels side side"]:
+    """Return flipped, cropped and shifted images as float32 in [0, 1]; crop and shift as (x, y) in px."""
+    count, channels, side, _ = images.shape
+    across = resampling(side, crop[0], shift[0], flip)
+    down = resampling(side, crop[1], shift[1])
+    pixels = images.to(torch.float32).div_(255)
+    rows = torch.bmm(pixels.view(count, channels * side, side), across.transpose(1, 2))
+    return torch.matmul(down[:, None], rows.view(count, channels, side, side))
+
+
+def smooth_targets(
+    labels: Int64[Tensor, " batch"], classes: int, smoothing: float
+) -> Float[Tensor, "batch classes"]:
+    """Return 1 − ε + ε/classes at the label and ε/classes elsewhere (label smoothing as in torch and Keras)."""
+    targets = torch.full((len(labels), classes), smoothing / classes, device=labels.device)
+    return targets.scatter_(1, labels[:, None], 1 - smoothing + smoothing / classes)
+
+
+def mix(
+    own: Float[Tensor, batch *rest],
+    partner: Float[Tensor, mixed *rest],
+    rows: Int64[Tensor, " mixed"],
+    lam: Float[Tensor, " mixed"],
+) -> Float[Tensor, batch *rest]:
+    """Return ``own`` with λ·own + (1−λ)·partner in the given rows; changes ``own`` in place."""
+    weight = lam.view(-1, *[1] * (own.ndim - 1))
+    return own.index_copy_(0, rows, own[rows].mul_(weight).add_(partner * (1 - weight)))
+
+
+class Batches:
+    """The augmented batches of a recipe: the same for every architecture, device, job and chunk size.
+
+    An epoch is ``⌊images / batch⌋`` batches drawn with replacement; all its draws come from
+    ``(base_seed, "batches/" + recipe, epoch)`` on the CPU and are moved once.  Targets are probabilities: the cross
+    entropy with them is λ·CE₁ + (1−λ)·CE₂ of the two labels, each smoothed.
+
+    Raises :class:`InputError` where there are fewer images than one batch.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "images channels side side"],
+        labels: Int64[Tensor, " images"],
+        *,
+        classes: int,
+        batch: int,
+        recipe: str,
+        base_seed: int,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        label_smoothing: float = 0.0,
+        device: torch.device | str = "cpu",
+        chunk_bytes: int | None = None,
+    ) -> None:
+        if not 1 <= batch <= len(images):
+            raise InputError(
+                f"recipe {recipe!r}: batch is {batch}; 1 to {len(images)} (the training images) is possible"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise InputError(
+                f"recipe {recipe!r}: label_smoothing is {label_smoothing}; 0 to below 1 is expected"
+            )
+        self.device = torch.device(device)
+        self.images, self.labels = images.to(self.device), labels.to(self.device)
+        self.classes, self.batch, self.recipe, self.base_seed = classes, batch, recipe, base_seed
+        self.augmentation, self.label_smoothing = augmentation, label_smoothing
+        self.steps = len(images) // batch
+        channels, side = images.shape[1:3]
+        # image and partner as bytes, floats and two passes of results, and six matrices for each of both
+        per_image = 2 * 4 * (4 * channels * side**2 + 6 * side**2)
+        chunk_bytes = chunk_bytes or CHUNK_BYTES.get(self.device.type, CHUNK_BYTES["cpu"])
+        self._chunk_steps = max(1, chunk_bytes // (per_image * batch))
+
+    def draws(self, epoch: int) -> Draws:
+        """Return the draws of ``epoch`` (from 0), on the CPU."""
+        generator = seeds.numpy_generator(self.base_seed, f"batches/{self.recipe}", epoch)
+        return draw(
+            self.augmentation, len(self.images), self.steps * self.batch, self.images.shape[2], generator
+        )
+
+    def epoch(
+        self, epoch: int
+    ) -> Iterator[tuple[Float[Tensor, "batch channels side side"], Float[Tensor, "batch classes"]]]:
+        """Yield the batches of ``epoch`` (from 0): images in [0, 1] and target probabilities, float32 on the device."""
+        draws = self.draws(epoch)
+        for first in range(0, self.steps, self._chunk_steps):
+            last = min(first + self._chunk_steps, self.steps)
+            images, targets = self._chunk(draws, first * self.batch, last * self.batch)
+            yield from zip(images.split(self.batch), targets.split(self.batch), strict=True)
+
+    def _chunk(
+        self, draws: Draws, start: int, stop: int
+    ) -> tuple[Float[Tensor, "drawn channels side side"], Float[Tensor, "drawn classes"]]:
+        """Return images ``start`` to ``stop`` of the epoch, augmented and mixed, with their targets."""
+        own = slice(start, stop)
+        rows = (draws.lam[own] < 1).nonzero().squeeze(1)  # on the CPU: no wait for the device
+
+        def both(values: Tensor) -> Tensor:
+            """Own values of the chunk, then those of the partners that take part."""
+            return torch.cat([values[..., 0, own], values[..., 1, own][..., rows]], -1).to(
+                self.device, non_blocking=True
+            )
+
+        image = both(draws.image)
+        augmented = transform(self.images[image], both(draws.flip), both(draws.crop), both(draws.shift))
+        targets = smooth_targets(self.labels[image], self.classes, self.label_smoothing)
+        lam, rows = (t.to(self.device, non_blocking=True) for t in (draws.lam[own][rows], rows))
+        count = stop - start
+        return (
+            mix(augmented[:count], augmented[count:], rows, lam),
+            mix(targets[:count], targets[count:], rows, lam),
+        )
+
+
+def plain_batches(
+    images: UInt8[Tensor, "images channels side side"], batch: int, device: torch.device | str = "cpu"
+) -> Iterator[Float[Tensor, "batch channels side side"]]:
+    """Yield all images in order as float32 in [0, 1] on the device, for evaluation; the last batch may be smaller."""
+    for part in images.split(batch):
+        yield part.to(device).to(torch.float32).div_(255)
