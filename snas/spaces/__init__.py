@@ -1,1 +1,28 @@
-"""Room: spaces."""
+"""Search spaces: a cell as a graph, its costs and its encoding for the predictors.
+
+Importing this package imports neither torch nor pandas, so that a workflow can check a name while it is parsed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snas.config import Registry
+
+if TYPE_CHECKING:
+    from snas.spaces.space import Space
+
+REGISTRY = Registry(
+    "space",
+    {
+        "tiny_nanobench": "snas.spaces.nanobench:TinyNanoBench",
+        "nasbench201": "snas.spaces.nasbench201:NASBench201",
+        "tiny_nasbench201": "snas.spaces.nasbench201:TinyNASBench201",
+    },
+)
+
+
+def load(name: str) -> Space:
+    """Return a new space of the registered ``name``; raises ``InputError`` that lists the known ones."""
+    space: Space = REGISTRY.load(name)()
+    return space

@@ -1,0 +1,199 @@
+"""What a search space is: a finite list of cells with a graph, a cost, an encoding and a network.
+
+A new space is one file with a subclass of :class:`Space` and one line in the registry of this room.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from snas import InputError
+from snas.tables import Column, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ARCHITECTURES = Schema(
+    name="architectures",
+    description="Every architecture of a search space, one row each, in the order of its index.",
+    key=("arch",),
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space, from 0", low=0),
+        "cell": Column("string", "Name of the cell: a stable, readable id, unique in its space"),
+        "operations": Column("list<string>", "Operation of each node of the cell, in topological order"),
+        "edges": Column(
+            "list<int32>",
+            "Edges of the cell's graph, source and target in turn; the output is the node after the last "
+            "operation, and a node without an incoming edge reads the cell's input",
+        ),
+        "macs": Column(
+            "int64",
+            "Multiply-accumulates of all convolutions and linear layers for one image of 3×32×32 and ten "
+            "classes at the space's own width",
+            low=0,
+        ),
+        "params": Column("int64", "Trainable parameters of the same network", low=0),
+        "adjacency": Column(
+            "list<int8>",
+            "Predictor encoding: directed adjacency without the identity, n·n values, row by row (row = source)",
+        ),
+        "encoding": Column(
+            "list<int8>", "Predictor encoding: index of each node's operation in the vocabulary"
+        ),
+    },
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell as a directed acyclic graph with operations on its nodes.
+
+    Nodes are 0..L-1 with ``operations[i]`` on node i, the output is node L.  Every edge goes from a smaller to a
+    larger node.  A node without an incoming edge reads the cell's input.  ``name`` is a stable id, unique in the space.
+    """
+
+    operations: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    name: str
+
+    @property
+    def output(self) -> int:
+        """The node that is the cell's output."""
+        return len(self.operations)
+
+    def sources(self, node: int) -> tuple[int, ...]:
+        """Return the nodes that feed ``node``, ascending; empty where it reads the cell's input."""
+        return tuple(sorted(source for source, target in self.edges if target == node))
+
+    def graph(self) -> Graph:
+        """Return the cell with its input and output as nodes of their own."""
+        fed = {target for _, target in self.edges}
+        starts = [(0, node + 1) for node in range(self.output + 1) if node not in fed]
+        inner = [(source + 1, target + 1) for source, target in self.edges]
+        return Graph(("input", *self.operations, "output"), tuple(sorted(starts + inner)))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A cell's graph with explicit ends: node 0 is ``input``, the last node is ``output``.
+
+    The same reading for every space (path lengths, degrees and counts can be taken from it without knowing the space).
+    """
+
+    operations: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+
+    def adjacency(self) -> np.ndarray:
+        """Return the boolean adjacency, ``(nodes, nodes)``, row = source."""
+        matrix = np.zeros((len(self.operations),) * 2, dtype=bool)
+        for source, target in self.edges:
+            matrix[source, target] = True
+        return matrix
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a predictor sees of a whole space (SPEC section 1): one graph of n nodes per architecture.
+
+    ``adjacency`` is directed (row = source) and has the identity added, ``operations`` are indices into ``vocabulary``.
+    """
+
+    adjacency: Float32[np.ndarray, "archs nodes nodes"]
+    operations: Int64[np.ndarray, "archs nodes"]
+    vocabulary: tuple[str, ...]
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes of every graph."""
+        return int(self.operations.shape[1])
+
+    def __len__(self) -> int:
+        return int(self.operations.shape[0])
+
+
+class Space(ABC):
+    """A finite search space.  The index of an architecture is its place in :meth:`cells`."""
+
+    name: ClassVar[str]
+    """Name in the registry."""
+    title: ClassVar[str]
+    """Name in figures and texts."""
+    default_width: ClassVar[int]
+    """Channels of the stem at the space's own size."""
+    network: ClassVar[str]
+    """``module:function`` of the builder ``(cell, *, width, channels, side, classes, bn_momentum, **options)``."""
+    population: ClassVar[str | None] = None
+    """``module:class`` of the program that runs many networks at once; None where there is only one at a time."""
+
+    @abstractmethod
+    def enumerate(self) -> list[Cell]:
+        """Make all cells in their order."""
+
+    @abstractmethod
+    def encoding(self) -> Encoding:
+        """Return the predictors' encoding of all cells, in order."""
+
+    @abstractmethod
+    def costs(
+        self, *, width: int | None = None, channels: int = 3, side: int = 32, classes: int = 10
+    ) -> tuple[Int64[np.ndarray, " archs"], Int64[np.ndarray, " archs"]]:
+        """Return (MACs, trainable parameters) of all architectures as networks of the given size."""
+
+    @cached_property
+    def _cells(self) -> tuple[Cell, ...]:
+        return tuple(self.enumerate())
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {cell.name: arch for arch, cell in enumerate(self._cells)}
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Return all cells; the place of a cell is its architecture index."""
+        return self._cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def cell(self, arch: int | str | Cell) -> Cell:
+        """Return a cell by index or name; raises :class:`InputError` where there is none."""
+        if isinstance(arch, Cell):
+            return arch
+        return self._cells[self.index(arch)]
+
+    def index(self, arch: int | str) -> int:
+        """Return the index of a cell's name (or of a valid index itself); raises :class:`InputError` otherwise."""
+        if isinstance(arch, str):
+            if arch not in self._index:
+                raise InputError(
+                    f"{self.title} has no architecture {arch!r}; names look like {self._cells[-1].name!r}"
+                )
+            return self._index[arch]
+        if not 0 <= arch < len(self):
+            raise InputError(f"{self.title} has no architecture {arch}; indices are 0 to {len(self) - 1}")
+        return int(arch)
+
+    def table(self) -> pd.DataFrame:
+        """Return all architectures as a table with the schema :data:`ARCHITECTURES`."""
+        import pandas as pd
+
+        cells, encoding = self.cells(), self.encoding()
+        macs, params = self.costs()
+        without_identity = (encoding.adjacency - np.eye(encoding.nodes, dtype=np.float32)).astype(np.int8)
+        return pd.DataFrame(
+            {
+                "arch": np.arange(len(cells), dtype=np.int32),
+                "cell": [cell.name for cell in cells],
+                "operations": [list(cell.operations) for cell in cells],
+                "edges": [[node for edge in cell.edges for node in edge] for cell in cells],
+                "macs": macs,
+                "params": params,
+                "adjacency": list(without_identity.reshape(len(cells), -1)),
+                "encoding": list(encoding.operations.astype(np.int8)),
+            }
+        )
