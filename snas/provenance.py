@@ -9,19 +9,21 @@ are left out as well, so that a new entry re-runs nothing.
 from __future__ import annotations
 
 import ast
+import contextlib
+import fcntl
 import functools
 import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import snas
 
@@ -107,14 +109,16 @@ def _plain(tree: ast.Module) -> str:
     return ast.unparse(tree)
 
 
-@contextmanager
+@contextlib.contextmanager
 def measured(device: torch.device | None = None, **facts: Any) -> Iterator[dict[str, Any]]:
     """Yield a dictionary that is complete when the block ends: ``facts``, seconds, peak memory, device, versions.
 
+    The facts (recipe, seed, code, ...) say what a file is; ``identity`` lists their keys, and :func:`snas.tables.join`
+    refuses to mix shards that differ in one of them.  The rest says what it cost:
     ``seconds`` is wall time, ``cpu_seconds`` processor time of this process, ``gpu_seconds`` wall time on a GPU
     (0 on a CPU), ``peak_memory_mb`` the process's largest resident size, ``peak_gpu_memory_mb`` torch's on the GPU.
     """
-    record: dict[str, Any] = dict(facts)
+    record: dict[str, Any] = {**facts, "identity": sorted(facts)}
     on_gpu = device is not None and device.type == "cuda"
     started, cpu = time.monotonic(), time.process_time()
     yield record
@@ -149,3 +153,55 @@ def _device_name(device: torch.device | None) -> str:
 
         return torch.cuda.get_device_name(device)
     return "cpu"
+
+
+def only_reads(arguments: Sequence[str]) -> bool:
+    """Return whether a Snakemake command line makes nothing: a dry run, a summary, a lint, a drawing of the DAG."""
+    words = {
+        "--dry-run", "--dryrun", "--lint", "--summary", "-S", "-D", "--detailed-summary", "--list", "-l", "--list-rules",
+        "--list-target-rules", "--lt", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--report", "--unlock",
+        "--list-changes", "--list-input-changes", "--list-params-changes", "--list-code-changes", "--lc",
+    }  # fmt: skip
+    return any(a in words or re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", a) is not None for a in arguments[1:])
+
+
+def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
+    """Make this process the one driver of ``run`` in ``folder``; take away what a killed driver left locked.
+
+    The lock is a ``flock`` on ``.snakemake/snas/<run>.lock``, freed by the kernel however the process ends; keep the
+    returned file open for the life of the driver.  ``reads_only`` (a dry run, a summary) neither holds nor refuses.
+    Raises :class:`InputError` that says who holds the run.
+    """
+    path = folder / ".snakemake" / "snas" / f"{run}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        if reads_only:
+            return None
+        raise snas.InputError(
+            f"results/{run} is being made by {holder}; wait for it, stop it, or choose another name (--config run=NAME)"
+        ) from None
+    _clear_stale_locks(folder / ".snakemake" / "locks", run)
+    if reads_only:
+        file.close()
+        return None
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    file.flush()
+    return file
+
+
+def _clear_stale_locks(locks: Path, run: str) -> None:
+    """Remove Snakemake's locks on files of ``run``: their owner no longer holds the run, so it is dead."""
+    for lock in sorted(locks.glob("*.lock")):
+        with contextlib.suppress(OSError):
+            if any(
+                line.startswith(f"results/{run}/") for line in lock.read_text(encoding="utf-8").splitlines()
+            ):
+                lock.unlink()

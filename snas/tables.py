@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,54 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
             ) from error
     _check(path, frame, schema)
     return frame
+
+
+def join(
+    paths: Sequence[str | Path], schema: Schema, out: str | Path, sort: Sequence[str] = ("arch",)
+) -> None:
+    """Join shards into one table, rows in order of ``sort``; costs are added up, peaks are the largest.
+
+    Raises :class:`InputError` that names the file and the key where a shard was made by another recipe, seed or code
+    version than the first one; shards are never mixed.
+    """
+    import pandas as pd
+
+    frames, records = [], []
+    for path in paths:
+        frames.append(read(path, schema))
+        records.append(metadata(path))
+        for key in records[0].get("identity", []):
+            if records[-1].get(key) != records[0].get(key):
+                raise InputError(
+                    f"{path}: made with {key} = {records[-1].get(key)!r}, but {paths[0]} with {records[0].get(key)!r}; "
+                    "delete the outdated one and run again"
+                )
+    joined = pd.concat(frames, ignore_index=True).sort_values(list(sort), kind="stable", ignore_index=True)
+    facts = {key: records[0].get(key) for key in ("identity", *records[0].get("identity", []))}
+    sums = {
+        key: round(sum(r.get(key, 0.0) for r in records), 3)
+        for key in ("seconds", "cpu_seconds", "gpu_seconds")
+    }
+    peaks = {
+        key: max(r[key] for r in records if key in r)
+        for key in ("peak_memory_mb", "peak_gpu_memory_mb")
+        if any(key in r for r in records)
+    }
+    devices = sorted({r.get("device", "") for r in records})
+    versions = records[0].get("versions", {})
+    write(
+        out,
+        joined,
+        schema,
+        {
+            **facts,
+            **sums,
+            **peaks,
+            "device": ", ".join(devices),
+            "versions": versions,
+            "shards": len(records),
+        },
+    )
 
 
 def metadata(path: str | Path) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""How far a run is and when it will be done, said by the process that drives it.
+
+Every planned file has a weight, seconds on the machine that the weights were measured on.  What has appeared since the
+start, against the time gone, gives this machine's speed and with it the time that is left.  Jobs that run for long leave
+their share in a small file; so the same lines serve a laptop and a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+REPORT_SECONDS = 20.0
+
+
+class Share:
+    """What a running job has done, written to ``path`` at most once a second; a progress callback for the library."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self._path = path
+        self._say = say
+        self._written = 0.0
+        self._said = time.monotonic()
+        self._started = time.monotonic()
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        """Take note of ``done`` of ``total`` parts."""
+        now = time.monotonic()
+        if now - self._written >= 1.0:
+            self._written = now
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps([done, total]), encoding="utf-8")
+        if now - self._said >= REPORT_SECONDS and done:
+            self._said = now
+            left = (now - self._started) / done * (total - done)
+            self._say(f"{done} of {total} {text}".rstrip() + f", about {clock(left)} left")
+
+    def close(self) -> None:
+        """Remove the file; the job's output speaks from now on."""
+        self._path.unlink(missing_ok=True)
+
+
+def share_path(logs: Path, output: str) -> Path:
+    """Return where the job that makes ``output`` leaves its share."""
+    return logs / "progress" / (output.replace("/", "!") + ".json")
+
+
+class Progress:
+    """Prints a line whenever something has been done and every :data:`REPORT_SECONDS` at most.
+
+    Args:
+        weights: planned output file → seconds it takes on the machine of reference.
+        logs: folder of the run's logs.
+        say: where a line goes (default: standard error).
+    """
+
+    def __init__(
+        self, weights: Mapping[str, float], logs: Path, say: Callable[[str], None] | None = None
+    ) -> None:
+        self._weights = dict(weights)
+        self._logs = logs
+        self._say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._started = 0.0
+        self._before = 0.0
+
+    def start(self) -> None:
+        """Begin to watch, in a thread of this process."""
+        self._started = time.monotonic()
+        self._before = self._done()[0]
+        total = sum(self._weights.values())
+        known = sum(1 for path in self._weights if Path(path).exists())
+        self._say(
+            f"[snas] {len(self._weights)} files to make, {known} there already ({self._before / total:.0%} of the work)"
+        )
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Stop watching and say the time it took."""
+        self._stop.set()
+        self._say(f"[snas] {clock(time.monotonic() - self._started)} in all")
+
+    def line(self) -> str:
+        """Return the present state in one line."""
+        done, files, running = self._done()
+        total = sum(self._weights.values())
+        gone = time.monotonic() - self._started
+        text = f"[snas] {files} of {len(self._weights)} files, {done / total:.0%} of the work, {clock(gone)} gone"
+        if done > self._before and gone > 5:
+            text += f", about {clock(gone / (done - self._before) * (total - done))} left"
+        return text + (f"; in work: {running}" if running else "")
+
+    def _watch(self) -> None:
+        while not self._stop.wait(REPORT_SECONDS):
+            self._say(self.line())
+
+    def _done(self) -> tuple[float, int, str]:
+        """Return the weight that is done, the number of files, and the shares in work as text."""
+        done, files, running = 0.0, 0, []
+        for path, weight in self._weights.items():
+            if Path(path).exists():
+                done += weight
+                files += 1
+                continue
+            try:
+                part, whole = json.loads(share_path(self._logs, path).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            done += weight * part / max(whole, 1)
+            running.append(f"{'/'.join(Path(path).with_suffix('').parts[2:])} {part}/{whole}")
+        return done, files, ", ".join(running[:4]) + (" ..." if len(running) > 4 else "")
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    >>> clock(59), clock(125), clock(7300)
+    ('59 s', '2 min 05 s', '2 h 02 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,74 @@
+"""Which searches a configuration asks for: benches, and jobs of (bench, method, budget, block of runs).
+
+A pure function of the configuration, without torch or pandas: the Snakefile makes its targets from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snas.config import Config
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A search space with what is known of it on one data set.
+
+    ``trained`` says that this run trains its networks; otherwise its accuracies come from a table.
+    """
+
+    name: str
+    space: str
+    dataset: str
+    trained: bool
+    imported: bool
+    """Its accuracies come from the imported NAS-Bench-201 table."""
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """A block of runs of one method at one budget."""
+
+    bench: str
+    method: str
+    budget: int
+    block: int
+    first: int
+    stop: int
+    """Runs ``first`` .. ``stop`` - 1."""
+
+
+def benches(config: Config) -> tuple[Bench, ...]:
+    """Return the benches of a run: its own space on its images, then NAS-Bench-201 and its part below 35 M."""
+    found = []
+    if config.space:
+        trained = config.truth != "table"
+        found.append(Bench(f"{config.space}-{config.images}", config.space, config.images, trained, False))
+    if config.nasbench201:
+        found += [Bench(f"nasbench201-{s}", "nasbench201", s, False, True) for s in config.nasbench201_sets]
+        if config.tiny_nasbench201 and "cifar10" in config.nasbench201_sets:
+            found.append(Bench("tiny_nasbench201-cifar10", "tiny_nasbench201", "cifar10", False, True))
+    return tuple(found)
+
+
+def search_jobs(config: Config) -> tuple[SearchJob, ...]:
+    """Return every search job once; where two entries ask for the same point, the larger number of runs counts."""
+    runs: dict[tuple[str, int], int] = {}
+    for method in config.methods:
+        for budget in config.budgets:
+            runs[method, budget] = config.runs
+    for extra in config.extra_searches:
+        for budget in extra["budgets"]:
+            key = (extra["method"], budget)
+            runs[key] = max(runs.get(key, 0), extra["runs"])
+    return tuple(
+        SearchJob(bench.name, method, budget, block, first, min(first + config.block, count))
+        for bench in benches(config)
+        for (method, budget), count in runs.items()
+        for block, first in enumerate(range(0, count, config.block))
+    )
+
+
+def tops(config: Config) -> tuple[int, ...]:
+    """Return every K that a figure shows, ascending."""
+    return tuple(sorted({config.top_k, config.fig6_top, *config.fig6_tops, *config.fig7_tops}))
