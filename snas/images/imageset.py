@@ -167,6 +167,11 @@ def _check_part(where: str, images: Tensor, labels: Tensor, index: Tensor, class
         )
 
 
+def training_part(options: Options, images: int, classes: int) -> int:
+    """Return how many of the ``images`` of a source without a test part are for training: the asked number, or 4 of 5."""
+    return options.train_images or images - max(round(images / 5), classes)
+
+
 def divide(
     options: Options,
     images: UInt8[Tensor, "all channels side side"],

@@ -1,0 +1,40 @@
+"""Where the files of a published image set lie, and how they are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from snas import InputError
+from snas.images.imageset import Options
+
+DOWNLOADS = Path("data")
+"""Where downloads go when no path is given, seen from the working directory."""
+
+
+def find(options: Options, subfolder: str, files: Sequence[str], places: Iterable[str | Path]) -> Path | None:
+    """Return the folder that holds ``files`` (each as it is or with ``.gz``).
+
+    It is ``options.path`` or its ``subfolder``; without a path, one of ``places`` or its ``subfolder``.
+    """
+    for place in (options.path,) if options.path else places:
+        for folder in (Path(place), Path(place) / subfolder):
+            if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in files):
+                return folder
+    return None
+
+
+def fetch(
+    options: Options, subfolder: str, files: Sequence[str], download: Callable[[Path], object]
+) -> Path | None:
+    """Download into ``options.path`` (or ``data``) by torchvision and return the folder that then holds ``files``."""
+    root = options.path or DOWNLOADS
+    try:
+        download(root)
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"image set {options.name!r}: the download to {root} failed ({reason}); "
+            "fetch the files on another machine and give their place as the path"
+        ) from error
+    return find(options, subfolder, files, (root,))
