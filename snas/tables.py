@@ -260,5 +260,5 @@ def _check(path: str | Path, frame: pd.DataFrame, schema: Schema) -> None:
         twice = frame.duplicated(list(schema.key)).to_numpy()
         if twice.any():
             row = int(np.flatnonzero(twice)[0])
-            what = ", ".join(f"{k} = {frame[k].iloc[row]!r}" for k in schema.key)
+            what = ", ".join(f"{k} = {frame[k].tolist()[row]!r}" for k in schema.key)
             raise InputError(f"{path}: row {row}: {what} occurs twice")

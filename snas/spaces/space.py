@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from snas import InputError
+from snas import InputError, seeds
 from snas.tables import Column, Schema
 
 if TYPE_CHECKING:
@@ -177,6 +177,16 @@ class Space(ABC):
         if not 0 <= arch < len(self):
             raise InputError(f"{self.title} has no architecture {arch}; indices are 0 to {len(self) - 1}")
         return int(arch)
+
+    def sample(self, count: int, base_seed: int) -> Int64[np.ndarray, " archs"]:
+        """Return ``count`` architectures drawn without replacement, ascending; 0, or all of them, is the whole space.
+
+        A smaller sample of the same seed is a part of a larger one.
+        """
+        if not 0 < count < len(self):
+            return np.arange(len(self))
+        order = seeds.numpy_generator(base_seed, "sample", self.name).permutation(len(self))
+        return np.sort(order[:count])
 
     def table(self) -> pd.DataFrame:
         """Return all architectures as a table with the schema :data:`ARCHITECTURES`."""

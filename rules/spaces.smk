@@ -1,0 +1,44 @@
+# Search spaces: every architecture with its graph, costs and encoding; known accuracies of NAS-Bench-201.
+localrules:
+    space,
+
+
+rule space:
+    """Enumerate a search space (appendix A; figure 10)."""
+    output:
+        table=f"{RUN}/spaces/{{space}}.parquet",
+    params:
+        sample=lambda wildcards: CONFIG.architectures if wildcards.space == CONFIG.space else 0,
+        seed=CONFIG.seed,
+        code=lambda wildcards: snas.provenance.code_hash(SPACES.module(wildcards.space)),
+    log:
+        f"{LOGS}/spaces/{{space}}.log",
+    benchmark:
+        f"{BENCHMARKS}/spaces/{{space}}.jsonl"
+    conda:
+        "../environment.yml"
+    script:
+        "../scripts/space.py"
+
+
+rule import_nasbench201:
+    """Import NAS-Bench-201 from any of its public forms."""
+    input:
+        source=CONFIG.nasbench201 or [],
+    output:
+        table=f"{RUN}/spaces/nasbench201_accuracies.parquet",
+    params:
+        code_epochs=CONFIG.nasbench201_code_epochs,
+        code=snas.provenance.code_hash("snas.spaces.nasbench201_import"),
+    log:
+        f"{LOGS}/spaces/import_nasbench201.log",
+    benchmark:
+        f"{BENCHMARKS}/spaces/import_nasbench201.jsonl"
+    threads: 2
+    resources:
+        mem_mb=memory(4000),
+        runtime=minutes(120),
+    conda:
+        "../environment.yml"
+    script:
+        "../scripts/import_nasbench201.py"

@@ -1,0 +1,56 @@
+"""What every job does around its one call into the library: log, one-sentence errors, device, progress."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import snas.device
+import snas.progress
+from snas import InputError
+
+
+def begin(snakemake):
+    """Send everything to the rule's log, make errors readable, lease a GPU where the rule asks for one."""
+    Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    log = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115 - open for the life of the process
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log
+
+    def hook(kind, error, trace):
+        sys.__excepthook__(kind, error, trace)
+        known = issubclass(kind, (InputError, OSError))
+        print(f"[snas] {snakemake.rule}: {error if known else f'{kind.__name__}: {error}'}", file=terminal)
+        print(f"[snas]   log: {snakemake.log[0]}", file=terminal)
+
+    sys.excepthook = hook
+    threading.Thread(target=_leave_with_driver, daemon=True).start()
+    os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
+    lease = snas.device.lease(say=print) if snakemake.resources.get("gpu", 0) else None
+    run = Path(snakemake.log[0]).parts[:2]
+    path = snas.progress.share_path(Path(*run, "logs"), str(snakemake.output[0]))
+    return Job(lease, snas.progress.Share(path, print))
+
+
+class Job:
+    """Holds what must live as long as the process; ``progress`` goes to the library."""
+
+    def __init__(self, lease, progress):
+        self.lease, self.progress = lease, progress
+
+
+def _leave_with_driver():
+    """End this process when the driver on the same machine is gone: what it would write would be made again."""
+    host, _, pid = os.environ.get("SNAS_DRIVER", ":").rpartition(":")
+    if host != os.uname().nodename or "SLURM_JOB_ID" in os.environ:
+        return
+    while True:
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            print("the driver is gone, leaving", flush=True)
+            os._exit(1)
+        time.sleep(1)

@@ -1,0 +1,9 @@
+"""Join the shards of one stage into one table; shards of different recipes, seeds or code are refused."""
+
+from _job import begin
+
+from snas import tables
+from snas.config import resolve
+
+job = begin(snakemake)
+tables.join(snakemake.input.shards, resolve(snakemake.params.schema), snakemake.output.table)

@@ -1,0 +1,125 @@
+"""The configuration: defaults, closedness, types from the command line, names, contradictions, the table of keys."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snas import InputError, config
+
+ROOT = Path(config.__file__).parent.parent
+
+
+def test_defaults_are_valid_and_frozen():
+    checked = config.load({})
+    assert dict(checked) == {k: tuple(v) if isinstance(v, list) else v for k, v in config.defaults().items()}
+    with pytest.raises(AttributeError):
+        checked.runs = 3
+
+
+def test_config_yaml_says_the_defaults():
+    assert config.read_file(ROOT / "config/config.yaml") == config.defaults()
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_overlay_is_valid(overlay, monkeypatch):
+    if overlay.stem == "schema":
+        pytest.skip("the schema itself")
+    values = config.read_file(overlay)
+    for key in ("table", "nasbench201", "images_path"):  # paths of the user's own, checked by their own tests
+        values.pop(key, None)
+    config.load(values)
+
+
+def test_readme_is_made_from_the_schema():
+    assert (ROOT / "config/README.md").read_text() == config.table()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"runz": 3}, "unknown key 'runz'; did you mean 'runs'?"),
+        ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
+        ({"runs": "many"}, "key 'runs' is 'many' (str); integer is expected"),
+        ({"runs": 2.5}, "key 'runs' is 2.5 (float); integer is expected"),
+        ({"budgets": "30"}, "key 'budgets' is '30' (str); array is expected; a list goes into a file"),
+        ({"budgets": [30, "40"]}, "key 'budgets.1' is '40' (str); integer is expected"),
+        ({"budgets": [30, 30]}, "key 'budgets' is [30, 30]; allowed: every entry once"),
+        ({"code_share": 0}, "key 'code_share' is 0; allowed: more than 0"),
+        ({"code_share": 1.5}, "key 'code_share' is 1.5; allowed: at most 1"),
+        ({"truth": "guess"}, "key 'truth' is 'guess'; allowed: one of exhaustive, table, on_demand"),
+        ({"compile": "perhaps"}, "key 'compile' is 'perhaps' (str); boolean is expected"),
+        ({"run": "../elsewhere"}, "key 'run' is '../elsewhere'; allowed: letters, digits"),
+        (
+            {"methods": ["siamese+nsan"]},
+            "key 'methods.0': unknown method 'siamese+nsan' (did you mean 'siamese+nsam'?)",
+        ),
+        (
+            {"space": "tiny_nanobenhc"},
+            "key 'space': unknown space 'tiny_nanobenhc' (did you mean 'tiny_nanobench'?)",
+        ),
+        ({"images": "mnist"}, "key 'images': unknown image set 'mnist'"),
+        ({"code": "grasp"}, "key 'code' is 'grasp'; allowed: trained, or one of the key 'proxies' (synflow)"),
+        ({"truth": "table"}, "truth = table needs the key 'table'"),
+        ({"space": ""}, "nothing to search"),
+        ({"nasbench201": "/nowhere/x.parquet"}, "key 'nasbench201': /nowhere/x.parquet does not exist"),
+        (
+            {"extra_searches": [{"method": "siamese", "budgets": [30], "runs": 2, "k": 1}]},
+            "key 'extra_searches.0' has the unknown key 'k'; known: method, budgets, runs",
+        ),
+        ({"extra_searches": [{"method": "siamese", "runs": 2}]}, "key 'extra_searches.0' lacks 'budgets'"),
+    ],
+)
+def test_a_wrong_value_is_named(values, sentence):
+    with pytest.raises(InputError) as error:
+        config.load(values)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_values_of_the_command_line_are_read_as_the_key_is_typed():
+    checked = config.load({"runs": "7", "code_share": "0.5", "compile": "false", "run": 12})
+    assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(config.defaults())), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5,
+), max_size=3))  # fmt: skip
+def test_any_value_is_taken_or_refused_in_one_sentence(values):
+    refused = None
+    try:
+        config.load(values)
+    except InputError as error:
+        refused = str(error)
+    assert refused is None or len(refused.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["run: !!python/object/apply:os.system ['true']", "- a\n- b", "run: [", "\0", "runs: &a [*a]"]
+)
+def test_a_file_that_is_not_a_plain_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        config.load(config.read_file(path))
+
+
+def test_registries_refuse_duplicates_and_list_the_known():
+    registry = config.Registry("thing", {"a": "snas.seeds:seed"})
+    assert registry.load("a")(0, "x") >= 0
+    with pytest.raises(ValueError, match="registered twice"):
+        registry.register("a", "snas.seeds:generator")
+    with pytest.raises(ValueError, match="module:attribute"):
+        registry.register("b", "snas.seeds")
+    with pytest.raises(InputError, match=r"unknown thing 'b'.*known: a"):
+        registry.check("b")
+
+
+def test_schema_documents_every_key():
+    for key, entry in config.schema()["properties"].items():
+        assert len(key) > 1, "Snakemake needs two letters at least for --config"
+        assert entry["description"].endswith("."), key
+        yaml.safe_dump(entry["default"])

@@ -1,0 +1,81 @@
+"""GPU leases with fake device lists and real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from snas import InputError, device
+
+HOLD = """
+import sys, time
+from snas import device
+held = device.lease(sys.argv[2].split(","), folder=sys.argv[1], poll_seconds=0.05, say=lambda text: None)
+import os
+print(held.device, os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+time.sleep(float(sys.argv[3]))
+"""
+
+
+def holder(folder, devices, seconds=60):
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), devices, str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_four_jobs_get_four_devices_and_a_fifth_waits_for_the_first_to_be_killed(tmp_path):
+    jobs = [holder(tmp_path, "0,1,2,3") for _ in range(4)]
+    got = [job.stdout.readline().split() for job in jobs]
+    assert sorted(g[0] for g in got) == ["0", "1", "2", "3"]
+    assert all(g[0] == g[1] for g in got)
+    fifth = holder(tmp_path, "0,1,2,3", 0)
+    time.sleep(0.5)
+    assert fifth.poll() is None, "the fifth job must wait"
+    jobs[2].send_signal(signal.SIGKILL)
+    assert fifth.stdout.readline().split()[0] == got[2][0]
+    for job in [*jobs, fifth]:
+        job.kill()
+        job.wait()
+        job.stdout.close()
+
+
+def test_no_device_says_so_and_serves(tmp_path):
+    said = []
+    assert device.lease([], folder=tmp_path, say=said.append) is None
+    assert "no GPU" in said[0]
+
+
+def test_slurms_devices_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    said = []
+    assert device.lease(folder=tmp_path, say=said.append) is None
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "SLURM" in said[0]
+
+
+def test_a_users_list_is_what_is_leased_from(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    held = device.lease(folder=tmp_path, say=lambda text: None)
+    assert held.device == "2"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+    held.release()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", ()), ("-1", ()), ("0, 2", ("0", "2")), ("GPU-ab12", ("GPU-ab12",))]
+)
+def test_visible_devices_reads_the_variable(given, expected):
+    assert device.visible_devices({"CUDA_VISIBLE_DEVICES": given}) == expected
+
+
+def test_unknown_and_absent_devices_are_refused():
+    with pytest.raises(InputError, match="device 'tpu' is unknown; known: auto, cpu, cuda"):
+        device.torch_device("tpu")
+    if device.torch_device("auto").type == "cpu":
+        with pytest.raises(InputError, match="torch sees no GPU"):
+            device.torch_device("cuda")

@@ -1,0 +1,123 @@
+"""Code hashes (an edit of a figure re-runs nothing, an edit of a network does), the driver's lock, measurements."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from snas import InputError, provenance
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the same shape as snas, whose modules a test may edit."""
+    files = {
+        "__init__.py": "",
+        "config.py": "class Registry:\n    def __init__(self, *a): pass\n",
+        "spaces/__init__.py": "from snas.config import Registry\nREGISTRY = Registry({'a': 'snas.spaces.a:A'})\n",
+        "spaces/a.py": "class A:\n    network = 'snas.networks.net:Net'\n",
+        "networks/__init__.py": "",
+        "networks/net.py": "def Net():\n    'doc'\n    from snas import seeds\n    return 1  # comment\n",
+        "seeds.py": "x = 1\n",
+        "figures/__init__.py": "",
+        "figures/fig1.py": "import snas.seeds\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    provenance._parsed.cache_clear()
+    yield tmp_path
+    provenance._parsed.cache_clear()
+
+
+def hashed(*modules):
+    provenance._parsed.cache_clear()
+    return provenance.code_hash(*modules)
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_what_is_imported_counts_and_the_rest_does_not(package):
+    before = hashed("snas.spaces.a")
+    edit(package / "figures/fig1.py", "import", "import json, ")
+    edit(package / "networks/net.py", "# comment", "# another")
+    edit(package / "networks/net.py", "'doc'", "'documentation'")
+    edit(package / "spaces/__init__.py", "'a':", "'b': 'snas.spaces.b:B', 'a':")
+    assert hashed("snas.spaces.a") == before
+    edit(package / "networks/net.py", "return 1", "return 2")
+    after = hashed("snas.spaces.a")
+    assert after != before, "a space names its network by a string; an edit of it must be seen"
+    edit(package / "seeds.py", "x = 1", "x = 2")
+    assert hashed("snas.spaces.a") != after, "imports inside functions count"
+
+
+def test_the_real_package_hashes_quickly_and_stably():
+    first = hashed("snas.tables")
+    assert first == hashed("snas.tables")
+    assert len(first) == 16
+    with pytest.raises(ModuleNotFoundError):
+        provenance.code_hash("snas.nowhere")
+
+
+HOLD = textwrap.dedent("""
+    import sys, time
+    from pathlib import Path
+    from snas import provenance
+    held = provenance.hold_run(Path(sys.argv[1]), "mine", reads_only=False)
+    print("held", flush=True)
+    time.sleep(60)
+""")
+
+
+def test_one_driver_per_run_and_a_dead_ones_lock_is_taken_away(tmp_path):
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n"
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir()
+    (locks / "0.output.lock").write_text("results/mine/a.parquet\n")
+    (locks / "1.output.lock").write_text("results/other/a.parquet\n")
+    with pytest.raises(InputError, match=f"results/mine is being made by process {first.pid} on"):
+        provenance.hold_run(tmp_path, "mine", reads_only=False)
+    assert provenance.hold_run(tmp_path, "mine", reads_only=True) is None
+    other = provenance.hold_run(tmp_path, "another", reads_only=False)
+    other.close()
+    assert len(list(locks.iterdir())) == 2
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    held = provenance.hold_run(tmp_path, "mine", reads_only=False)
+    assert [p.name for p in locks.iterdir()] == ["1.output.lock"], "another run's lock stays"
+    held.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "reads"),
+    [
+        ("-n", True),
+        ("-np", True),
+        ("--cores 2 --dry-run", True),
+        ("--summary", True),
+        ("--cores 2", False),
+        ("fig5 --cores 2", False),
+    ],
+)
+def test_commands_that_make_nothing_are_known(line, reads):
+    assert provenance.only_reads(["snakemake", *line.split()]) is reads
+
+
+def test_measured_says_what_it_cost():
+    with provenance.measured(recipe="r", seed=3) as record:
+        sum(range(10000))
+    assert record["identity"] == ["recipe", "seed"]
+    assert record["recipe"] == "r"
+    assert record["seconds"] >= 0
+    assert record["peak_memory_mb"] > 1
+    assert record["gpu_seconds"] == 0
+    assert "python" in record["versions"]

@@ -1,0 +1,144 @@
+"""Parquet files with a schema: round trip, refusal in one sentence, atomic writing, joining shards."""
+
+import os
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from snas import InputError, tables
+from snas.tables import Column, Schema
+
+THINGS = Schema(
+    "things",
+    {
+        "arch": Column("int32", "id", low=0),
+        "accuracy": Column("float64", "fraction", null=True, low=0, high=1),
+        "losses": Column("list<float32>", "per epoch"),
+    },
+    key=("arch",),
+)
+
+
+def frame(**change):
+    return pd.DataFrame({"arch": [0, 1], "accuracy": [0.5, None], "losses": [[1.0, 2.0], []]} | change)
+
+
+def test_round_trip_with_metadata(tmp_path):
+    path = tmp_path / "deep" / "things.parquet"
+    tables.write(path, frame(), THINGS, {"recipe": "r", "seconds": 1.5})
+    back = tables.read(path, THINGS, expect={"recipe": "r"})
+    assert back["arch"].tolist() == [0, 1]
+    assert [list(x) for x in back["losses"]] == [[1.0, 2.0], []]
+    assert tables.metadata(path) == {"schema": "things", "recipe": "r", "seconds": 1.5}
+    assert [p.name for p in path.parent.iterdir()] == ["things.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"accuracy": [94.37, 0.5]},
+            "column 'accuracy', row 0: 94.37 is outside [0, 1]; a fraction is expected, not percent",
+        ),
+        ({"arch": [3, 3]}, "row 1: arch = 3 occurs twice"),
+        ({"arch": [-1, 3]}, "column 'arch', row 0: -1 is outside"),
+    ],
+)
+def test_wrong_values_are_not_written(tmp_path, change, sentence):
+    path = tmp_path / "things.parquet"
+    with pytest.raises(InputError) as error:
+        tables.write(path, frame(**change), THINGS)
+    assert sentence in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_column_a_wrong_type_and_a_missing_value_are_named(tmp_path):
+    path = tmp_path / "x.parquet"
+    with pytest.raises(InputError, match="column 'losses' of the things table is missing"):
+        tables.write(path, frame().drop(columns="losses"), THINGS)
+    pq.write_table(pa.table({"arch": ["a"], "accuracy": [0.1], "losses": [[1.0]]}), path)
+    with pytest.raises(InputError, match="column 'arch' has type string, expected int32"):
+        tables.read(path, THINGS)
+    pq.write_table(
+        pa.table(
+            {
+                "arch": pa.array([None], pa.int32()),
+                "accuracy": [0.1],
+                "losses": pa.array([[1.0]], pa.list_(pa.float32())),
+            }
+        ),
+        path,
+    )
+    with pytest.raises(InputError, match="column 'arch', row 0: no value"):
+        tables.read(path, THINGS)
+
+
+def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
+    path = tmp_path / "things.parquet"
+    tables.write(path, frame(), THINGS)
+    whole = path.read_bytes()
+    for size in (0, 1, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"things\.parquet: not a readable Parquet file"):
+            tables.read(path, THINGS)
+    with pytest.raises(InputError, match="no such file"):
+        tables.read(tmp_path / "absent.parquet", THINGS)
+
+
+def test_metadata_of_another_recipe_is_refused(tmp_path):
+    path = tmp_path / "things.parquet"
+    tables.write(path, frame(), THINGS, {"recipe": "short"})
+    with pytest.raises(InputError, match="made with recipe = 'short', expected 'full'"):
+        tables.read(path, THINGS, expect={"recipe": "full"})
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail_half_way():
+        with tables.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with tables.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def shard(path, archs, **facts):
+    facts = {"recipe": "r", "seed": 0, **facts}
+    rows = pd.DataFrame({"arch": archs, "accuracy": [0.5] * len(archs), "losses": [[1.0]] * len(archs)})
+    tables.write(
+        path,
+        rows,
+        THINGS,
+        {**facts, "identity": sorted(facts), "seconds": 2.0, "peak_memory_mb": 10.0, "device": "cpu"},
+    )
+
+
+def test_join_sorts_adds_up_and_refuses_to_mix(tmp_path):
+    a, b, c = (tmp_path / f"{name}.parquet" for name in "abc")
+    shard(a, [2, 0])
+    shard(b, [1])
+    shard(c, [3], recipe="other")
+    tables.join([a, b], THINGS, tmp_path / "all.parquet")
+    assert tables.read(tmp_path / "all.parquet", THINGS)["arch"].tolist() == [0, 1, 2]
+    record = tables.metadata(tmp_path / "all.parquet")
+    assert (record["seconds"], record["peak_memory_mb"], record["recipe"], record["shards"]) == (
+        4.0,
+        10.0,
+        "r",
+        2,
+    )
+    with pytest.raises(
+        InputError, match=r"c\.parquet: made with recipe = 'other', but .*a\.parquet with 'r'"
+    ):
+        tables.join([a, b, c], THINGS, tmp_path / "mixed.parquet")
+    assert not (tmp_path / "mixed.parquet").exists()
