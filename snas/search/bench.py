@@ -1,0 +1,355 @@
+"""The bench table: everything that is known about the architectures that are searched, one row each.
+
+It is made from what the project has trained (:func:`trained_bench`) or from a table of known accuracies
+(:func:`table_bench`), checked once, and read by every search and figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from snas import InputError, tables
+from snas.search.counter import Look
+from snas.tables import Column, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FAILED = ("diverged", "out_of_memory")
+"""Status of an architecture whose training came to nothing; it counts as chance and ranks last."""
+UNKNOWN = "unknown"
+"""Status of an architecture that has not been trained yet (truth: on_demand)."""
+CODES = ("code_1", "code_2", "code_3")
+CODE_SOURCES = ("losses", "synflow")
+
+_FRACTION: dict[str, Any] = {"low": 0, "high": 1}
+_OPTIONAL = {
+    "accuracy_select": Column(
+        "float64", "Accuracy to train and select on in the fair protocol (another seed, fewer epochs, validation)",
+        null=True, **_FRACTION,
+    ),
+    **{
+        code: Column("float32", f"Entry {code[-1]} of the estimation code; missing where there is none", null=True)
+        for code in CODES
+    },
+    "truth_seconds": Column("float64", "Seconds of the complete training", null=True, low=0),
+    "code_seconds": Column("float64", "Seconds of the code", null=True, low=0),
+}  # fmt: skip
+
+BENCH = Schema(
+    name="bench",
+    description="What is known about every architecture that is searched (metadata: space, dataset, table, truth_source, "
+    "code_source, code_price and select_price in complete trainings, chance).",
+    key=("arch",),
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "cell": Column("string", "Name of the cell"),
+        "macs": Column("int64", "Multiply-accumulates (3×32×32, ten classes, the space's own width)", low=0),
+        "params": Column("int64", "Trainable parameters of the same network", low=0),
+        "accuracy": Column(
+            "float64", "True accuracy; missing where status is not ok", null=True, **_FRACTION
+        ),
+        **_OPTIONAL,
+        "synflow": Column("float64", "log₁₀ of the synflow score; missing where there is none", null=True),
+        "status": Column(
+            "string", "ok; diverged or out_of_memory (counts as chance); unknown (not trained yet)"
+        ),
+    },
+)
+
+ACCURACIES = Schema(
+    name="accuracy",
+    description="A table of known accuracies of one data set, one row per architecture, as an importer leaves it.",
+    key=("arch",),
+    extra=True,
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "cell": Column("string", "Name of the cell"),
+        "accuracy": Column("float64", "Accuracy, a fraction", **_FRACTION),
+    },
+)
+"""Beside these it may have the columns ``accuracy_select``, ``code_1`` .. ``code_3``, ``truth_seconds``, ``code_seconds``."""
+
+
+def trained_bench(
+    architectures: pd.DataFrame,
+    *,
+    truth: pd.DataFrame | None,
+    codes: pd.DataFrame,
+    proxies: pd.DataFrame | None = None,
+    archs: Sequence[int] | None = None,
+    code: str = "losses",
+    names: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Return the bench table of a trained bench.
+
+    Args:
+        architectures: the space's table.
+        truth: ground truth (arch, cell, accuracy, status, seconds); None: nothing is known yet (on demand).
+        codes: estimation codes (arch, cell, loss_1..loss_3, status, seconds).
+        proxies: synflow scores (arch, cell, proxy, log10, status, seconds), if there are any.
+        archs: the stated sample of the space that is searched; None: the whole space.
+        code: ``losses`` (the three epochs), or ``synflow`` (log₁₀ synflow, three times: the paper's comparison).
+        names: what to call ``truth``, ``codes`` and ``proxies`` in sentences about them (their paths).
+
+    Raises:
+        InputError: where a table misses an architecture, has one twice, has one of another space, or has an accuracy that
+            is no fraction.
+    """
+    names = {"truth": "the truth table", "codes": "the code table", "proxies": "the proxy table"} | dict(
+        names or {}
+    )
+    if code not in CODE_SOURCES:
+        raise InputError(f"code source {code!r} is unknown; known: {', '.join(CODE_SOURCES)}")
+    frame = _start(architectures, archs)
+    losses = _matched(codes, frame, names["codes"])
+    frame["code_seconds"] = losses["seconds"].to_numpy()
+    values = losses[["loss_1", "loss_2", "loss_3"]].to_numpy(dtype=np.float32)
+    if proxies is not None:
+        matched = _matched(proxies[proxies["proxy"] == "synflow"], frame, names["proxies"])
+        frame["synflow"] = matched["log10"].to_numpy(dtype=float)
+    if code == "synflow":
+        if proxies is None:
+            raise InputError("code source 'synflow' was asked for, but there is no proxy table")
+        values = np.repeat(frame[["synflow"]].to_numpy(dtype=np.float32), 3, axis=1)
+        frame["code_seconds"] = matched["seconds"].to_numpy()
+    frame[list(CODES)] = np.where(np.isfinite(values), values, np.nan)
+    if truth is not None:
+        found = _matched(truth, frame, names["truth"])
+        _check_statuses(found, names["truth"])
+        frame["accuracy"], frame["truth_seconds"] = (
+            found["accuracy"].to_numpy(),
+            found["seconds"].to_numpy(),
+        )
+        frame["status"] = found["status"].to_numpy()
+    return frame
+
+
+def table_bench(
+    architectures: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    archs: Sequence[int] | None = None,
+    name: str = "the accuracy table",
+) -> pd.DataFrame:
+    """Return the bench table of known accuracies (:data:`ACCURACIES`): NAS-Bench-201 and the like.
+
+    Every architecture of the space (or of ``archs``) must be there, once, with an accuracy.  Rows are found by the name of
+    the cell, and rows of other cells are left out, so that a table of NAS-Bench-201 serves its subset, too; a table of
+    the whole space must have the space's indices as well.  Raises ``InputError`` otherwise.
+    """
+    frame = _start(architectures, archs)
+    found = _matched(table, frame, name, key="cell")
+    other = (found["arch"].to_numpy() != frame["arch"].to_numpy()).nonzero()[0]
+    if len(table) == len(architectures) and len(other):
+        row = int(other[0])
+        raise InputError(
+            f"{name}: cell {frame['cell'].iloc[row]!r} has index {found['arch'].iloc[row]}, "
+            f"the space has it at {frame['arch'].iloc[row]}; indices and cells must agree"
+        )
+    _check_statuses(found.assign(status="ok"), name)
+    frame["accuracy"], frame["status"] = found["accuracy"].to_numpy(dtype=float), "ok"
+    if "accuracy_select" in found:
+        _check_fractions(found, "accuracy_select", name)
+    for column in (*_OPTIONAL, "synflow"):
+        if column in found:
+            frame[column] = found[column].to_numpy(dtype=float)
+    return frame
+
+
+def write(path: str | Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
+    """Write a bench table; ``metadata`` must say space, dataset, table, truth_source, code_source, code_price, chance."""
+    missing = [key for key in METADATA if key not in metadata]
+    if missing:
+        raise InputError(f"{path}: metadata {missing[0]!r} of the bench is missing")
+    tables.write(path, frame, BENCH, metadata)
+
+
+METADATA = ("space", "dataset", "table", "truth_source", "code_source", "code_price", "chance")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A bench table in memory; architectures are numbered by their row (0..S-1), ``archs`` are their indices.
+
+    Attributes:
+        accuracy: true accuracy, NaN where there is none.
+        select: accuracy to train and select on in the fair protocol, NaN where there is none.
+        codes: estimation codes, NaN rows where there is none.
+        chance: accuracy of guessing, the label of an architecture whose training failed.
+        code_price, select_price: complete trainings per look.
+    """
+
+    path: str
+    space: str
+    archs: Int64[np.ndarray, " archs"]
+    accuracy: Float[np.ndarray, " archs"]
+    select: Float[np.ndarray, " archs"]
+    codes: Float32[np.ndarray, "archs code"]
+    synflow: Float[np.ndarray, " archs"]
+    status: np.ndarray
+    chance: float
+    code_price: float
+    select_price: float | None
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Bench:
+        """Read and check a bench table."""
+        frame = tables.read(path, BENCH).sort_values("arch")
+        metadata = tables.metadata(path)
+        for key in METADATA:
+            if key not in metadata:
+                raise InputError(f"{path}: metadata {key!r} is missing; make the bench table again")
+        for arch, accuracy, status in zip(frame["arch"], frame["accuracy"], frame["status"], strict=True):
+            if status not in ("ok", UNKNOWN, *FAILED) or (status == "ok") != (accuracy == accuracy):
+                raise InputError(
+                    f"{path}: architecture {arch} has status {status!r} and accuracy {accuracy}; "
+                    "'ok' comes with an accuracy, 'diverged', 'out_of_memory' and 'unknown' without"
+                )
+        return cls(
+            path=str(path),
+            space=metadata["space"],
+            archs=frame["arch"].to_numpy(dtype=np.int64),
+            accuracy=frame["accuracy"].to_numpy(dtype=float),
+            select=frame["accuracy_select"].to_numpy(dtype=float),
+            codes=frame[list(CODES)].to_numpy(dtype=np.float32),
+            synflow=frame["synflow"].to_numpy(dtype=float),
+            status=frame["status"].to_numpy(dtype=str),
+            chance=float(metadata["chance"]),
+            code_price=float(metadata["code_price"]),
+            select_price=metadata.get("select_price"),
+            metadata=metadata,
+        )
+
+    def labels(self, column: str) -> Float[np.ndarray, " archs"]:
+        """Return the accuracies to train and select on; NaN is a failed training.
+
+        Raises ``InputError`` where the column is unknown or holds nothing.
+        """
+        if column not in ("accuracy", "accuracy_select"):
+            raise InputError(f"label column {column!r} is unknown; known: accuracy, accuracy_select")
+        values = self.accuracy if column == "accuracy" else self.select
+        if np.isnan(values).all():
+            raise InputError(
+                f"{self.path}: column {column!r} is empty; searching on it needs a bench that has it"
+            )
+        return values
+
+    def merit(self) -> Float[np.ndarray, " archs"] | None:
+        """Return the true accuracies with failed trainings at −∞ (they rank last); None where some are unknown."""
+        if (self.status == UNKNOWN).any():
+            return None
+        return np.where(np.isnan(self.accuracy), -np.inf, self.accuracy)
+
+    def look(self, name: str, limit: int, labels: str = "accuracy") -> Look:
+        """Return the cheap measurement ``name``: ``code``, ``select`` or ``synflow``."""
+        if name == "code":
+            return Look(self.codes, self.code_price, limit)
+        if name == "synflow":
+            return Look(self.synflow, 0.0, limit)
+        if name != "select":
+            raise InputError(f"fidelity {name!r} is unknown; known: code, select, synflow")
+        if self.select_price is None:
+            raise InputError(
+                f"{self.path}: a look at 'accuracy_select' has no price; metadata 'select_price' is missing"
+            )
+        if labels == "accuracy_select":
+            raise InputError(
+                "the search is judged on 'accuracy_select', so that it cannot be a cheap look as well"
+            )
+        return Look(self.select, float(self.select_price), limit)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of all but the true accuracies: a saved search goes on with the same bench, known further or not."""
+        digest = hashlib.sha256(repr((self.space, self.chance, self.code_price, self.select_price)).encode())
+        for array in (self.archs, self.select, self.codes, self.synflow):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _start(architectures: pd.DataFrame, archs: Sequence[int] | None) -> pd.DataFrame:
+    """Return the rows that are searched, with all columns of the bench, nothing known."""
+    frame = architectures[["arch", "cell", "macs", "params"]].sort_values("arch")
+    if archs is not None:
+        wanted = np.asarray(sorted(archs))
+        beyond = np.setdiff1d(wanted, frame["arch"])
+        if len(beyond):
+            raise InputError(f"architecture {beyond[0]} of the sample is not in the space")
+        if (wanted[1:] == wanted[:-1]).any():
+            raise InputError(
+                f"architecture {wanted[1:][wanted[1:] == wanted[:-1]][0]} is in the sample twice"
+            )
+        frame = frame[frame["arch"].isin(wanted)]
+    frame = frame.reset_index(drop=True)
+    for column in ("accuracy", *_OPTIONAL, "synflow"):
+        frame[column] = np.nan
+    frame["status"] = UNKNOWN
+    return frame
+
+
+def _matched(table: pd.DataFrame, frame: pd.DataFrame, name: str, key: str = "arch") -> pd.DataFrame:
+    """Return the rows of ``table`` in the order of ``frame``; raises where one is missing, double or another cell's."""
+    for column in ("arch", "cell"):
+        if column not in table:
+            raise InputError(f"{name}: column {column!r} is missing; it has {', '.join(table.columns)}")
+    twice = table[key][table[key].duplicated()]
+    if len(twice):
+        raise InputError(f"{name}: architecture {twice.iloc[0]} occurs twice; each is expected once")
+    found = table.set_index(key, drop=False).reindex(frame[key])
+    missing = found["arch"].isna().to_numpy()
+    if missing.any():
+        arch = frame[key].to_numpy()[missing][0]
+        raise InputError(
+            f"{name}: architecture {arch} is missing ({missing.sum()} of {len(frame)} are); all are expected"
+        )
+    found = found.astype({"arch": table["arch"].dtype})
+    other = (found["cell"].to_numpy() != frame["cell"].to_numpy()).nonzero()[0]
+    if len(other):
+        row = int(other[0])
+        raise InputError(
+            f"{name}: architecture {frame['arch'].iloc[row]} is called {found['cell'].iloc[row]!r}, "
+            f"the space calls it {frame['cell'].iloc[row]!r}; is it a table of another space?"
+        )
+    return found.reset_index(drop=True)
+
+
+def _check_statuses(found: pd.DataFrame, name: str) -> None:
+    _check_fractions(found, "accuracy", name)
+    ok, known = (found["status"] == "ok").to_numpy(), found["accuracy"].notna().to_numpy()
+    foreign = ~ok & ~found["status"].isin(FAILED).to_numpy()
+    if foreign.any():
+        row = found[foreign].iloc[0]
+        raise InputError(
+            f"{name}: architecture {row['arch']} has status {row['status']!r}; known: ok, {', '.join(FAILED)}"
+        )
+    if (ok != known).any():
+        row = found[ok != known].iloc[0]
+        what = (
+            "no accuracy (or NaN)" if row["status"] == "ok" else f"an accuracy and status {row['status']!r}"
+        )
+        raise InputError(
+            f"{name}: architecture {row['arch']} has {what}; 'ok' and an accuracy belong together"
+        )
+
+
+def _check_fractions(found: pd.DataFrame, column: str, name: str) -> None:
+    if column not in found:
+        raise InputError(f"{name}: column {column!r} is missing; it has {', '.join(found.columns)}")
+    values = found[column].to_numpy(dtype=float)
+    bad = (values < 0) | (values > 1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        hint = "; fractions are expected, not percent" if 1 < values[row] <= 100 else ""
+        raise InputError(
+            f"{name}: architecture {found['arch'].iloc[row]} has {column} {values[row]:g}, outside [0, 1]{hint}"
+        )

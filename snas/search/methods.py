@@ -1,0 +1,147 @@
+"""The methods of the paper: random search, and a predictor with a sampler (SPEC section 4).
+
+This module imports no torch: a workflow asks it for the number of rounds while it is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Int64
+
+from snas import InputError
+from snas.predictors import REGISTRY as PREDICTORS
+from snas.search import SAMPLERS
+from snas.search.counter import QueryCounter
+from snas.search.method import Method, Problem, Search, check_budget
+from snas.search.ranking import Ranking
+from snas.search.samplers import Sampler
+
+
+@dataclass(frozen=True)
+class RandomMethod(Method):
+    """Random search: N + K draws, no training; its score is the best of all of them."""
+
+    score: ClassVar[Literal["top", "asked"]] = "asked"
+    predicts: ClassVar[bool] = False
+
+    def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
+        """Return 1: all N at once."""
+        _no_options("random search", options)
+        check_budget(budget, 1, "random search")
+        return 1
+
+    def start(self, problem: Problem, counter: QueryCounter) -> Search:
+        """Return the search."""
+        return RandomSearch(problem)
+
+
+class RandomSearch(Search):
+    """Goes along each run's random order of the space; its "ranking" is the rest of that order, then the pool."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.order, self.budget = problem.permutations, problem.budget
+
+    def propose(self, number: int) -> Int64[np.ndarray, "runs new"]:
+        """Return the first N draws."""
+        return self.order[:, : self.budget]
+
+    def rank(self) -> tuple[Ranking, Ranking]:
+        """Return the order after the first N draws: the top K are draws N + 1 .. N + K."""
+        archs = np.roll(self.order, -self.budget, axis=1)
+        ranking = Ranking(archs, np.zeros_like(archs))
+        return ranking, ranking
+
+
+@dataclass(frozen=True)
+class PredictorMethod(Method):
+    """A predictor of :data:`snas.predictors.REGISTRY` trained on what a sampler of ``snas.search.SAMPLERS`` picks.
+
+    Options of a run (ablations): ``{"sampler": {"share": 0.5, "rerank": 10, ...}, "predictor": {...}}``, over the
+    method's own ``sampler_options`` and ``predictor_options``.
+    """
+
+    predictor: str
+    sampler: str
+    uses_code: bool
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    predictor_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Return the predictor's, the sampler's and the search's modules."""
+        return (
+            __name__,
+            "snas.search.predictor_search",
+            PREDICTORS.module(self.predictor),
+            SAMPLERS.module(self.sampler),
+        )
+
+    def make_sampler(self, options: Mapping[str, Any] | None = None) -> Sampler:
+        """Return the sampler with its options; raises ``InputError`` for an unknown one."""
+        chosen = {**self.sampler_options, **_part(options, "sampler")}
+        kind = SAMPLERS.load(self.sampler)
+        known = getattr(kind, "__dataclass_fields__", {})
+        for name in chosen:
+            if name not in known:
+                raise InputError(
+                    f"sampler {self.sampler!r} has no option {name!r}; known: {', '.join(known) or 'none'}"
+                )
+        sampler: Sampler = kind(**chosen)
+        return sampler
+
+    def make_predictor(self, problem: Problem) -> Any:
+        """Return the predictor of a block of runs."""
+        return PREDICTORS.load(self.predictor)(
+            problem.encoding,
+            problem.runs,
+            base_seed=problem.base_seed,
+            budget=problem.budget,
+            device=problem.device,
+            compile=problem.compile,
+            **{**self.predictor_options, **_part(problem.options, "predictor")},
+        )
+
+    def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
+        """Return the number of the sampler's updates, its start included."""
+        sampler = self.make_sampler(options)
+        check_budget(budget, sampler.smallest, f"sampler {self.sampler!r}")
+        return len(sampler.plan(budget, 1))
+
+    def looks(self, budget: int, rerank: int, options: Mapping[str, Any] | None = None) -> dict[str, int]:
+        """Return the most codes per run: the pool, the re-ranked ones of all updates, the last ``rerank``."""
+        if not self.uses_code:
+            return {}
+        return {"code": budget + self.make_sampler(options).codes(budget) + rerank}
+
+    def start(self, problem: Problem, counter: QueryCounter) -> Search:
+        """Return the search."""
+        from snas.search.predictor_search import PredictorSearch
+
+        return PredictorSearch(self, problem, counter)
+
+
+def _part(options: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    unknown = set(options or {}) - {"sampler", "predictor"}
+    if unknown:
+        raise InputError(f"method option {sorted(unknown)[0]!r} is unknown; known: sampler, predictor")
+    part: Mapping[str, Any] = (options or {}).get(name, {})
+    return part
+
+
+def _no_options(what: str, options: Mapping[str, Any] | None) -> None:
+    if options:
+        raise InputError(f"{what} has no option {sorted(options)[0]!r}; it has none")
+
+
+RANDOM = RandomMethod()
+NEURAL_PREDICTOR = PredictorMethod("neural_predictor", "random", uses_code=False)
+SIAMESE = PredictorMethod("siamese", "random", uses_code=True)
+SIAMESE_BTS = PredictorMethod("siamese", "bts", uses_code=True)
+SIAMESE_NSAM = PredictorMethod("siamese+nsam", "random", uses_code=True)
+SIAMESE_NSAM_BTS = PredictorMethod("siamese+nsam", "bts", uses_code=True)
+SIAMESE_NSAM_FTS = PredictorMethod("siamese+nsam", "fts", uses_code=True)
+BRP_NAS = PredictorMethod("brp_nas", "brp", uses_code=False)

@@ -1,0 +1,133 @@
+"""A predictor that is trained on what a sampler picks: algorithm 2 of the paper with any predictor and sampler.
+
+Everything here is for R runs at once; nothing is done per architecture in Python.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from snas.search.counter import QueryCounter
+from snas.search.method import Problem, Search
+from snas.search.methods import PredictorMethod
+from snas.search.ranking import Ranking, rank, siamese_ranking
+
+
+class PredictorSearch(Search):
+    """The search of a block of runs with one predictor per run."""
+
+    def __init__(self, method: PredictorMethod, problem: Problem, counter: QueryCounter) -> None:
+        self.problem, self.counter = problem, counter
+        self.size = problem.size
+        self.uses_code = method.uses_code
+        self.sampler = method.make_sampler(problem.options)
+        self.predictor = method.make_predictor(problem)
+        self.plan = self.sampler.plan(problem.budget, self.predictor.epochs)
+        self.pool = np.empty((len(problem.runs), 0), dtype=np.int64)
+        self.epoch = 0
+        self.train_seconds = 0.0
+
+    def propose(self, number: int) -> Int64[np.ndarray, "runs new"]:
+        """Train up to the update's epoch and return what the sampler adds to the pool."""
+        update = self.plan[number]
+        if number == 0:
+            new = self.problem.permutations[:, : update.new]
+        elif update.new == 0:
+            new = self.pool[
+                :, :0
+            ]  # nothing to add: nothing to rank, no codes to spend; training goes on later
+        else:
+            with self._clock():
+                self._fit(update.epoch)
+                new = self.sampler.choose(number, update.new, self.pool, self)
+        self.pool = np.concatenate([self.pool, new], axis=1)
+        return new
+
+    def rank(self) -> tuple[Ranking, Ranking]:
+        """Train to the end and Siamese-Rank the whole space (algorithm 1 with c = ``problem.rerank``)."""
+        with self._clock():
+            self._fit(self.predictor.epochs)
+        coarse = _numpy(self.predictor.coarse(None))
+        ties = self.problem.ties(self.size, "final")
+        plain = rank(coarse, ties)
+        if not self.uses_code:
+            return plain, plain
+        return siamese_ranking(coarse, self._fine, self.problem.rerank, ties), plain
+
+    def rank_candidates(
+        self, candidates: Int64[np.ndarray, "runs archs"], *, codes: int, update: int
+    ) -> Ranking:
+        """Siamese-Rank a part of the space with the predictor as it is, the first ``codes`` of it by the fine accuracy."""
+        count = candidates.shape[1]
+        # Predicting the whole space lets a predictor share work among its architectures; a part is then only picked out.
+        if 2 * count > self.size:
+            coarse = np.take_along_axis(_numpy(self.predictor.coarse(None)), candidates, axis=1)
+        else:
+            coarse = _numpy(self.predictor.coarse(self._tensor(candidates)))
+        ties = self.problem.ties(count, update)
+        if not self.uses_code:
+            return rank(coarse, ties).take(candidates)
+        fine = lambda columns: self._fine(np.take_along_axis(candidates, columns, axis=1))
+        return siamese_ranking(coarse, fine, codes, ties).take(candidates)
+
+    def generators(self, purpose: str, *ids: int | str) -> list[np.random.Generator]:
+        """Return the problem's generators, one per run."""
+        return self.problem.generators(purpose, *ids)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return pool, schedule place, time and the predictor's state."""
+        own = {
+            "pool": self.pool,
+            "epoch": np.array(self.epoch),
+            "train_seconds": np.array(self.train_seconds),
+        }
+        return own | {f"predictor/{k}": _numpy(v) for k, v in self.predictor.state_dict().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray], rounds: int) -> None:
+        """Take up a saved state."""
+        self.pool, self.epoch = state["pool"], int(state["epoch"])
+        self.train_seconds = float(state["train_seconds"])
+        mark = "predictor/"
+        self.predictor.load_state_dict(
+            {k.removeprefix(mark): torch.from_numpy(v) for k, v in state.items() if k.startswith(mark)}
+        )
+
+    def _fit(self, stop: int) -> None:
+        if stop == self.epoch:
+            return
+        accuracy = torch.from_numpy(self.counter.accuracies(self.pool)).float()
+        codes = torch.from_numpy(self.counter.codes(self.pool)).float() if self.uses_code else None
+        self.predictor.fit(
+            self._tensor(self.pool), self._moved(accuracy), self._moved(codes), start=self.epoch, stop=stop
+        )
+        self.epoch = stop
+
+    def _fine(self, archs: Int64[np.ndarray, "runs top"]) -> Float[np.ndarray, "runs top"]:
+        codes = torch.from_numpy(self.counter.codes(archs)).float()
+        return _numpy(self.predictor.fine(self._tensor(archs), self._moved(codes)))
+
+    def _tensor(self, archs: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(archs)).to(self.problem.device)
+
+    def _moved(self, values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.to(self.problem.device)
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if torch.device(self.problem.device).type == "cuda":
+            torch.cuda.synchronize()  # training is asynchronous there; its time belongs to it
+        self.train_seconds += time.perf_counter() - started
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    array: np.ndarray = values.detach().cpu().numpy()
+    return array
