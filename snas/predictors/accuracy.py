@@ -1,0 +1,319 @@
+"""What the accuracy predictors share: training by Huber loss on batches of 8, coarse and fine prediction, saving."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from snas import InputError
+from snas.predictors import parameters as par
+from snas.predictors.adam import adam, corrections
+from snas.predictors.compiling import Compiled
+from snas.predictors.graphs import Graphs
+from snas.predictors.layers import (
+    FEATURES,
+    Norms,
+    convolve,
+    graph_convolution,
+    graph_convolution_layout,
+    head,
+    head_layout,
+    huber,
+    nsam,
+    nsam_layout,
+    product,
+    statistics_layout,
+)
+from snas.predictors.predictor import Predictor
+from snas.predictors.schedule import Schedule, draw_batches
+
+if TYPE_CHECKING:
+    from snas.spaces.space import Encoding
+
+ADAM_EPSILON = 1e-7
+ROWS_AT_ONCE = 8_192  # node rows (runs × architectures × nodes) of one chunk of a ranking: what stays in the cache
+
+
+class AccuracyPredictor(Predictor):
+    """The basic branch GC(64) → GC(64) → (NSAM) → GC(64) → head, and the training that its kinds share.
+
+    Options (a variant is named by them, see ``variant``):
+        epochs: length of the schedule; SPEC: 200.
+        bn_momentum: of the running statistics, in torch's sense; SPEC: 0.003.
+        nsam: whether NSAM stands between the second and the third GC.
+        dtype: arithmetic, float32 or float64 (tests).
+
+    Weights start Glorot-uniform and biases at zero, Keras' default and so the authors' program's.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "epochs": 200,
+        "bn_momentum": 0.003,
+        "nsam": False,
+        "dtype": torch.float32,
+    }
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        runs: Sequence[int],
+        *,
+        base_seed: int,
+        budget: int,
+        device: str | torch.device = "cpu",
+        compile: bool = False,
+        **options: Any,
+    ) -> None:
+        self.options = checked_options(self.name, self.defaults, options)
+        self.runs, self.base_seed, self.budget = tuple(runs), base_seed, budget
+        self.device, self.dtype = torch.device(device), self.options["dtype"]
+        self.epochs = self.options["epochs"]
+        self.schedule = Schedule(self.epochs, budget)
+        self.graphs = Graphs(encoding, device=self.device, dtype=self.dtype)
+        self.layout = self._layout()
+        self.statistics_layout = statistics_layout(self.layout)
+        self.weights = par.initial(self.layout, self.runs, base_seed, dtype=self.dtype).to(self.device)
+        self.statistics = par.initial(self.statistics_layout, self.runs, base_seed, dtype=self.dtype).to(self.device)
+        self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        self.adam_step = self.reached = 0
+        self._step = Compiled(self.step, self.device, enabled=compile)
+        self._coarse = Compiled(self._coarse_chunk, self.device, enabled=compile)
+
+    @property
+    def variant(self) -> str:
+        """Name with the options that are not the default, as ``siamese[bn_momentum=0.1]``."""
+        changed = [f"{k}={v}" for k, v in self.options.items() if v != self.defaults[k] and k != "dtype"]
+        return self.name + (f"[{','.join(changed)}]" if changed else "")
+
+    # --- the network -------------------------------------------------------------------------------------------------
+
+    def _layout(self) -> dict[str, par.Initial]:
+        """Return names, shapes and starts of the parameters."""
+        return {
+            **graph_convolution_layout("gc1", self.graphs.vocabulary),
+            **graph_convolution_layout("gc2", FEATURES),
+            **(nsam_layout() if self.options["nsam"] else {}),
+            **graph_convolution_layout("gc3", FEATURES),
+            **head_layout(self.graphs.nodes),
+        }
+
+    def _trunk(
+        self,
+        p: Mapping[str, Tensor],
+        norms: Norms,
+        adjacency: Float[Tensor, "runs batch nodes nodes"],
+        products: Float[Tensor, "runs batch nodes both"],
+    ) -> Float[Tensor, "runs batch nodes features"]:
+        """Return the node features of the basic branch from the second GC's products X·[W | W']."""
+        x = convolve("gc2", p, norms, adjacency, products)
+        if self.options["nsam"]:
+            x = nsam(p, norms, adjacency, x)
+        return graph_convolution("gc3", p, norms, adjacency, x)
+
+    def _features(
+        self,
+        p: Mapping[str, Tensor],
+        norms: Norms,
+        adjacency: Float[Tensor, "runs batch nodes nodes"],
+        one_hot: Float[Tensor, "runs batch nodes vocabulary"],
+    ) -> Float[Tensor, "runs batch nodes features"]:
+        """Return the node features of the basic branch."""
+        x = graph_convolution("gc1", p, norms, adjacency, one_hot)
+        return self._trunk(p, norms, adjacency, product(x, p["gc2.weight"]))
+
+    @abstractmethod
+    def _loss(
+        self,
+        p: Mapping[str, Tensor],
+        norms: Norms,
+        adjacency: Float[Tensor, "runs batch nodes nodes"],
+        one_hot: Float[Tensor, "runs batch nodes vocabulary"],
+        accuracy: Float[Tensor, "runs batch"],
+        code: Float[Tensor, "runs batch code"],
+        has_code: Float[Tensor, "runs batch"],
+    ) -> Float[Tensor, " runs"]:
+        """Return the training loss of each run."""
+
+    def _coarse_loss(
+        self, p: Mapping[str, Tensor], x: Float[Tensor, "runs batch nodes features"], accuracy: Float[Tensor, "runs batch"]
+    ) -> Float[Tensor, " runs"]:
+        return huber(head(p, x) - accuracy).mean(1)
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def gradient(
+        self, weights: Float[Tensor, "runs parameters"], statistics: Float[Tensor, "runs statistics"], *batch: Tensor
+    ) -> tuple[Float[Tensor, "runs parameters"], Float[Tensor, "runs statistics"], Float[Tensor, " runs"]]:
+        """Return gradient, moved running statistics and loss of one batch (the arguments of ``_loss`` after ``norms``)."""
+        running = par.views(self.statistics_layout, statistics)
+
+        def total(p: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
+            norms = Norms(running, training=True, momentum=self.options["bn_momentum"])
+            loss = self._loss(p, norms, *batch)
+            return loss.sum(), (loss, norms.updated)
+
+        # The sum over runs only starts the backward pass: nothing of one run enters the gradient of another.
+        gradients, (loss, updated) = torch.func.grad(total, has_aux=True)(par.views(self.layout, weights))
+        return par.flatten(self.layout, gradients), par.flatten(self.statistics_layout, updated), loss
+
+    def step(
+        self,
+        weights: Float[Tensor, "runs parameters"],
+        first: Float[Tensor, "runs parameters"],
+        second: Float[Tensor, "runs parameters"],
+        statistics: Float[Tensor, "runs statistics"],
+        optimiser: Float[Tensor, "3"],
+        *batch: Tensor,
+    ) -> Float[Tensor, " runs"]:
+        """Do one training step in place; ``optimiser`` holds the learning rate and Adam's two bias corrections."""
+        gradient, moved, loss = self.gradient(weights, statistics, *batch)
+        adam(weights, gradient, first, second, *optimiser.unbind(), epsilon=ADAM_EPSILON)
+        statistics.copy_(moved)
+        return loss
+
+    @torch.no_grad()
+    def fit(
+        self,
+        pool: Int64[Tensor, "runs pool"],
+        accuracy: Float[Tensor, "runs pool"],
+        codes: Float[Tensor, "runs pool code"] | None,
+        *,
+        start: int,
+        stop: int,
+    ) -> None:
+        """Train epochs ``start`` .. ``stop`` - 1; see :meth:`Predictor.fit`."""
+        pool, accuracy, codes = self._checked(pool, accuracy, codes)
+        if start != self.reached or not start <= stop <= self.epochs:
+            raise ValueError(f"epochs {start}..{stop}: training stands at {self.reached} of {self.epochs}")
+        for epoch in range(start, stop):
+            if epoch in self.schedule.fresh_adam:
+                self.first.zero_()
+                self.second.zero_()
+                self.adam_step = 0
+            self._epoch(epoch, pool, accuracy, codes)
+        self.reached = stop
+
+    def _epoch(
+        self,
+        epoch: int,
+        pool: Int64[Tensor, "runs pool"],
+        accuracy: Float[Tensor, "runs pool"],
+        codes: Float[Tensor, "runs pool code"],
+    ) -> None:
+        """Train one epoch: its batches are gathered at once, then taken step by step."""
+        steps = self.schedule.steps
+        draws = draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=pool.shape[1]).to(self.device)
+        rows = torch.arange(len(self.runs), device=self.device)[None, :, None]
+        archs, code = pool[rows, draws], codes[rows, draws]
+        has_code = ~code.isnan().any(-1, keepdim=True)
+        batches = (
+            self.graphs.adjacency[archs],
+            self.graphs.one_hot(archs),
+            accuracy[rows, draws],
+            torch.where(has_code, code, 0.0),
+            has_code[..., 0].to(self.dtype),
+        )
+        rate = self.schedule.rate(epoch)
+        hyper = [(rate, *corrections(self.adam_step + 1 + s)) for s in range(steps)]
+        optimiser = torch.tensor(hyper, dtype=self.dtype).to(self.device)
+        for s in range(steps):
+            self._step(
+                self.weights, self.first, self.second, self.statistics, optimiser[s], *(part[s] for part in batches)
+            )
+        self.adam_step += steps
+
+    def _checked(self, pool: Tensor, accuracy: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the pool on the device, codes as NaN where there are none; raises for what cannot be trained on."""
+        accuracy = accuracy.to(self.device, self.dtype)
+        if not bool(((accuracy >= 0) & (accuracy <= 1)).all()):
+            raise InputError("accuracies to train on must be fractions in [0, 1], not percent and not NaN")
+        if codes is None or not self.uses_code:
+            codes = torch.full((*pool.shape, 3), float("nan"))
+        return pool.to(self.device), accuracy, codes.to(self.device, self.dtype)
+
+    # --- prediction --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def coarse(self, archs: Int64[Tensor, "runs archs"] | None = None) -> Float[Tensor, "runs archs"]:
+        """Predict accuracies with the basic branch and running BN statistics, in chunks of bounded size.
+
+        The first GC and the second one's products are computed once per distinct row of the space, then looked up.
+        """
+        if archs is None:
+            archs = torch.arange(self.graphs.size)[None].expand(len(self.runs), -1)
+        table = self._table()
+        predict = lambda chunk: self._coarse(self.weights, self.statistics, table, *chunk)
+        return self._chunks(predict, archs, lambda ids: (self.graphs.adjacency[ids], self.graphs.rows[ids]))
+
+    def _table(self) -> Float[Tensor, "runs distinct both"]:
+        """Return the second GC's products X·[W | W'] for every distinct row that the first GC can give."""
+        p, norms = self._evaluation(self.weights, self.statistics)
+        width = FEATURES
+        out = norms("gc1.out", p, self.graphs.out @ p["gc1.weight"][..., :width])
+        into = norms("gc1.in", p, self.graphs.into @ p["gc1.weight"][..., width:])
+        return product((out + into) * 0.5, p["gc2.weight"])
+
+    def _coarse_chunk(
+        self,
+        weights: Float[Tensor, "runs parameters"],
+        statistics: Float[Tensor, "runs statistics"],
+        table: Float[Tensor, "runs distinct both"],
+        adjacency: Float[Tensor, "runs archs nodes nodes"],
+        rows: Int64[Tensor, "runs archs nodes"],
+    ) -> Float[Tensor, "runs archs"]:
+        p, norms = self._evaluation(weights, statistics)
+        products = table[torch.arange(rows.shape[0], device=rows.device)[:, None, None], rows]
+        return head(p, self._trunk(p, norms, adjacency, products))
+
+    def _evaluation(self, weights: Tensor, statistics: Tensor) -> tuple[dict[str, Tensor], Norms]:
+        norms = Norms(par.views(self.statistics_layout, statistics), training=False, momentum=0.0)
+        return par.views(self.layout, weights), norms
+
+    def _chunks(
+        self,
+        predict: Callable[[tuple[Tensor, ...]], Tensor],
+        archs: Int64[Tensor, "runs archs"],
+        inputs: Callable[[Tensor], tuple[Tensor, ...]],
+        *more: Tensor,
+    ) -> Float[Tensor, "runs archs"]:
+        """Predict in chunks of one fixed shape (the last one filled up), so that memory and compiled graphs are bounded."""
+        runs, asked = archs.shape
+        chunk = max(ROWS_AT_ONCE // (runs * self.graphs.nodes), 8)
+        out = torch.empty(runs, asked, dtype=self.dtype)
+        for at in range(0, asked, chunk):
+            places = torch.arange(at, at + chunk).clamp(max=asked - 1)
+            ids = archs[:, places].to(self.device)
+            values = predict((*inputs(ids), *(part[:, places].to(self.device, self.dtype) for part in more)))
+            out[:, at : at + chunk] = values[:, : asked - at].cpu()
+        return out
+
+    # --- saving ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of weights, running statistics, Adam's moments and the counters."""
+        counters = torch.tensor([self.reached, self.adam_step])
+        parts = {"weights": self.weights, "statistics": self.statistics, "first": self.first, "second": self.second}
+        return {name: part.detach().cpu().clone() for name, part in parts.items()} | {"counters": counters}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up what :meth:`state_dict` gave for the same runs, space and options; raises ``InputError`` otherwise."""
+        for name in ("weights", "statistics", "first", "second"):
+            part: Tensor = getattr(self, name)
+            if name not in state or state[name].shape != part.shape:
+                found = tuple(state[name].shape) if name in state else "nothing"
+                raise InputError(f"saved {self.name}: {name} is {found}; {tuple(part.shape)} would be right")
+            part.copy_(state[name])
+        self.reached, self.adam_step = (int(x) for x in state["counters"])
+
+
+def checked_options(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults with the given options; raises ``InputError`` that lists the known ones for an unknown one."""
+    for key in options:
+        if key not in defaults:
+            raise InputError(f"predictor {name!r} has no option {key!r}; known: {', '.join(defaults)}")
+    return {**defaults, **options}

@@ -1,0 +1,60 @@
+"""``torch.compile`` where there is a C++ compiler, and eager mode with one line of explanation where there is none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+def why_not(device: torch.device) -> str | None:
+    """Return why nothing can be compiled for ``device`` here, or ``None``."""
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return None if has_triton() else "Triton is not installed"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # torch's own InvalidCxxCompiler; its text runs over many lines
+        return f"no working C++ compiler was found ({type(error).__name__})"
+    return None
+
+
+class Compiled:
+    """A function that is compiled at its first call; where that fails, it runs eagerly from then on and says so once.
+
+    Shapes are fixed (``dynamic=False``): a block of runs has one batch size, so one graph serves every budget.
+    """
+
+    def __init__(self, function: Callable[..., Any], device: torch.device, *, enabled: bool) -> None:
+        self.function = function
+        self.call: Callable[..., Any] = function
+        self.tried = not enabled
+        self.device = device
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function, compiling it first where that has not been tried."""
+        return self.call(*arguments) if self.tried else self._first(*arguments)
+
+    def _first(self, *arguments: Any) -> Any:
+        self.tried = True
+        reason = why_not(self.device)
+        if reason is None:
+            compiled = torch.compile(self.function, dynamic=False, fullgraph=True)
+            try:
+                result = compiled(*arguments)
+            except Exception as error:
+                if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                    raise
+                reason = f"torch.compile failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+            else:
+                self.call = compiled
+                return result
+        log.warning("predictors run in eager mode, about 4 times slower: %s", reason)
+        return self.function(*arguments)

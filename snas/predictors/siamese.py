@@ -1,0 +1,66 @@
+"""The siamese predictor (section 3.2, figure 2): a basic branch and, through EFM, an estimation branch with one shared head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from snas.predictors import parameters as par
+from snas.predictors.accuracy import AccuracyPredictor
+from snas.predictors.layers import Norms, efm, efm_layout, head, huber
+
+
+class Siamese(AccuracyPredictor):
+    """The basic branch gives the coarse accuracy; EFM of its node features and the code, the same head, the fine one.
+
+    Options beside those of :class:`AccuracyPredictor`:
+        shared_qv: one GC for EFM's q and v, as the authors' code has it (SPEC: two, as figure 3).
+    """
+
+    name: ClassVar[str] = "siamese"
+    uses_code: ClassVar[bool] = True
+    defaults: ClassVar[Mapping[str, Any]] = {**AccuracyPredictor.defaults, "shared_qv": False}
+
+    def _layout(self) -> dict[str, par.Initial]:
+        return super()._layout() | efm_layout(self.graphs.nodes, shared_qv=self.options["shared_qv"])
+
+    def _loss(
+        self,
+        p: Mapping[str, Tensor],
+        norms: Norms,
+        adjacency: Float[Tensor, "runs batch nodes nodes"],
+        one_hot: Float[Tensor, "runs batch nodes vocabulary"],
+        accuracy: Float[Tensor, "runs batch"],
+        code: Float[Tensor, "runs batch code"],
+        has_code: Float[Tensor, "runs batch"],
+    ) -> Float[Tensor, " runs"]:
+        """Return Huber(coarse) + Huber(fine), unweighted, no gradient stopped; the fine mean is over rows with a code."""
+        x = self._features(p, norms, adjacency, one_hot)
+        fine = head(p, efm(p, norms, adjacency, x, code, has_code))
+        fine_loss = (huber(fine - accuracy) * has_code).sum(1) / has_code.sum(1).clamp(min=1)
+        return self._coarse_loss(p, x, accuracy) + fine_loss
+
+    @torch.no_grad()
+    def fine(
+        self, archs: Int64[Tensor, "runs archs"], codes: Float[Tensor, "runs archs code"]
+    ) -> Float[Tensor, "runs archs"]:
+        """Predict accuracies with the estimation branch and running BN statistics; NaN where the code has a NaN."""
+        p, norms = self._evaluation(self.weights, self.statistics)
+
+        def predict(chunk: tuple[Tensor, ...]) -> Tensor:
+            adjacency, one_hot, code = chunk
+            return head(p, efm(p, norms, adjacency, self._features(p, norms, adjacency, one_hot), code))
+
+        inputs = lambda ids: (self.graphs.adjacency[ids], self.graphs.one_hot(ids))
+        return self._chunks(predict, archs, inputs, codes)
+
+
+class SiameseNSAM(Siamese):
+    """The siamese predictor with NSAM between the second and the third GC of the basic branch (figure 2b)."""
+
+    name: ClassVar[str] = "siamese+nsam"
+    defaults: ClassVar[Mapping[str, Any]] = {**Siamese.defaults, "nsam": True}
