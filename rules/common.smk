@@ -1,5 +1,6 @@
 # Names and targets; no logic.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import snas.config
 import snas.device
 import snas.progress
 import snas.provenance
+import snas.spaces
 from snas import InputError
-from snas.search import jobs
+from snas.images import REGISTRY as IMAGE_SETS
+from snas.predictors import REGISTRY as PREDICTORS
+from snas.proxies import REGISTRY as PROXIES
+from snas.search import METHODS, jobs
+from snas.spaces import REGISTRY as SPACES
 
 try:
     CONFIG = snas.config.load(config)
@@ -22,12 +28,16 @@ except InputError as error:
 RUN = f"results/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
-BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
-SEARCHES = jobs.search_jobs(CONFIG)
-TOPS = jobs.tops(CONFIG)
 ON_DEMAND = CONFIG.truth == "on_demand"
 
-# An image set as the library's loader takes it.
+BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
+OWN = next((b.name for b in BENCHES.values() if not b.imported), "")
+TRAINED = bool(OWN) and BENCHES[OWN].trained
+SEARCHES = jobs.search_jobs(CONFIG)
+ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
+ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
+
+# What the library's functions take, by name.
 IMAGES = dict(
     name=CONFIG.images,
     path=CONFIG.images_path,
@@ -35,31 +45,49 @@ IMAGES = dict(
     train_images=CONFIG.train_images,
     base_seed=CONFIG.seed,
 )
-# A job that can use a GPU asks for one where jobs may find one.
+COMPUTE = dict(device=CONFIG.device, compile=CONFIG.compile)
+TRAINING = dict(
+    space=CONFIG.space,
+    images=IMAGES,
+    width=CONFIG.width,
+    seed=CONFIG.seed,
+    group=CONFIG.group,
+    **COMPUTE,
+)
+
+# The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
+NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []
+TRAINING_CODE = snas.provenance.code_hash(
+    "snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG.images), *NETWORKS
+)
+BENCH_CODE = snas.provenance.code_hash("snas.search.bench")
+
+# A job that can use a GPU asks for one, where jobs may find one.
 GPU = int(snas.device.wanted(CONFIG.device))
-WIDTH = dict(width=CONFIG.width)
 
 if DRIVER:
     os.environ["SNAS_DRIVER"] = f"{os.uname().nodename}:{os.getpid()}"
 
-PROGRESS = snas.progress.Progress(CONFIG, Path(RUN))
+
+def one_of(names):
+    """Return a wildcard constraint that allows just ``names``."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:
-    bench="|".join(map(re.escape, BENCHES)),
-    space=r"\w+",
+    bench=one_of(BENCHES),
+    space=one_of(SPACES),
+    method=one_of(METHODS),
+    proxy=one_of(PROXIES),
     shard=r"\d+",
-    round=r"\d+",
-    method=r"[a-z_+0-9]+",
+    round=r"\d\d",
     budget=r"\d+",
     block=r"\d+",
-    proxy=r"\w+",
-    figure=r"[a-z]+\d*[a-z_]*",
 
 
-def shards(pattern, count):
+def shards(pattern, count, **wildcards):
     """Return the files of all shards of ``pattern``."""
-    return expand(pattern, shard=[f"{i:03d}" for i in range(count)])
+    return expand(pattern, shard=[f"{i:03d}" for i in range(count)], **wildcards)
 
 
 def space_table(space):
@@ -67,19 +95,60 @@ def space_table(space):
     return f"{RUN}/spaces/{space}.parquet"
 
 
-def search_files(bench):
+def result(job, folder="{RUN}/search/{bench}", suffix="parquet"):
+    """Return a file of a search job."""
+    base = folder.format(RUN=RUN, bench=job.bench)
+    return f"{base}/{job.method}/n{job.budget:03d}/block_{job.block:02d}.{suffix}"
+
+
+def results(bench):
     """Return the search results of a bench."""
-    return [
-        f"{RUN}/search/{bench}/{job.method}/n{job.budget:03d}/block_{job.block:02d}.parquet"
-        for job in SEARCHES
-        if job.bench == bench
-    ]
+    return [result(job) for job in SEARCHES if job.bench == bench]
 
 
 def search_job(wildcards):
-    """Return the search job of a result file."""
+    """Return the search job that the wildcards name."""
     key = (wildcards.bench, wildcards.method, int(wildcards.budget), int(wildcards.block))
     return next(j for j in SEARCHES if (j.bench, j.method, j.budget, j.block) == key)
+
+
+def search_settings(wildcards):
+    """Return the settings of a search job, as the library takes them."""
+    job = search_job(wildcards)
+    top = CONFIG.top_k if ON_DEMAND and BENCHES[job.bench].trained else jobs.tops(CONFIG)[-1]
+    runs = list(range(job.first, job.stop))
+    return dict(method=job.method, budget=job.budget, top=top, runs=runs, base_seed=CONFIG.seed)
+
+
+def search_code(wildcards):
+    """Return the hash of the code that a method's results hang on."""
+    space = BENCHES[wildcards.bench].space
+    return snas.provenance.code_hash("snas.search.block", SPACES.module(space), *jobs.modules(wildcards.method))
+
+
+def round_file(wildcards, suffix, step):
+    """Return a file of the same search, ``step`` rounds away."""
+    folder = f"{RUN}/search/{wildcards.bench}/rounds/{int(wildcards.round) + step:02d}"
+    return f"{folder}/{wildcards.method}/n{wildcards.budget}/block_{wildcards.block}.{suffix}"
+
+
+def round_asks(wildcards):
+    """Return the ask lists of all searches that have this round."""
+    folder = f"{RUN}/search/{wildcards.bench}/rounds/{wildcards.round}"
+    found = [j for j in SEARCHES if j.bench == wildcards.bench and jobs.rounds(j) > int(wildcards.round)]
+    return [result(job, folder, "asks.parquet") for job in found]
+
+
+def last_state(wildcards):
+    """Return the state that a search leaves after its last round."""
+    job = search_job(wildcards)
+    folder = f"{RUN}/search/{wildcards.bench}/rounds/{jobs.rounds(job) - 1:02d}"
+    return result(job, folder, "state.npz")
+
+
+def answers_before(bench, count):
+    """Return the answers of the first ``count`` rounds."""
+    return [f"{RUN}/search/{bench}/rounds/{i:02d}/answers.parquet" for i in range(count)]
 
 
 def memory(base):
@@ -90,3 +159,24 @@ def memory(base):
 def minutes(base):
     """Return a function of the attempt: ``base`` minutes, doubled at each further try."""
     return lambda wildcards, attempt: base * 2 ** (attempt - 1)
+
+
+def planned():
+    """Return every costly file of this run with its seconds on one core of the machine that they were measured on."""
+    seconds = {}
+    size = len(snas.spaces.load(CONFIG.space).sample(CONFIG.architectures, 0)) if TRAINED else 0
+    stages = [("training/codes", CONFIG.code_shards, 0.06)]
+    stages += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, 0.3)]
+    stages += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.03) for proxy in CONFIG.proxies]
+    for folder, count, each in stages if TRAINED else []:
+        for file in shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count):
+            seconds[file] = each * size / count
+    for job in SEARCHES:
+        seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
+    for i in range(ROUNDS):
+        for file in shards(f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, bench=OWN, round=f"{i:02d}"):
+            seconds[file] = 0.3 * size / ROUNDS / CONFIG.truth_shards
+    return seconds
+
+
+PROGRESS = snas.progress.Progress(planned, Path(LOGS))

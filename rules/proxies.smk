@@ -12,7 +12,7 @@ rule proxy_shard:
     params:
         count=CONFIG.proxy_shards,
         **TRAINING,
-        code=lambda wildcards: snas.provenance.code_hash("snas.proxies.jobs", PROXIES.module(wildcards.proxy), *NETWORKS),
+        code=lambda wildcards: snas.provenance.code_hash("snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS),
     log:
         f"{LOGS}/proxies/{{proxy}}_{{shard}}.log",
     benchmark:
@@ -35,7 +35,7 @@ rule proxy:
     output:
         table=f"{RUN}/proxies/{{proxy}}.parquet",
     params:
-        schema="snas.proxies.schema:PROXIES",
+        schema="snas.proxies.scores:PROXIES",
     log:
         f"{LOGS}/proxies/{{proxy}}.log",
     conda:

@@ -53,7 +53,7 @@ class Progress:
     """Prints a line whenever something has been done and every :data:`REPORT_SECONDS` at most.
 
     Args:
-        weights: planned output file → seconds it takes on the machine of reference.
+        plan: called at the start; returns planned output file → seconds it takes on the machine of reference.
         logs: folder of the run's logs.
         say: where a line goes (default: standard error).
     """
@@ -71,6 +71,7 @@ class Progress:
 
     def start(self) -> None:
         """Begin to watch, in a thread of this process."""
+        self._weights = dict(self._plan())
         self._started = time.monotonic()
         self._before = self._done()[0]
         total = sum(self._weights.values())
@@ -129,3 +130,10 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def search_seconds(method: str, budget: int, runs: int) -> float:
+    """Return about how long a block of a search takes on one core: start-up, and the steps that grow with N."""
+    steps = 200 * max(budget // 8, 1)
+    each = {"random": 0.0, "neural_predictor": 0.0006, "siamese": 0.001, "brp_nas": 0.05}.get(method, 0.0013)
+    return 6.0 + runs * steps * each

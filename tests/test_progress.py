@@ -8,7 +8,7 @@ def test_lines_count_files_shares_and_time_left(tmp_path, monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     made, waiting = tmp_path / "a.parquet", tmp_path / "b.parquet"
     said = []
-    watch = progress.Progress({str(made): 30.0, str(waiting): 10.0}, tmp_path / "logs", said.append)
+    watch = progress.Progress(lambda: {str(made): 30.0, str(waiting): 10.0}, tmp_path / "logs", said.append)
     monkeypatch.setattr(watch, "_watch", lambda: None)
     watch.start()
     assert said == ["[snas] 2 files to make, 0 there already (0% of the work)"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snas.config import Config
+from snas.search import METHODS
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,13 @@ def search_jobs(config: Config) -> tuple[SearchJob, ...]:
 def tops(config: Config) -> tuple[int, ...]:
     """Return every K that a figure shows, ascending."""
     return tuple(sorted({config.top_k, config.fig6_top, *config.fig6_tops, *config.fig7_tops}))
+
+
+def rounds(job: SearchJob) -> int:
+    """Return how many ask lists the search of a job has, the top K's included; raises where its N is too small."""
+    return int(METHODS.load(job.method).rounds(job.budget)) + 1
+
+
+def modules(method: str) -> tuple[str, ...]:
+    """Return the modules that a method's results hang on beside the search of a block (for the hash of the code)."""
+    return tuple(METHODS.load(method).modules)
