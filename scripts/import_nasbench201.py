@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from _job import begin
-
 from snas.spaces.nasbench201_import import import_nasbench201
+
+from _job import begin
 
 job = begin(snakemake)
 import_nasbench201(

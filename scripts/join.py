@@ -1,7 +1,6 @@
 """Join the shards of one stage into one table; shards of different recipes, seeds or code are refused."""
 
 from _job import begin
-
 from snas import tables
 from snas.config import resolve
 

@@ -1,7 +1,6 @@
 """Run a block of runs of one method at one budget."""
 
 from _job import begin
-
 from snas import provenance, tables
 from snas.device import torch_device
 from snas.search.block import SEARCH, Settings, metadata, run_block

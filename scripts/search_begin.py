@@ -1,7 +1,6 @@
 """Do the first round of an on-demand search: leave its state and what it asks for."""
 
 from _job import begin
-
 from snas.search.block import Settings
 from snas.search.block import begin as first_round
 

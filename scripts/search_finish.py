@@ -1,7 +1,6 @@
 """Write the result of an on-demand search, when its top K are trained."""
 
 from _job import begin
-
 from snas import provenance, tables
 from snas.search.block import SEARCH, Settings, finish, metadata
 

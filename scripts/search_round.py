@@ -1,7 +1,6 @@
 """Do one more round of an on-demand search with the answers so far."""
 
 from _job import begin
-
 from snas.search.block import Settings, advance
 
 job = begin(snakemake)

@@ -1,8 +1,7 @@
 """Draw the share of the training images that estimation codes are measured on, and write it down."""
 
-from _job import begin
-
 import snas.images
+from _job import begin
 from snas import provenance
 from snas.images.share import write_share
 

@@ -1,7 +1,6 @@
 """Write the table of a search space's architectures, all of them or a seeded sample."""
 
 from _job import begin
-
 from snas import provenance, spaces, tables
 from snas.spaces.space import ARCHITECTURES
 

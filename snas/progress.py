@@ -59,9 +59,13 @@ class Progress:
     """
 
     def __init__(
-        self, weights: Mapping[str, float], logs: Path, say: Callable[[str], None] | None = None
+        self,
+        plan: Callable[[], Mapping[str, float]],
+        logs: Path,
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        self._weights = dict(weights)
+        self._plan = plan
+        self._weights: dict[str, float] = {}
         self._logs = logs
         self._say = say or (lambda text: print(text, file=sys.stderr, flush=True))
         self._stop = threading.Event()
