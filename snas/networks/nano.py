@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snas import InputError
+from snas.networks.weights import Conv2d, Linear
 from snas.spaces.nanobench import (
     CELLS_PER_STAGE,
     INPUT,
@@ -40,9 +41,7 @@ class ConvBN(nn.Sequential):
         active: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False
-        )
+        self.conv = Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, eps=BN_EPS, momentum=momentum)
         if active:
             self.act = nn.Mish()
@@ -73,10 +72,10 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.key = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.value = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.back = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.query = Conv2d(channels, hidden, 1, bias=False)
+        self.key = Conv2d(channels, hidden, 1, bias=False)
+        self.value = Conv2d(channels, hidden, 1, bias=False)
+        self.back = Conv2d(hidden, channels, 1, bias=False)
 
     def forward(
         self, images: Float[Tensor, "batch channels side side"]
@@ -148,7 +147,7 @@ class NanoNetwork(nn.Module):
         self.cells = nn.ModuleList(
             NanoCell(cell, in_channels, f, momentum=bn_momentum) for _, in_channels, f in cell_widths(width)
         )
-        self.classifier = nn.Linear(stage_widths(width)[-1], classes)
+        self.classifier = Linear(stage_widths(width)[-1], classes)
 
     def forward(self, images: Float[Tensor, "batch channels side side"]) -> Float[Tensor, "batch classes"]:
         """Return the logits."""

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from snas.networks.nano import check_size
+from snas.networks.weights import Conv2d, Linear
 from snas.spaces.nasbench201 import CELLS_PER_STAGE, FEATURE_EDGES, STAGES
 from snas.spaces.space import Cell
 
@@ -26,7 +27,7 @@ class ReLUConvBN(nn.Sequential):
     ) -> None:
         super().__init__(
             nn.ReLU(),
-            nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False),
+            Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(out_channels, eps=BN_EPS, momentum=momentum),
         )
 
@@ -80,7 +81,7 @@ class ReductionBlock(nn.Module):
         self.conv_b = ReLUConvBN(channels, channels, 3, momentum=momentum)
         # ceil_mode only matters for an odd side, which the official block refuses
         self.shortcut = nn.Sequential(
-            nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(in_channels, channels, 1, bias=False)
+            nn.AvgPool2d(2, ceil_mode=True), Conv2d(in_channels, channels, 1, bias=False)
         )
 
     def forward(
@@ -109,28 +110,27 @@ class NASBench201Network(nn.Module):
         self.authors_residual = authors_residual
         widths = [width * 2**stage for stage in range(STAGES)]
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            Conv2d(channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width, eps=BN_EPS, momentum=bn_momentum),
         )
-        self.stages = nn.ModuleList(
-            nn.ModuleList(
-                SearchedCell(cell, c, momentum=bn_momentum, residual=authors_residual)
-                for _ in range(CELLS_PER_STAGE)
-            )
+        self.cells = nn.ModuleList(
+            SearchedCell(cell, c, momentum=bn_momentum, residual=authors_residual)
             for c in widths
+            for _ in range(CELLS_PER_STAGE)
         )
         self.reductions = nn.ModuleList(ReductionBlock(c, 2 * c, momentum=bn_momentum) for c in widths[:-1])
         self.norm = nn.BatchNorm2d(widths[-1], eps=BN_EPS, momentum=bn_momentum)
-        self.classifier = nn.Linear(widths[-1], classes)
+        self.classifier = Linear(widths[-1], classes)
 
     def forward(self, images: Float[Tensor, "batch channels side side"]) -> Float[Tensor, "batch classes"]:
         """Return the logits."""
         x = self.stem(images)
-        for number, stage in enumerate(self.stages):
-            if number:
-                x = self.reductions[number - 1](x)
-            first = x = stage[0](x)
-            for cell in list(stage)[1:]:
+        for stage in range(STAGES):
+            if stage:
+                x = self.reductions[stage - 1](x)
+            start = CELLS_PER_STAGE * stage
+            first = x = self.cells[start](x)
+            for cell in self.cells[start + 1 : start + CELLS_PER_STAGE]:
                 x = cell(x)
             if self.authors_residual:
                 x = x + first

@@ -6,6 +6,31 @@ import torch
 from torch import nn
 
 
+class Conv2d(nn.Conv2d):
+    """A convolution whose weights are zero until :func:`initialise` draws them.
+
+    Torch's own draw would come from the global generator, and takes half of the time of making a small network.
+    """
+
+    def reset_parameters(self) -> None:
+        """Set all weights to zero."""
+        _zero(self)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights are zero until :func:`initialise` draws them."""
+
+    def reset_parameters(self) -> None:
+        """Set all weights to zero."""
+        _zero(self)
+
+
+@torch.no_grad()
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters(recurse=False):
+        parameter.zero_()
+
+
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator) -> nn.Module:
     """Draw all weights of ``module`` in place from ``generator`` (on the CPU) and return it.
@@ -17,7 +42,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> nn.Module:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            weight = torch.empty(layer.weight.shape, dtype=layer.weight.dtype)
+            weight = torch.empty(layer.weight.shape)
             layer.weight.copy_(nn.init.xavier_uniform_(weight, generator=generator))
             if layer.bias is not None:
                 layer.bias.zero_()
