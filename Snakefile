@@ -8,6 +8,9 @@ min_version("9.10")
 configfile: "config/config.yaml"
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/spaces.smk"
 include: "rules/images.smk"
@@ -18,25 +21,31 @@ include: "rules/analysis.smk"
 include: "rules/figures.smk"
 
 
-report: "report/workflow.rst"
-
-
-# GPUs are counted per machine, not over a cluster: there SLURM counts them.
+# GPUs are counted on each machine; over a cluster SLURM counts them.
 resource_scopes:
     gpu="local",
 
 
 localrules:
     all,
-    figures,
 
 
 rule all:
-    """Everything that the configuration asks for, with the report."""
+    """Everything that the configuration asks for, and the page that shows it."""
     default_target: True
     input:
-        rules.report.output,
-        rules.figures.input,
+        rules.report_page.output.page,
+
+
+# One short target per figure and table: snakemake fig5
+for name in FIGURES:
+
+    rule:
+        name:
+            name
+        input:
+            expand(rules.figure.output, figure=name),
+        localrule: True
 
 
 onstart:
@@ -45,9 +54,12 @@ onstart:
 
 onsuccess:
     PROGRESS.finish()
-    print(f"Open {RUN}/report.html", file=sys.stderr)
+    print(f"[snas] open {RUN}/report.html", file=sys.stderr)
 
 
 onerror:
     PROGRESS.finish()
-    print(f"A job failed; its log stands in {RUN}/logs/. The same command goes on from here.", file=sys.stderr)
+    print(
+        f"[snas] a job failed; logs stand in {LOGS}/, and the same command goes on from here",
+        file=sys.stderr,
+    )

@@ -10,6 +10,8 @@ import snas.progress
 import snas.provenance
 import snas.spaces
 from snas import InputError
+from snas.figures import READS as FIGURE_READS
+from snas.figures import REGISTRY as FIGURES
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.proxies import REGISTRY as PROXIES
@@ -37,6 +39,23 @@ SEARCHES = jobs.search_jobs(CONFIG)
 ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
 
+ANALYSES = [
+    "scores",
+    "points",
+    "differences",
+    "scatter",
+    "correlations",
+    "comparison",
+    "timing",
+]
+PUBLISHED = ["published/curves.csv", "published/table1.csv"]
+FIGURE_OPTIONS = dict(
+    fig5=dict(top=CONFIG.top_k),
+    fig6=dict(budget=CONFIG.fig6_budget, top=CONFIG.fig6_top),
+    fig7=dict(tops=CONFIG.fig7_tops),
+    differences=dict(top=CONFIG.top_k),
+)
+
 # What the library's functions take, by name.
 IMAGES = dict(
     name=CONFIG.images,
@@ -58,7 +77,10 @@ TRAINING = dict(
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
 NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []
 TRAINING_CODE = snas.provenance.code_hash(
-    "snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG.images), *NETWORKS
+    "snas.training.codes",
+    "snas.training.truth",
+    IMAGE_SETS.module(CONFIG.images),
+    *NETWORKS,
 )
 BENCH_CODE = snas.provenance.code_hash("snas.search.bench")
 
@@ -108,14 +130,19 @@ def results(bench):
 
 def search_job(wildcards):
     """Return the search job that the wildcards name."""
-    key = (wildcards.bench, wildcards.method, int(wildcards.budget), int(wildcards.block))
+    key = (
+        wildcards.bench,
+        wildcards.method,
+        int(wildcards.budget),
+        int(wildcards.block),
+    )
     return next(j for j in SEARCHES if (j.bench, j.method, j.budget, j.block) == key)
 
 
 def search_settings(wildcards):
     """Return the settings of a search job, as the library takes them."""
     job = search_job(wildcards)
-    top = CONFIG.top_k if ON_DEMAND and BENCHES[job.bench].trained else jobs.tops(CONFIG)[-1]
+    top = jobs.tops(CONFIG, job.bench)[-1]
     runs = list(range(job.first, job.stop))
     return dict(method=job.method, budget=job.budget, top=top, runs=runs, base_seed=CONFIG.seed)
 
@@ -123,7 +150,9 @@ def search_settings(wildcards):
 def search_code(wildcards):
     """Return the hash of the code that a method's results hang on."""
     space = BENCHES[wildcards.bench].space
-    return snas.provenance.code_hash("snas.search.block", SPACES.module(space), *jobs.modules(wildcards.method))
+    return snas.provenance.code_hash(
+        "snas.search.block", SPACES.module(space), *jobs.modules(wildcards.method)
+    )
 
 
 def round_file(wildcards, suffix, step):
@@ -151,6 +180,41 @@ def answers_before(bench, count):
     return [f"{RUN}/search/{bench}/rounds/{i:02d}/answers.parquet" for i in range(count)]
 
 
+def bench_known(wildcards):
+    """Return the table of what is known of a bench in the end."""
+    known = ON_DEMAND and BENCHES[wildcards.bench].trained
+    return f"{RUN}/search/{wildcards.bench}/{'known' if known else 'table'}.parquet"
+
+
+def figure_data(wildcards):
+    """Return the small tables that a figure reads, of all benches."""
+    reads = FIGURE_READS[wildcards.figure]
+    found = [f"{RUN}/analysis/{b}/{t}.parquet" for b in BENCHES for t in reads if t in ANALYSES]
+    found += [f"{RUN}/analysis/{t}.parquet" for t in reads if t in ("counts", "costs")]
+    return found + ([space_table("tiny_nanobench")] if "architectures" in reads else [])
+
+
+def stages():
+    """Return the files of every stage, for the table of costs."""
+    found = {}
+    if TRAINED:
+        found["codes"] = shards(f"{RUN}/training/codes/shard_{{shard}}.parquet", CONFIG.code_shards)
+        rounds = [f"{RUN}/search/{OWN}/rounds/{i:02d}/truth" for i in range(ROUNDS)]
+        folders = rounds if ON_DEMAND else [f"{RUN}/training/truth"]
+        found["truth"] = [
+            f for d in folders for f in shards(f"{d}/shard_{{shard}}.parquet", CONFIG.truth_shards)
+        ]
+        for proxy in CONFIG.proxies:
+            found[proxy] = shards(f"{RUN}/proxies/{proxy}/shard_{{shard}}.parquet", CONFIG.proxy_shards)
+    for method in dict.fromkeys(job.method for job in SEARCHES):
+        key = "search_" + method.replace("+", "_")
+        found[key] = [result(job) for job in SEARCHES if job.method == method]
+    return found
+
+
+STAGES = stages()
+
+
 def memory(base):
     """Return a function of the attempt: ``base`` MB, doubled at each further try."""
     return lambda wildcards, attempt: base * 2 ** (attempt - 1)
@@ -174,7 +238,12 @@ def planned():
     for job in SEARCHES:
         seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
     for i in range(ROUNDS):
-        for file in shards(f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, bench=OWN, round=f"{i:02d}"):
+        for file in shards(
+            f"{ROUND}/truth/shard_{{shard}}.parquet",
+            CONFIG.truth_shards,
+            bench=OWN,
+            round=f"{i:02d}",
+        ):
             seconds[file] = 0.3 * size / ROUNDS / CONFIG.truth_shards
     return seconds
 

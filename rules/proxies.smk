@@ -9,21 +9,23 @@ rule proxy_shard:
         architectures=space_table(CONFIG.space),
     output:
         shard=f"{RUN}/proxies/{{proxy}}/shard_{{shard}}.parquet",
-    params:
-        count=CONFIG.proxy_shards,
-        **TRAINING,
-        code=lambda wildcards: snas.provenance.code_hash("snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS),
     log:
         f"{LOGS}/proxies/{{proxy}}_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/proxies/{{proxy}}_{{shard}}.jsonl"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
-    conda:
-        "../environment.yml"
+    params:
+        **TRAINING,
+        count=CONFIG.proxy_shards,
+        code=lambda wildcards: snas.provenance.code_hash(
+            "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
+        ),
     script:
         "../scripts/proxy.py"
 
@@ -34,11 +36,11 @@ rule proxy:
         shards=shards(f"{RUN}/proxies/{{{{proxy}}}}/shard_{{shard}}.parquet", CONFIG.proxy_shards),
     output:
         table=f"{RUN}/proxies/{{proxy}}.parquet",
-    params:
-        schema="snas.proxies.scores:PROXIES",
     log:
         f"{LOGS}/proxies/{{proxy}}.log",
     conda:
         "../environment.yml"
+    params:
+        schema="snas.proxies.scores:PROXIES",
     script:
         "../scripts/join.py"

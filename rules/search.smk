@@ -17,15 +17,17 @@ rule trained_bench:
         proxies=expand(rules.proxy.output.table, proxy=CONFIG.proxies),
         truth=[] if ON_DEMAND else rules.truth.output.table,
     output:
-        table=f"{RUN}/search/{OWN}/table.parquet" if TRAINED else f"{RUN}/search/no_trained_bench.parquet",
+        table=f"{RUN}/search/{{bench}}/table.parquet",
+    log:
+        f"{LOGS}/search/{{bench}}/trained_bench.log",
+    wildcard_constraints:
+        bench=one_of(b.name for b in BENCHES.values() if b.trained),
+    conda:
+        "../environment.yml"
     params:
         code_source=CONFIG.code,
         width=CONFIG.width,
         code=BENCH_CODE,
-    log:
-        f"{LOGS}/search/trained_bench.log",
-    conda:
-        "../environment.yml"
     script:
         "../scripts/trained_bench.py"
 
@@ -36,13 +38,15 @@ rule table_bench:
         architectures=space_table(CONFIG.space),
         table=CONFIG.table or [],
     output:
-        table=f"{RUN}/search/no_table_bench.parquet" if TRAINED or not OWN else f"{RUN}/search/{OWN}/table.parquet",
-    params:
-        code=BENCH_CODE,
+        table=f"{RUN}/search/{{bench}}/table.parquet",
     log:
-        f"{LOGS}/search/table_bench.log",
+        f"{LOGS}/search/{{bench}}/table_bench.log",
+    wildcard_constraints:
+        bench=one_of(b.name for b in BENCHES.values() if not b.trained and not b.imported),
     conda:
         "../environment.yml"
+    params:
+        code=BENCH_CODE,
     script:
         "../scripts/table_bench.py"
 
@@ -54,17 +58,17 @@ rule imported_bench:
         accuracies=rules.import_nasbench201.output.table,
     output:
         table=f"{RUN}/search/{{bench}}/table.parquet",
+    log:
+        f"{LOGS}/search/{{bench}}/imported_bench.log",
+    wildcard_constraints:
+        bench=one_of(b.name for b in BENCHES.values() if b.imported),
+    conda:
+        "../environment.yml"
     params:
         dataset=lambda wildcards: BENCHES[wildcards.bench].dataset,
         table=CONFIG.nasbench201_table,
         seed=CONFIG.seed,
         code=BENCH_CODE,
-    wildcard_constraints:
-        bench=one_of(b.name for b in BENCHES.values() if b.imported),
-    log:
-        f"{LOGS}/search/{{bench}}/imported_bench.log",
-    conda:
-        "../environment.yml"
     script:
         "../scripts/imported_bench.py"
 
@@ -75,23 +79,23 @@ rule search:
         bench=f"{RUN}/search/{{bench}}/table.parquet",
     output:
         runs=f"{RUN}/search/{{bench}}/{{method}}/n{{budget}}/block_{{block}}.parquet",
-    params:
-        settings=search_settings,
-        **COMPUTE,
-        code=search_code,
-    wildcard_constraints:
-        bench=one_of(b.name for b in BENCHES.values() if not (ON_DEMAND and b.trained)),
     log:
         f"{LOGS}/search/{{bench}}/{{method}}_n{{budget}}_{{block}}.log",
     benchmark:
         f"{BENCHMARKS}/search/{{bench}}/{{method}}_n{{budget}}_{{block}}.jsonl"
+    wildcard_constraints:
+        bench=one_of(b.name for b in BENCHES.values() if not (ON_DEMAND and b.trained)),
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
-    conda:
-        "../environment.yml"
+    params:
+        **COMPUTE,
+        settings=search_settings,
+        code=search_code,
     script:
         "../scripts/search.py"
 
@@ -104,25 +108,25 @@ rule search_begin:
     output:
         asks=f"{ROUND}/{{method}}/n{{budget}}/block_{{block}}.asks.parquet",
         state=f"{ROUND}/{{method}}/n{{budget}}/block_{{block}}.state.npz",
-    params:
-        settings=search_settings,
-        **COMPUTE,
-        code=search_code,
-    wildcard_constraints:
-        round="00",
     log:
         f"{LOGS}/search/{{bench}}/{{round}}_{{method}}_n{{budget}}_{{block}}.log",
     benchmark:
         f"{BENCHMARKS}/search/{{bench}}/{{round}}_{{method}}_n{{budget}}_{{block}}.jsonl"
+    wildcard_constraints:
+        round="00",
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
-    conda:
-        "../environment.yml"
+    params:
+        **COMPUTE,
+        settings=search_settings,
+        code=search_code,
     script:
-        "../scripts/search_begin.py"
+        "../scripts/search_round.py"
 
 
 use rule search_begin as search_round with:
@@ -132,8 +136,6 @@ use rule search_begin as search_round with:
         answers=lambda wildcards: answers_before(wildcards.bench, int(wildcards.round)),
     wildcard_constraints:
         round=r"(?!00)\d\d",
-    script:
-        "../scripts/search_round.py"
 
 
 rule wanted:
@@ -143,12 +145,12 @@ rule wanted:
         known=lambda wildcards: answers_before(wildcards.bench, int(wildcards.round)),
     output:
         table=f"{ROUND}/wanted.parquet",
-    params:
-        code=BENCH_CODE,
     log:
         f"{LOGS}/search/{{bench}}/{{round}}_wanted.log",
     conda:
         "../environment.yml"
+    params:
+        code=BENCH_CODE,
     script:
         "../scripts/wanted.py"
 
@@ -168,15 +170,17 @@ use rule truth_shard as truth_round_shard with:
 rule answers:
     """Join the shards of a round."""
     input:
-        shards=lambda wildcards: shards(f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, **wildcards),
+        shards=lambda wildcards: shards(
+            f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, **wildcards
+        ),
     output:
         table=f"{ROUND}/answers.parquet",
-    params:
-        schema="snas.training.truth:TRUTH",
     log:
         f"{LOGS}/search/{{bench}}/{{round}}_answers.log",
     conda:
         "../environment.yml"
+    params:
+        schema="snas.training.truth:TRUTH",
     script:
         "../scripts/join.py"
 
@@ -189,15 +193,15 @@ rule search_finish:
         answers=lambda wildcards: answers_before(wildcards.bench, jobs.rounds(search_job(wildcards))),
     output:
         runs=f"{RUN}/search/{{bench}}/{{method}}/n{{budget}}/block_{{block}}.parquet",
+    log:
+        f"{LOGS}/search/{{bench}}/{{method}}_n{{budget}}_{{block}}.log",
+    wildcard_constraints:
+        bench=one_of(b.name for b in BENCHES.values() if ON_DEMAND and b.trained),
+    conda:
+        "../environment.yml"
     params:
         settings=search_settings,
         code=search_code,
-    wildcard_constraints:
-        bench=one_of(b.name for b in BENCHES.values() if ON_DEMAND and b.trained),
-    log:
-        f"{LOGS}/search/{{bench}}/{{method}}_n{{budget}}_{{block}}.log",
-    conda:
-        "../environment.yml"
     script:
         "../scripts/search_finish.py"
 
@@ -209,11 +213,11 @@ rule known_bench:
         answers=lambda wildcards: answers_before(wildcards.bench, ROUNDS),
     output:
         table=f"{RUN}/search/{{bench}}/known.parquet",
-    params:
-        code=BENCH_CODE,
     log:
         f"{LOGS}/search/{{bench}}/known_bench.log",
     conda:
         "../environment.yml"
+    params:
+        code=BENCH_CODE,
     script:
         "../scripts/known_bench.py"

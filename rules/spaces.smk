@@ -7,16 +7,16 @@ rule space:
     """Enumerate a search space (appendix A; figure 10)."""
     output:
         table=f"{RUN}/spaces/{{space}}.parquet",
-    params:
-        sample=lambda wildcards: CONFIG.architectures if wildcards.space == CONFIG.space else 0,
-        seed=CONFIG.seed,
-        code=lambda wildcards: snas.provenance.code_hash(SPACES.module(wildcards.space)),
     log:
         f"{LOGS}/spaces/{{space}}.log",
     benchmark:
         f"{BENCHMARKS}/spaces/{{space}}.jsonl"
     conda:
         "../environment.yml"
+    params:
+        sample=lambda wildcards: (CONFIG.architectures if wildcards.space == CONFIG.space else 0),
+        seed=CONFIG.seed,
+        code=lambda wildcards: snas.provenance.code_hash(SPACES.module(wildcards.space)),
     script:
         "../scripts/space.py"
 
@@ -27,18 +27,18 @@ rule import_nasbench201:
         source=CONFIG.nasbench201 or [],
     output:
         table=f"{RUN}/spaces/nasbench201_accuracies.parquet",
-    params:
-        code_epochs=CONFIG.nasbench201_code_epochs,
-        code=snas.provenance.code_hash("snas.spaces.nasbench201_import"),
     log:
         f"{LOGS}/spaces/import_nasbench201.log",
     benchmark:
         f"{BENCHMARKS}/spaces/import_nasbench201.jsonl"
+    conda:
+        "../environment.yml"
     threads: 2
     resources:
         mem_mb=memory(4000),
         runtime=minutes(120),
-    conda:
-        "../environment.yml"
+    params:
+        code_epochs=CONFIG.nasbench201_code_epochs,
+        code=snas.provenance.code_hash("snas.spaces.nasbench201_import"),
     script:
         "../scripts/import_nasbench201.py"

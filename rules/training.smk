@@ -11,22 +11,22 @@ rule code_shard:
         share=rules.share.output.share,
     output:
         shard=f"{RUN}/training/codes/shard_{{shard}}.parquet",
-    params:
-        count=CONFIG.code_shards,
-        recipe=CONFIG.code_recipe,
-        **TRAINING,
-        code=TRAINING_CODE,
     log:
         f"{LOGS}/training/codes_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/training/codes_{{shard}}.jsonl"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
-    conda:
-        "../environment.yml"
+    params:
+        **TRAINING,
+        count=CONFIG.code_shards,
+        recipe=CONFIG.code_recipe,
+        code=TRAINING_CODE,
     script:
         "../scripts/codes.py"
 
@@ -37,12 +37,12 @@ rule codes:
         shards=shards(f"{RUN}/training/codes/shard_{{shard}}.parquet", CONFIG.code_shards),
     output:
         table=f"{RUN}/training/codes.parquet",
-    params:
-        schema="snas.training.codes:CODES",
     log:
         f"{LOGS}/training/codes.log",
     conda:
         "../environment.yml"
+    params:
+        schema="snas.training.codes:CODES",
     script:
         "../scripts/join.py"
 
@@ -54,22 +54,22 @@ rule truth_shard:
         share=rules.share.output.share,
     output:
         shard=f"{RUN}/training/truth/shard_{{shard}}.parquet",
-    params:
-        count=CONFIG.truth_shards,
-        recipe=CONFIG.truth_recipe,
-        **TRAINING,
-        code=TRAINING_CODE,
     log:
         f"{LOGS}/training/truth_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/training/truth_{{shard}}.jsonl"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(1440),
-    conda:
-        "../environment.yml"
+    params:
+        **TRAINING,
+        count=CONFIG.truth_shards,
+        recipe=CONFIG.truth_recipe,
+        code=TRAINING_CODE,
     script:
         "../scripts/truth.py"
 
@@ -80,11 +80,11 @@ rule truth:
         shards=shards(f"{RUN}/training/truth/shard_{{shard}}.parquet", CONFIG.truth_shards),
     output:
         table=f"{RUN}/training/truth.parquet",
-    params:
-        schema="snas.training.truth:TRUTH",
     log:
         f"{LOGS}/training/truth.log",
     conda:
         "../environment.yml"
+    params:
+        schema="snas.training.truth:TRUTH",
     script:
         "../scripts/join.py"

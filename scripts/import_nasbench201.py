@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from snas.spaces.nasbench201_import import import_nasbench201
-
 from _job import begin
+from snas.spaces.nasbench201_import import import_nasbench201
 
 job = begin(snakemake)
 import_nasbench201(

@@ -1,17 +1,16 @@
-"""Do one more round of an on-demand search with the answers so far."""
+"""Do one round of an on-demand search, the first one or the next: leave its state and what it asks for."""
 
 from _job import begin
-from snas.search.block import Settings, advance
+from snas.search import block
 
 job = begin(snakemake)
 p = snakemake.params
-advance(
-    snakemake.input.bench,
-    Settings(**{**p.settings, "runs": tuple(p.settings["runs"])}),
-    state_in=snakemake.input.state,
-    answers=snakemake.input.answers,
-    state_out=snakemake.output.state,
-    asks_out=snakemake.output.asks,
-    device=p.device,
-    compile=p.compile,
+settings = block.Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
+files = dict(
+    state_out=snakemake.output.state, asks_out=snakemake.output.asks, device=p.device, compile=p.compile
 )
+if "state" in snakemake.input.keys():  # noqa: SIM118 (Snakemake's Namedlist is a list of files)
+    earlier = dict(state_in=snakemake.input.state, answers=snakemake.input.answers)
+    block.advance(snakemake.input.bench, settings, **earlier, **files)
+else:
+    block.begin(snakemake.input.bench, settings, **files)

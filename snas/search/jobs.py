@@ -70,9 +70,11 @@ def search_jobs(config: Config) -> tuple[SearchJob, ...]:
     )
 
 
-def tops(config: Config) -> tuple[int, ...]:
-    """Return every K that a figure shows, ascending."""
-    return tuple(sorted({config.top_k, config.fig6_top, *config.fig6_tops, *config.fig7_tops}))
+def tops(config: Config, bench: str | None = None) -> tuple[int, ...]:
+    """Return every K that a figure shows, ascending; of a bench whose truths are trained on demand, those up to top_k."""
+    found = sorted({config.top_k, config.fig6_top, *config.fig6_tops, *config.fig7_tops})
+    on_demand = config.truth == "on_demand" and any(b.name == bench and b.trained for b in benches(config))
+    return tuple(k for k in found if not on_demand or k <= config.top_k)
 
 
 def rounds(job: SearchJob) -> int:
