@@ -98,7 +98,8 @@ def draw(
     scale = side / REFERENCE_SIDE
     image = generator.integers(images, size=both)
     happens = generator.random((3, *both)) < a.p
-    crop = generator.integers(a.crop + 1, size=(2, *both)) * scale
+    # uniform numbers and not integers(): those take as many random bits as their range needs, here always as many
+    crop = np.floor(generator.random((2, *both)) * (a.crop + 1)) * scale
     shift = generator.uniform(*a.shift, size=(2, *both)) * scale
     mixes = generator.random(drawn) < a.p
     lam = generator.beta(a.mixup or 1.0, a.mixup or 1.0, size=drawn)

@@ -32,7 +32,7 @@ LARGEST_PIXELS = 2**26
 """Pixels of one file (67 millions, above any phone's photo) before it is taken for a decompression bomb."""
 LARGEST_BYTES = 8 * 2**30
 """Bytes of all decoded images together."""
-_BLOCK = 64
+_BLOCK = 16  # images that a thread takes at a time, and that wait as bytes
 _SMALL = 16 * 2**10  # bytes of an encoded image
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _T = TypeVar("_T")
@@ -63,7 +63,7 @@ def decode_all(
         try:
             for block in chain([first], blocks):
                 waiting.append(pool.submit(work, block))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > threads:
                     stack.extend(waiting.popleft().result())
             while waiting:
                 stack.extend(waiting.popleft().result())

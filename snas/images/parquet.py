@@ -142,11 +142,11 @@ class _File:
                     "smaller row groups are needed"
                 )
 
-    def batches(self, column: str) -> Iterator[pa.Array]:
-        """Yield ``column`` (dotted inside a struct) in pieces of at most 256 rows."""
+    def batches(self, column: str, rows: int = 2**16) -> Iterator[pa.Array]:
+        """Yield ``column`` (dotted inside a struct) in pieces of so many rows."""
         try:
-            with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(256, columns=[column], use_threads=False):
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:
+                for batch in file.iter_batches(rows, columns=[column], use_threads=False):
                     array = batch.column(0)
                     yield array.flatten()[0] if pa.types.is_struct(array.type) else array
         except (pa.ArrowException, OSError) as error:
@@ -175,7 +175,8 @@ class _File:
     def images(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the encoded images, each with its place for messages."""
         row = 0
-        for array in self.batches(f"{self.image}.bytes" if self.struct else self.image):
+        # few rows at a time: they may be photos of many megabytes
+        for array in self.batches(f"{self.image}.bytes" if self.struct else self.image, rows=16):
             for encoded in array.to_pylist():
                 where = f"{self.path}: column {self.image!r}, row {row}"
                 if encoded is None:

@@ -1,0 +1,228 @@
+"""What holds for every image set of the registry."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snas import InputError, images
+from snas.images.fashion_mnist import CLASSES, FILES
+from snas.images.imageset import ImageSet, Options, divide, stratified
+from snas.images.share import TENTH, draw_share, read_share, write_share
+from snas.tables import metadata, read
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """Return where small files of each source lie; a source that brings its images needs none."""
+
+    def idx(path: Path) -> None:
+        for file in FILES:
+            n = 40 if file.startswith("train") else 20
+            content = bytes(i % len(CLASSES) for i in range(n))
+            if "images" in file:
+                content = np.random.default_rng(n).integers(256, size=(n, 28, 28), dtype=np.uint8).tobytes()
+            sizes = (n, 28, 28) if "images" in file else (n,)
+            header = bytes((0, 0, 8, len(sizes))) + b"".join(s.to_bytes(4, "big") for s in sizes)
+            (path / file).write_bytes(header + content)
+
+    def find(name: str) -> dict[str, Any]:
+        if name.startswith("cifar"):
+            return {"path": request.getfixturevalue("cifar_folders")(name.upper())}
+        if name == "fashion_mnist":
+            idx(tmp_path)
+            return {"path": tmp_path}
+        fixture = {"parquet": "image_parquet", "folder": "class_folders"}.get(name)
+        return {"path": request.getfixturevalue(fixture)} if fixture else {}
+
+    return find
+
+
+@pytest.mark.parametrize("name", images.REGISTRY.names())
+def test_contract(name: str, options: Callable[[str], dict[str, Any]]) -> None:
+    where = options(name)
+    made = images.load(name, **where)
+    assert isinstance(made, ImageSet)
+    assert made.name == name
+    assert made.source
+    for pixels, labels, index in (
+        (made.train_images, made.train_labels, made.train_index),
+        (made.test_images, made.test_labels, made.test_index),
+    ):
+        assert pixels.dtype == torch.uint8
+        assert pixels.shape[1:] == (made.channels, made.side, made.side)
+        assert pixels.is_contiguous()
+        assert int(pixels.max()) > 127  # the range of 8 bits is used
+        assert labels.dtype == index.dtype == torch.int64
+        assert labels.shape == index.shape == (len(pixels),)
+        assert 0 <= int(labels.min()) <= int(labels.max()) < len(made.classes)
+        assert len(index.unique()) == len(index)
+    assert not set(made.train_index.tolist()) & set(made.test_index.tolist())
+    assert set(made.train_labels.tolist()) == set(range(len(made.classes)))
+    again = images.load(name, **where)
+    assert made.digest == again.digest
+    assert torch.equal(made.train_images, again.train_images)
+
+
+@pytest.mark.parametrize("name", images.REGISTRY.names())
+def test_a_number_of_training_images_is_chosen_by_the_seed_from_all_classes(
+    name: str, options: Callable[[str], dict[str, Any]]
+) -> None:
+    where = options(name)
+    own = images.load(name, **where)
+    n = len(own.classes) + 1 if len(own.train_images) > len(own.classes) + 1 else len(own.classes)
+    made = [images.load(name, train_images=n, base_seed=seed, **where) for seed in (0, 0, 1)]
+    assert [len(m.train_images) for m in made] == [n] * 3
+    assert set(made[0].train_labels.tolist()) == set(range(len(own.classes)))
+    assert torch.equal(made[0].train_index, made[1].train_index)
+    assert not torch.equal(made[0].train_index, made[2].train_index)
+    assert made[0].digest == made[1].digest != made[2].digest
+    assert not set(made[0].train_index.tolist()) & set(made[0].test_index.tolist())
+    with pytest.raises(InputError, match="1000000 images to train on were asked for"):
+        images.load(name, train_images=1_000_000, **where)
+
+
+@pytest.mark.parametrize("name", images.REGISTRY.names())
+def test_flip_can_be_said(name: str, options: Callable[[str], dict[str, Any]]) -> None:
+    where = options(name)
+    assert [images.load(name, flip=flip, **where).flip for flip in (True, False)] == [True, False]
+
+
+def test_unknown_names_are_answered_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"unknown image set 'digit' \(did you mean 'digits'\?\); known: digits, cifar10"):
+        images.load("digit")
+
+
+def striped(options: Options) -> ImageSet:
+    """Return an image set as a user would add one: this function and one line in the registry."""
+    labels = torch.arange(40) % 2
+    pixels = torch.zeros(40, 1, 8, 8, dtype=torch.uint8)
+    pixels[labels == 1, :, ::2] = 200
+    return divide(options, pixels, labels, ("plain", "striped"), train_images=20, flip=True, source="a test")
+
+
+def test_a_new_image_set_is_one_function_and_one_line() -> None:
+    images.REGISTRY.register("striped", f"{__name__}:striped")
+    try:
+        made = images.load("striped")
+    finally:
+        images.REGISTRY.unregister("striped")
+    assert (len(made.train_images), len(made.test_images), made.classes) == (20, 20, ("plain", "striped"))
+
+
+def test_naming_image_sets_imports_no_torch() -> None:
+    code = "import sys, snas.images as i; i.REGISTRY.check('digits'); print([m for m in ('torch', 'PIL', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- digits --------------------------------------------------------------------------------------------------------
+def test_digits_are_scikit_learns() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    made = images.load("digits")
+    assert (len(made.train_images), len(made.test_images), made.channels, made.side) == (400, 1397, 1, 8)
+    assert not made.flip
+    for pixels, labels, index in (
+        (made.train_images, made.train_labels, made.train_index),
+        (made.test_images, made.test_labels, made.test_index),
+    ):
+        np.testing.assert_array_equal(labels, bunch.target[index])
+        np.testing.assert_array_equal(pixels[:, 0], np.floor(bunch.images[index] * 255 / 16))
+    assert int(made.train_images.max()) == 255
+    shares = torch.bincount(made.train_labels) / torch.from_numpy(np.bincount(bunch.target))
+    assert float((shares - 400 / 1797).abs().max()) < 1 / 170
+
+
+@pytest.mark.parametrize("option", [{"path": "x"}, {"download": True}, {"side": 16}, {"channels": 3}])
+def test_digits_have_no_other_options(option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"'digits' has no option {next(iter(option))!r}"):
+        images.load("digits", **option)
+
+
+# ---- the split -----------------------------------------------------------------------------------------------------
+def test_stratified_gives_each_class_its_share() -> None:
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    chosen, others = stratified(labels, 3, 10, base_seed=0)
+    assert torch.bincount(labels[chosen]).tolist() == [5, 3, 2]
+    assert sorted([*chosen.tolist(), *others.tolist()]) == list(range(100))
+
+
+def test_stratified_on_any_counts() -> None:
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+
+    @settings(deadline=None, max_examples=100)
+    @given(counts=st.lists(st.integers(2, 40), min_size=2, max_size=12), data=st.data(), rest=st.booleans())
+    def check(counts: list[int], data: st.DataObject, rest: bool) -> None:
+        labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+        n = data.draw(st.integers(len(counts), sum(counts) - len(counts) * rest))
+        chosen, others = stratified(labels, len(counts), n, 0, rest=rest)
+        assert len(chosen) == n
+        assert sorted([*chosen.tolist(), *others.tolist()]) == list(range(len(labels)))
+        got = torch.bincount(labels[chosen], minlength=len(counts))
+        assert int(got.min()) >= 1
+        assert not rest or len(labels[others].unique()) == len(counts)
+        exact = np.array(counts) * n / sum(counts)
+        inside = (exact >= 1) & (exact <= np.array(counts) - rest)
+        if inside.all():  # no class had to be raised or cut
+            assert np.abs(got.numpy() - exact).max() < 1
+
+    check()
+
+
+# ---- the tenth -----------------------------------------------------------------------------------------------------
+def test_the_tenth_is_drawn_once_per_base_seed() -> None:
+    drawn = draw_share(50_000, 0.1, 0)
+    assert len(drawn.unique()) == len(drawn) == 5000
+    assert torch.equal(drawn, drawn.sort().values)
+    assert torch.equal(drawn, images.draw_share(50_000, 0.1, 0))
+    assert not torch.equal(drawn, draw_share(50_000, 0.1, 1))
+    assert set(draw_share(50_000, 0.05, 0).tolist()) < set(drawn.tolist())
+    assert draw_share(10, 1.0, 0).tolist() == list(range(10))
+
+
+def test_the_tenth_is_uniform() -> None:
+    counts = torch.zeros(40)
+    for seed in range(2000):
+        counts[draw_share(40, 0.25, seed)] += 1
+    # without replacement each image is in 500 of 2,000 draws, with a standard deviation of 19
+    assert float((counts - 500).abs().max()) < 4 * 19.4
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan")])
+def test_an_impossible_share_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match="above 0 and at most 1"):
+        draw_share(100, share, 0)
+
+
+def test_a_share_without_an_image_is_refused() -> None:
+    with pytest.raises(InputError, match="holds no image"):
+        draw_share(100, 0.001, 0)
+
+
+def test_the_tenth_is_written_down(tmp_path: Path) -> None:
+    digits = images.load("digits")
+    chosen = write_share(tmp_path / "tenth.parquet", digits, 0.25, 7, {"recipe": "r"})
+    assert torch.equal(chosen, draw_share(400, 0.25, 7))
+    assert torch.equal(read_share(tmp_path / "tenth.parquet", digits), chosen)
+    frame = read(tmp_path / "tenth.parquet", TENTH)
+    np.testing.assert_array_equal(frame["label"], digits.train_labels[chosen])
+    said = metadata(tmp_path / "tenth.parquet")
+    assert (said["base_seed"], said["share"], said["recipe"]) == (7, 0.25, "r")
+    assert (said["image_set"], said["image_digest"]) == ("digits", digits.digest)
+
+
+def test_a_tenth_of_other_images_is_refused(tmp_path: Path) -> None:
+    write_share(tmp_path / "tenth.parquet", images.load("digits"), 0.25, 7)
+    with pytest.raises(InputError, match=r"tenth\.parquet: made with image_digest"):
+        read_share(tmp_path / "tenth.parquet", images.load("digits", base_seed=1))
