@@ -209,12 +209,14 @@ class Bench:
         for key in METADATA:
             if key not in metadata:
                 raise InputError(f"{path}: metadata {key!r} is missing; make the bench table again")
-        for arch, accuracy, status in zip(frame["arch"], frame["accuracy"], frame["status"], strict=True):
-            if status not in ("ok", UNKNOWN, *FAILED) or (status == "ok") != (accuracy == accuracy):
-                raise InputError(
-                    f"{path}: architecture {arch} has status {status!r} and accuracy {accuracy}; "
-                    "'ok' comes with an accuracy, 'diverged', 'out_of_memory' and 'unknown' without"
-                )
+        status, known = frame["status"], frame["accuracy"].notna()
+        bad = frame[~status.isin(("ok", UNKNOWN, *FAILED)) | ((status == "ok") != known)]
+        if len(bad):
+            row = bad.iloc[0]
+            raise InputError(
+                f"{path}: architecture {row['arch']} has status {row['status']!r} and accuracy {row['accuracy']}; "
+                "'ok' comes with an accuracy, 'diverged', 'out_of_memory' and 'unknown' without"
+            )
         return cls(
             path=str(path),
             space=metadata["space"],

@@ -338,12 +338,11 @@ def _table(search: Rounds, bench: Bench, settings: Settings) -> pd.DataFrame:
     kept = min(settings.budget + settings.top, len(bench.archs))
     method: Method = METHODS.load(settings.method)
     merit = bench.merit() if method.predicts else None
-    nothing = np.full(count, np.nan)
-    correlations = [
-        nothing if merit is None else value
-        for ranking in (final, coarse)
-        for value in ((nothing, nothing) if merit is None else rank_correlations(ranking, merit))
-    ]
+    if merit is None:
+        (spearman, kendall), (coarse_spearman, coarse_kendall) = np.full((2, 2, count), np.nan)
+    else:
+        spearman, kendall = rank_correlations(final, merit)
+        coarse_spearman, coarse_kendall = rank_correlations(coarse, merit)
     return pd.DataFrame(
         {
             "method": settings.method,
@@ -357,9 +356,10 @@ def _table(search: Rounds, bench: Bench, settings: Settings) -> pd.DataFrame:
             "trainings": counter.trainings().astype(np.int32),
             "codes": counter.looks("code").astype(np.int32),
             "price": counter.price(),
-            **dict(
-                zip(("spearman", "kendall", "coarse_spearman", "coarse_kendall"), correlations, strict=True)
-            ),
+            "spearman": spearman,
+            "kendall": kendall,
+            "coarse_spearman": coarse_spearman,
+            "coarse_kendall": coarse_kendall,
             "seconds": search.seconds / count,
             "train_seconds": search.search.train_seconds / count,
         }

@@ -1,0 +1,197 @@
+"""The bench table: built, checked, refused in one sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snas import InputError, spaces
+from snas.search import bench as bench_module
+from snas.search.bench import BENCH, Bench, table_bench, trained_bench
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench201.parquet"
+
+
+@pytest.fixture
+def parts(toy):
+    """The tables that a bench is made of, rows in another order than the space's."""
+    mixed = toy.sample(frac=1, random_state=0).reset_index(drop=True)
+    architectures = toy[["arch", "cell", "macs", "params"]]
+    truth = mixed[["arch", "cell", "accuracy", "status"]].assign(seconds=10.0)
+    codes = mixed[["arch", "cell", "status"]].assign(seconds=0.1)
+    for k in (1, 2, 3):
+        codes[f"loss_{k}"] = mixed[f"code_{k}"]
+    proxies = mixed[["arch", "cell", "status"]].assign(proxy="synflow", log10=mixed["synflow"], seconds=0.01)
+    return {"architectures": architectures, "truth": truth, "codes": codes, "proxies": proxies}
+
+
+def test_a_trained_bench_has_everything_in_the_order_of_the_space(parts, toy):
+    frame = trained_bench(**parts)
+    assert list(frame["arch"]) == list(range(240))
+    for column in ("cell", "accuracy", "code_1", "code_2", "code_3", "synflow", "status", "macs"):
+        assert frame[column].tolist() == toy[column].tolist()
+    assert set(frame) == set(BENCH.columns)
+
+
+def test_on_demand_nothing_is_known(parts):
+    frame = trained_bench(**parts | {"truth": None})
+    assert (frame["status"] == "unknown").all()
+    assert frame["accuracy"].isna().all()
+    assert frame["code_1"].notna().all()
+
+
+def test_failed_trainings_and_missing_codes(parts, bench):
+    parts["truth"].loc[3, ["accuracy", "status"]] = [None, "diverged"]
+    parts["codes"].loc[5, ["loss_1", "loss_2", "loss_3"]] = np.nan
+    parts["codes"].loc[6, "loss_3"] = np.inf
+    frame = trained_bench(**parts)
+    path = bench(lambda _: frame)
+    read = Bench.read(path)
+    failed = parts["truth"]["arch"][3]
+    assert read.status[failed] == "diverged"
+    assert np.isnan(read.labels("accuracy")[failed])
+    assert read.merit()[failed] == -np.inf
+    assert np.isnan(read.codes[parts["codes"]["arch"][5]]).all()
+    assert np.isnan(read.codes[parts["codes"]["arch"][6]]).tolist() == [False, False, True]
+
+
+def test_synflow_as_the_code_is_its_logarithm_three_times(parts, toy):
+    frame = trained_bench(**parts, code="synflow")
+    for k in (1, 2, 3):
+        assert frame[f"code_{k}"].to_numpy() == pytest.approx(toy["synflow"].to_numpy(), rel=1e-6)
+    assert (frame["code_seconds"] == 0.01).all()
+
+
+def test_a_stated_sample(parts):
+    parts["truth"] = parts["truth"][parts["truth"]["arch"].isin([3, 9, 200])]
+    frame = trained_bench(**parts, archs=[200, 3, 9])
+    assert list(frame["arch"]) == [3, 9, 200]
+
+
+def drop(table, arch):
+    return table[table["arch"] != arch]
+
+
+def spoil(column, value):
+    def change(table):
+        table = table.copy()
+        table.loc[table["arch"] == 7, column] = value
+        return table
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("which", "change", "sentence"),
+    [
+        ("truth", lambda t: drop(t, 7), r"T\.parquet: architecture 7 is missing \(1 of 240 are\)"),
+        (
+            "truth",
+            lambda t: pd.concat([t, t[t["arch"] == 7]]),
+            r"T\.parquet: architecture 7 occurs twice; each is expected once",
+        ),
+        (
+            "truth",
+            spoil("accuracy", 91.5),
+            r"architecture 7 has accuracy 91.5, outside \[0, 1\]; fractions are expected",
+        ),
+        ("truth", spoil("accuracy", -0.5), r"architecture 7 has accuracy -0.5, outside \[0, 1\]$"),
+        ("truth", spoil("accuracy", np.nan), r"architecture 7 has no accuracy \(or NaN\)"),
+        ("truth", spoil("status", "diverged"), r"has an accuracy and status 'diverged'"),
+        ("truth", spoil("status", "fine"), r"has status 'fine'; known: ok, diverged, out_of_memory"),
+        (
+            "truth",
+            spoil("cell", "other"),
+            r"architecture 7 is called 'other', the space calls it 'cell 7'; is it a table of another",
+        ),
+        ("truth", lambda t: t.drop(columns="cell"), r"T\.parquet: column 'cell' is missing"),
+        ("codes", lambda t: drop(t, 7), r"C\.parquet: architecture 7 is missing"),
+        ("proxies", lambda t: drop(t, 7), r"P\.parquet: architecture 7 is missing"),
+    ],
+)
+def test_bad_tables_are_refused_in_one_sentence(parts, which, change, sentence):
+    names = {"truth": "T.parquet", "codes": "C.parquet", "proxies": "P.parquet"}
+    with pytest.raises(InputError, match=sentence) as caught:
+        trained_bench(**parts | {which: change(parts[which])}, names=names)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_choices(parts):
+    with pytest.raises(InputError, match="code source 'losess' is unknown; known: losses, synflow"):
+        trained_bench(**parts, code="losess")
+    with pytest.raises(InputError, match="there is no proxy table"):
+        trained_bench(**parts | {"proxies": None}, code="synflow")
+    with pytest.raises(InputError, match="architecture 999 of the sample is not in the space"):
+        trained_bench(**parts, archs=[1, 999])
+    with pytest.raises(InputError, match="architecture 4 is in the sample twice"):
+        trained_bench(**parts, archs=[1, 4, 4])
+
+
+def test_a_bench_file_without_its_metadata_or_with_odd_statuses_is_refused(bench, toy, tmp_path):
+    metadata = {k: 1 for k in bench_module.METADATA if k != "chance"}
+    with pytest.raises(InputError, match="metadata 'chance' of the bench is missing"):
+        bench_module.write(tmp_path / "x.parquet", toy, metadata)
+    with pytest.raises(InputError, match="architecture 7 has status 'ok' and accuracy nan"):
+        Bench.read(bench(spoil("accuracy", np.nan)))
+    with pytest.raises(InputError, match="column 'accuracy_select' is empty"):
+        Bench.read(bench(lambda f: f.assign(accuracy_select=np.nan))).labels("accuracy_select")
+
+
+def test_fingerprint_covers_what_is_looked_at_but_not_the_accuracies(bench):
+    plain = Bench.read(bench()).fingerprint
+    assert Bench.read(bench(lambda f: f.assign(accuracy=0.5))).fingerprint == plain
+    assert Bench.read(bench(spoil("code_2", 9.0))).fingerprint != plain
+    assert Bench.read(bench(spoil("accuracy_select", 0.9))).fingerprint != plain
+    assert Bench.read(bench(lambda f: f[:-1])).fingerprint != plain
+
+
+@pytest.fixture(scope="module")
+def official():
+    """The shared table as an importer would leave it: codes are epochs 10, 30, 50 of the recorded curve."""
+    if not SHARED.is_file():
+        pytest.skip("shared/data/nasbench201.parquet is not beside this checkout")
+    raw = pd.read_parquet(SHARED).query("dataset == 'cifar100'").reset_index(drop=True)
+    table = raw[["arch_id", "arch", "test_accuracy_200", "test_accuracy_12", "train_time_200_s"]].copy()
+    table.columns = ["arch", "cell", "accuracy", "accuracy_select", "truth_seconds"]
+    curves = raw["early_losses"]
+    for k, epoch in enumerate((10, 30, 50), 1):
+        table[f"code_{k}"] = [np.nan if curve is None else curve[epoch - 1] for curve in curves]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("space", "size", "best"), [("nasbench201", 15625, 0.735133), ("tiny_nasbench201", 4096, None)]
+)
+def test_nasbench201_from_the_official_table(official, space, size, best, tmp_path):
+    architectures = spaces.load(space).table()
+    frame = table_bench(architectures, official)
+    assert len(frame) == size
+    path = tmp_path / "bench.parquet"
+    metadata = dict.fromkeys(bench_module.METADATA, "x") | {
+        "space": space,
+        "chance": 0.01,
+        "code_price": 0.025,
+    }
+    bench_module.write(path, frame, metadata)
+    read = Bench.read(path)
+    assert best is None or read.accuracy.max() == pytest.approx(best, abs=1e-6)
+    if size == 15625:
+        assert np.isnan(read.codes).all(axis=1).nonzero()[0].tolist() == list(range(3989, 4000))
+
+
+def test_tables_of_known_accuracies_are_checked(toy):
+    architectures = toy[["arch", "cell", "macs", "params"]]
+    good = toy[["arch", "cell", "accuracy", "code_1", "code_2", "code_3"]]
+    assert (table_bench(architectures, good)["status"] == "ok").all()
+    for change, sentence in (
+        (lambda t: drop(t, 7), "architecture cell 7 is missing"),
+        (spoil("accuracy", 70.0), "fractions are expected, not percent"),
+        (spoil("accuracy", np.nan), "architecture 7 has no accuracy"),
+        (spoil("cell", "cell 8"), "architecture cell 8 occurs twice"),
+        (lambda t: t.drop(columns="accuracy"), "column 'accuracy' is missing"),
+        (lambda t: t.assign(arch=t["arch"].to_numpy()[::-1]), "indices and cells must agree"),
+        (lambda t: t.assign(accuracy_select=88.0), "accuracy_select 88, outside"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            table_bench(architectures, change(good), name="table.parquet")

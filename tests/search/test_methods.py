@@ -1,0 +1,104 @@
+"""Contract of the registry: every method, with its real predictor, no exception."""
+
+import numpy as np
+import pytest
+
+from snas.predictors import REGISTRY as PREDICTORS
+from snas.search import METHODS, SAMPLERS, block
+from snas.search.block import Settings, run_block
+from snas.search.methods import PredictorMethod
+
+from .toys import answering, on_demand, unknown
+
+METHOD_NAMES = METHODS.names()  # at import: the toys of the other tests are not yet in
+BUDGET, SIZE, EPOCHS = 10, 60, 40
+
+
+def few(frame):
+    """A bench of 60 with missing codes and failed trainings."""
+    frame = frame.head(SIZE).copy()
+    frame.loc[frame["arch"] % 4 == 0, ["code_1", "code_2", "code_3"]] = np.nan
+    failed = frame["arch"] % 10 == 1
+    frame.loc[failed, ["accuracy", "accuracy_select"]] = np.nan
+    frame.loc[failed, "status"] = "diverged"
+    return frame
+
+
+def settings(name, runs):
+    """All 50 outside the pool are asked for, so that the table holds whole rankings; schedules are cut short."""
+    method = METHODS.load(name)
+    options = {}
+    if isinstance(method, PredictorMethod) and "epochs" in PREDICTORS.load(method.predictor).defaults:
+        options = {"predictor": {"epochs": EPOCHS}}
+    return Settings(name, BUDGET, SIZE - BUDGET, runs, rerank=20, new_only=True, options=options)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """One search per method, kept for all tests of this module."""
+    return {}
+
+
+@pytest.fixture
+def search(bench, tables):
+    def make(name):
+        if name not in tables:
+            tables[name] = run_block(bench(few), settings(name, (0, 2)))
+        return tables[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_the_budget_is_used_exactly_and_everything_is_in_range(name, search):
+    for row in search(name).itertuples():
+        assert len(row.pool) == len(set(row.pool)) == BUDGET
+        assert set(row.pool) <= set(range(SIZE))
+        assert sorted(row.ranking) == sorted(row.coarse_ranking) == list(range(SIZE))
+        assert row.trainings == SIZE
+        assert row.codes <= METHODS.load(name).looks(BUDGET, 20).get("code", 0)
+        assert row.price == pytest.approx(row.trainings + 0.003 * row.codes)
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_runs_start_on_the_common_permutation(name, search):
+    table, random = search(name), search("random")
+    assert table["seed"].tolist() == random["seed"].tolist()
+    for mine, draws in zip(table["pool"], random["pool"], strict=True):
+        assert mine[0] == draws[0]
+    assert table["ranking"][0].tolist() != table["ranking"][1].tolist()
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_run_is_the_same_alone_and_saved_between_rounds(name, search, bench, tmp_path, toy):
+    """Run 2 of a block of two at once against run 2 alone and on demand, by files."""
+    at_once = search(name).iloc[1]
+    path = bench(lambda frame: unknown(few(frame)), "unknown")
+    table, _ = on_demand(tmp_path / "rounds", path, settings(name, (2,)), answering(few(toy)))
+    for column in ("pool", "ranking", "coarse_ranking"):
+        assert list(table[column][0]) == list(at_once[column])
+    for column in ("trainings", "codes", "price", "seed"):
+        assert table[column][0] == at_once[column]
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_method_says_what_it_is(name):
+    method = METHODS.load(name)
+    assert method.score in ("top", "asked")
+    assert all(module.startswith("snas.") for module in method.modules)
+    assert block.rounds(name, 50) == block.rounds(name, 50)
+    assert block.rounds(name, 50) >= 2
+
+
+def test_the_methods_of_the_paper_are_there():
+    assert {
+        "random",
+        "neural_predictor",
+        "siamese",
+        "siamese+bts",
+        "siamese+nsam",
+        "siamese+nsam+bts",
+        "siamese+nsam+fts",
+        "brp_nas",
+    } <= set(METHOD_NAMES)
+    assert {"random", "bts", "fts", "brp"} <= set(SAMPLERS.names())
