@@ -145,9 +145,10 @@ def _square(image: Image.Image, side: int | None) -> Image.Image:
     if side is None:
         return image
     edge = min(image.size)
-    left, top = (image.width - edge) / 2, (image.height - edge) / 2
-    box = (left, top, left + edge, top + edge)
-    return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    # cut first: given a box, Pillow's filter would read over its edges
+    middle = image.crop((left, top, left + edge, top + edge))
+    return middle.resize((side, side), Image.Resampling.BILINEAR)
 
 
 class _Stack:
@@ -165,7 +166,8 @@ class _Stack:
     def _put(self, where: str, pixels: np.ndarray) -> None:
         height, width, channels = pixels.shape
         if self.filled == 0:
-            self.first, self.images = where, self._empty(channels, height)
+            self.first = where
+            self.images = self._empty(channels, height)
         if height != self.images.shape[2]:
             side = self.images.shape[2]
             raise InputError(

@@ -29,7 +29,7 @@ def fashion_mnist(options: Options) -> ImageSet:
     The files are looked for at ``path``, else in ``data`` and where Debian's package puts them.
     """
     options.refuse("side", "channels")
-    folder = find(options, "FashionMNIST/raw", FILES, (DOWNLOADS, DEBIAN))
+    folder = find(options, "FashionMNIST/raw", FILES, (DOWNLOADS, DEBIAN), zipped=True)
     if folder is None and options.download:
         folder = fetch(options, "FashionMNIST/raw", FILES, _download)
     if folder is None:

@@ -88,7 +88,7 @@ def _read(classes: dict[str, list[Path]], names: list[str], options: Options) ->
         raise InputError(f"{options.path}: {len(files)} images; at most {LARGEST_NUMBER} are possible")
     labels = torch.tensor([label for label, name in enumerate(names) for _ in classes[name]])
     images = decode_all(
-        ((str(path), path) for path in files),
+        ((_shown(path), path) for path in files),
         len(files),
         side=options.side,
         channels=options.channels,
@@ -145,6 +145,11 @@ def _images(folder: Path, root: Path) -> list[Path]:
             f"{folder}: the class has no image; each class needs at least two, one of them to test on"
         )
     return files
+
+
+def _shown(path: Path) -> str:
+    """Return the path for messages, with the bytes of a name that is no text escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:

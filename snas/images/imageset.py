@@ -71,14 +71,15 @@ class ImageSet:
     """
 
     name: str
-    train_images: UInt8[Tensor, "train channels side side"]
-    train_labels: Int64[Tensor, " train"]
-    test_images: UInt8[Tensor, "test channels side side"]
-    test_labels: Int64[Tensor, " test"]
+    # plain types: shapes are what this class checks, with sentences of its own
+    train_images: Tensor  # uint8 (train, channels, side, side)
+    train_labels: Tensor  # int64 (train,)
+    test_images: Tensor  # uint8 (test, channels, side, side)
+    test_labels: Tensor  # int64 (test,)
     classes: tuple[str, ...]
     flip: bool
-    train_index: Int64[Tensor, " train"]
-    test_index: Int64[Tensor, " test"]
+    train_index: Tensor  # int64 (train,)
+    test_index: Tensor  # int64 (test,)
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -12,20 +12,30 @@ DOWNLOADS = Path("data")
 """Where downloads go when no path is given, seen from the working directory."""
 
 
-def find(options: Options, subfolder: str, files: Sequence[str], places: Iterable[str | Path]) -> Path | None:
-    """Return the folder that holds ``files`` (each as it is or with ``.gz``).
+def find(
+    options: Options,
+    subfolder: str,
+    files: Sequence[str],
+    places: Iterable[str | Path],
+    *,
+    zipped: bool = False,
+) -> Path | None:
+    """Return the folder that holds ``files`` (each as it is or, if they may be ``zipped``, with ``.gz``).
 
     It is ``options.path`` or its ``subfolder``; without a path, one of ``places`` or its ``subfolder``.
     """
     for place in (options.path,) if options.path else places:
         for folder in (Path(place), Path(place) / subfolder):
-            if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in files):
+            if all((folder / n).is_file() or (zipped and (folder / f"{n}.gz").is_file()) for n in files):
                 return folder
     return None
 
 
 def fetch(
-    options: Options, subfolder: str, files: Sequence[str], download: Callable[[Path], object]
+    options: Options,
+    subfolder: str,
+    files: Sequence[str],
+    download: Callable[[Path], object],
 ) -> Path | None:
     """Download into ``options.path`` (or ``data``) by torchvision and return the folder that then holds ``files``."""
     root = options.path or DOWNLOADS

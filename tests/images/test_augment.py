@@ -93,7 +93,10 @@ def one(value: float) -> torch.Tensor:
 
 
 def apply(
-    image: torch.Tensor, flip: bool = False, crop: tuple[float, float] = (0, 0), shift: tuple[float, float] = (0, 0)
+    image: torch.Tensor,
+    flip: bool = False,
+    crop: tuple[float, float] = (0, 0),
+    shift: tuple[float, float] = (0, 0),
 ) -> np.ndarray:
     pair = lambda xy: torch.tensor(xy, dtype=torch.float32)[:, None]
     return transform(image[None], torch.tensor([flip]), pair(crop), pair(shift))[0].numpy()
@@ -256,7 +259,9 @@ def test_draws_hang_on_seed_recipe_and_epoch_alone() -> None:
     for epoch, got in zip((1, 0), later, strict=True):
         assert torch.allclose(got, torch.cat([i for i, _ in whole.epoch(epoch)]), atol=1e-6)
         for field in fields(Draws):
-            assert torch.equal(getattr(one_by_one.draws(epoch), field.name), getattr(whole.draws(epoch), field.name))
+            assert torch.equal(
+                getattr(one_by_one.draws(epoch), field.name), getattr(whole.draws(epoch), field.name)
+            )
     image = whole.draws(0).image
     for other in (whole.draws(1), batches(base_seed=4).draws(0), batches(recipe="other").draws(0)):
         assert not torch.equal(image, other.image)

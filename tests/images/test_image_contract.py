@@ -96,7 +96,9 @@ def test_flip_can_be_said(name: str, options: Callable[[str], dict[str, Any]]) -
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown image set 'digit' \(did you mean 'digits'\?\); known: digits, cifar10"):
+    with pytest.raises(
+        InputError, match=r"unknown image set 'digit' \(did you mean 'digits'\?\); known: digits, cifar10"
+    ):
         images.load("digit")
 
 
