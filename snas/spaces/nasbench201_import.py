@@ -23,7 +23,7 @@ from snas.spaces import (
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = ("nats_bench", "table", "naslib", "analog_nasbench", "imported")
+KINDS = ("nats_bench", "table", "naslib", "analog_nasbench")
 MAX_EPOCH = 200
 
 
@@ -80,20 +80,14 @@ def recognise(source: Path) -> str:
             return "analog_nasbench"
         return "naslib" if any(source.glob(source_naslib.PATTERN)) else "nats_bench"
     suffix = source.suffix.lower()
-    if suffix in source_table.CSV_SUFFIXES:
-        return "table"
     if suffix in (".anb", ".whl"):
         return "analog_nasbench"
     if suffix == ".tar" or ".tar." in source.name.lower() or suffix in (".tgz", ".tbz2"):
         return "nats_bench"
     if suffix in (".pickle", ".pkl", ".p"):
         return "naslib"
-    if suffix in source_table.PARQUET_SUFFIXES:
-        return (
-            "imported"
-            if snas.tables.metadata(source).get("schema") == accuracies.ACCURACIES.name
-            else "table"
-        )
+    if suffix in (*source_table.PARQUET_SUFFIXES, *source_table.CSV_SUFFIXES):
+        return "table"
     raise InputError(
         f"{source} is no known source of NAS-Bench-201; expected the folder or .tar of NATS-tss-v1_0-3ffb9-simple, a "
         f".parquet or .csv table, {source_naslib.PATTERN}, or {source_analog.NAME}"
@@ -134,8 +128,6 @@ def _read(
         return source_nats_bench.read(
             source, work, code_epochs=epochs, allow_partial=allow_partial, jobs=jobs, progress=progress
         )
-    if kind == "imported":
-        return _read_imported(source, epochs)
     readers = {
         "table": source_table.read,
         "naslib": source_naslib.read,
@@ -146,19 +138,6 @@ def _read(
     if source.is_dir() and kind == "table":
         raise InputError(f"{source} is a folder; a table is one Parquet or CSV file")
     return readers[kind](source, code_epochs=epochs)
-
-
-def _read_imported(source: Path, epochs: tuple[int, ...] | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return a table that was imported before, checked again; it has the codes that it was imported with."""
-    frame = snas.tables.read(source, accuracies.ACCURACIES)
-    metadata = snas.tables.metadata(source)
-    has = metadata.get("code_epochs")
-    if epochs and list(epochs) != has:
-        raise InputError(
-            f"{source}: codes of epochs {', '.join(map(str, epochs))} are asked for, and it was imported with "
-            f"{'those of ' + ', '.join(map(str, has)) if has else 'none'}; import its source again, or ask for these"
-        )
-    return frame.drop(columns=["macs", "params"]), {k: v for k, v in metadata.items() if k != "schema"}
 
 
 def _counts(table: pd.DataFrame) -> dict[str, Any]:

@@ -4,23 +4,21 @@ A file ``000000.pickle.pbz2`` is a bz2 of a pickle with two trainings, ``"12"`` 
 of every (data set, seed).  Numbers are those of the official API: ``get_more_info(index, dataset, hp=..., is_random=False)``
 averages the recorded seeds, in their recorded order.
 
-Run as a program (``python -m snas.spaces.nats_bench``) it reads a list of files from standard input and writes their
-rows to standard output, both as JSON: the importer shares its work among such processes, which end by themselves when
-the importer is gone.
+The module is also a program that answers requests (:mod:`snas.spaces.apart`): the importer shares its work among such
+processes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snas import InputError
 from snas.spaces import pickles
+from snas.spaces.apart import serve
 from snas.spaces.archives import Member, decompress
 
 TESTS = {
@@ -158,32 +156,15 @@ def fractions(row: Row) -> Row:
 
 
 def read_part(request: dict[str, Any]) -> dict[str, Any]:
-    """Return ``{"rows": ..., "digests": ...}`` of the requested members, or ``{"error": sentence}``."""
+    """Return ``{"rows": ..., "digests": ...}`` of the requested members."""
     rows: list[Row] = []
     digests: dict[str, str] = {}
-    try:
-        for index, name, path, offset, size, stamp in request["members"]:
-            member = Member(name, Path(path), offset, size, stamp)
-            found, digests[name] = read_architecture(member, index, request["code_epochs"])
-            rows.extend(map(fractions, found))
-    except InputError as error:
-        return {"error": str(error)}
-    except MemoryError:
-        return {
-            "error": f"{request['members'][0][2]}: a file from {name} on needs more memory than is given to one"
-        }
+    for index, name, path, offset, size, stamp in request["members"]:
+        member = Member(name, Path(path), offset, size, stamp)
+        found, digests[name] = read_architecture(member, index, request["code_epochs"])
+        rows.extend(map(fractions, found))
     return {"rows": rows, "digests": digests}
 
 
-def main() -> None:
-    """Answer one request from standard input on standard output."""
-    import contextlib
-    import resource
-
-    with contextlib.suppress(ValueError, OSError):  # a lower limit may be set already
-        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-    json.dump(read_part(json.load(sys.stdin)), sys.stdout)
-
-
 if __name__ == "__main__":
-    main()
+    serve(read_part)

@@ -7,21 +7,16 @@ done stays done, and a kill costs the parts in flight.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import snas
 import snas.tables
 from snas import InputError
-from snas.spaces import accuracies, nats_bench, pickles
+from snas.spaces import accuracies, apart, nats_bench, pickles
 from snas.spaces.archives import Member, decompress, members
 from snas.tables import Column, Schema
 
@@ -164,25 +159,9 @@ def _request(group: dict[int, Member], epochs: Sequence[int]) -> dict[str, Any]:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    """Have a part read by a process of its own; a crash or too much memory there is a refusal here."""
-    path = os.pathsep.join([str(Path(snas.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "snas.spaces.nats_bench"],
-        input=json.dumps(request).encode(),
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)},
-        check=False,
-    )
-    if child.returncode != 0:
-        names = [member[1] for member in request["members"]]
-        last = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [
-            f"status {child.returncode}"
-        ]
-        raise InputError(
-            f"{request['members'][0][2]}: reading {names[0]} to {names[-1]} failed: {last[0][:200]}"
-        )
-    answer: dict[str, Any] = json.loads(child.stdout)
-    return answer
+    """Have a part read by a process of its own."""
+    (_, first, path, *_), (_, last, *_) = request["members"][0], request["members"][-1]
+    return apart.ask("snas.spaces.nats_bench", request, f"{path} ({first} to {last})")
 
 
 def _signature(group: dict[int, Member], epochs: Sequence[int]) -> str:
@@ -200,8 +179,6 @@ def _keep(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     import pandas as pd
 
-    if "error" in answer:
-        raise InputError(answer["error"])
     frame = pd.DataFrame(answer["rows"])
     for name in _PART_SCHEMA.columns:
         if name not in frame:

@@ -25,14 +25,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snas import InputError
-from snas.spaces import accuracies
+from snas.spaces import accuracies, apart
+from snas.tables import METADATA_KEY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +60,6 @@ CURVE_EPOCHS, LOSS_EPOCHS = (10, 30, 50), (1, 2, 3)
 MAX_ROWS = accuracies.ARCHITECTURES * len(accuracies.DATASETS)
 MAX_CURVE = 1000
 MAX_BYTES = 512 << 20
-_TEXTS = ("dataset", "arch")
 CSV_SUFFIXES = (".csv", ".tsv")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
@@ -65,14 +67,37 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of a table and what the imported table's metadata say of it.
 
+    The file is read by a process of its own (damaged Parquet can end Arrow's reader) and handed over as a new file.
+
     Raises :class:`InputError` where a needed column is missing, a value has the wrong type, the table announces more
     than the benchmark has, or codes are asked for and it has no such losses.
     """
+    import pandas as pd
+
+    epochs = None if code_epochs is None else list(code_epochs)
+    with tempfile.TemporaryDirectory(prefix="snas-import-") as folder:
+        rows = Path(folder) / "rows.parquet"
+        request = {"source": str(source), "code_epochs": epochs, "rows": str(rows)}
+        metadata = apart.ask("snas.spaces.source_table", request, str(source))
+        return pd.read_parquet(rows), metadata
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Read the table of a request, leave its rows where the request says, and return the metadata."""
+    frame, metadata = read_here(Path(request["source"]), request["code_epochs"])
+    frame.to_parquet(request["rows"])
+    return metadata
+
+
+def read_here(source: Path, code_epochs: Sequence[int] | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Do the work of :func:`read` in this process."""
     if source.stat().st_size > MAX_BYTES:
         raise InputError(
             f"{source} has more than {MAX_BYTES >> 20} MiB; a table of NAS-Bench-201 has about 10"
         )
     reader: _Parquet | _Csv = _Csv(source) if source.suffix.lower() in CSV_SUFFIXES else _Parquet(source)
+    if reader.imported is not None:
+        return _again(source, reader, code_epochs)
     for needed in ("dataset", "test_accuracy_200"):
         if needed not in reader.names:
             raise InputError(f"{source}: column {needed!r} is missing; it has {_shown(reader.names)}")
@@ -80,11 +105,11 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
         raise InputError(f"{source}: column 'arch_id' or 'arch' is needed; it has {_shown(reader.names)}")
     epochs, curve = _epochs(source, reader.names, code_epochs)
     names = [name for name in RENAMED if name in reader.names]
-    frame = _frame(source, reader.columns(names))
+    frame = _frame(source, reader.columns(names, ("dataset", "arch")), RENAMED)
     if curve and epochs:
         losses = reader.curve(epochs)
     else:
-        columns = reader.columns([f"loss_{epoch}" for epoch in epochs])
+        columns = reader.columns([f"loss_{epoch}" for epoch in epochs], ())
         losses = {epoch: columns[f"loss_{epoch}"] for epoch in epochs}
     for place, epoch in enumerate(epochs, start=1):
         frame[f"code_{place}"] = _numbers(source, f"loss of epoch {epoch}", losses[epoch])
@@ -97,6 +122,25 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
         "content_sha256": digest,
         **_code_metadata(epochs, curve),
     }
+
+
+def _again(
+    source: Path, reader: _Parquet | _Csv, asked: Sequence[int] | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return a table that was imported before; it has the codes that it was imported with."""
+    lacking = [name for name in accuracies.ACCURACIES.columns if name not in reader.names]
+    if lacking:
+        raise InputError(f"{source}: column {lacking[0]!r} of an imported table is missing")
+    metadata = reader.imported or {}
+    has = metadata.get("code_epochs")
+    if asked and list(asked) != has:
+        raise InputError(
+            f"{source}: codes of epochs {', '.join(map(str, asked))} are asked for, and it was imported with "
+            f"{'those of ' + ', '.join(map(str, has)) if has else 'none'}; import its source again, or ask for these"
+        )
+    names = [name for name in accuracies.ACCURACIES.columns if name not in ("macs", "params")]
+    columns = reader.columns(names, ("dataset", "cell"))
+    return _frame(source, columns, {name: name for name in names}), metadata
 
 
 def _epochs(source: Path, names: Sequence[str], asked: Sequence[int] | None) -> tuple[tuple[int, ...], bool]:
@@ -129,24 +173,26 @@ def _code_metadata(epochs: Sequence[int], curve: bool) -> dict[str, Any]:
     }
 
 
-def _frame(source: Path, columns: dict[str, Any]) -> pd.DataFrame:
+def _frame(source: Path, columns: dict[str, Any], renamed: Mapping[str, str]) -> pd.DataFrame:
+    """Return columns under the names ``renamed`` has for them, numbers as float64."""
     import pandas as pd
 
     data: dict[str, Any] = {}
     for name, values in columns.items():
-        if name in _TEXTS:
+        to = renamed[name]
+        if to in ("dataset", "cell"):
             wrong = next((i for i, v in enumerate(values) if not isinstance(v, str)), None)
             if wrong is not None:
                 raise InputError(f"{source}: column {name!r}, row {wrong}: text is needed")
-            data[RENAMED[name]] = np.array(values, dtype=object)
+            data[to] = np.array(values, dtype=object)
         else:
-            data[RENAMED[name]] = _numbers(source, name, values)
+            data[to] = _numbers(source, name, values)
     if "arch" in data:
         arch = data["arch"]
         whole = np.isfinite(arch) & (arch == np.round(arch)) & (np.abs(arch) < 1e9)
         if not whole.all():
             row = int(np.flatnonzero(~whole)[0])
-            raise InputError(f"{source}: column 'arch_id', row {row}: a whole number is needed")
+            raise InputError(f"{source}: row {row}: the index of the architecture is a whole number")
         data["arch"] = arch.astype(np.int64)
     return pd.DataFrame(data)
 
@@ -198,51 +244,66 @@ class _Parquet:
             self.file = pq.ParquetFile(
                 source, thrift_string_size_limit=16 << 20, thrift_container_size_limit=1_000_000
             )
+            self.names: list[str] = self.file.schema_arrow.names
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InputError(
                 f"{source}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
             ) from error
-        rows = self.file.metadata.num_rows
+        metadata = self.file.metadata
+        rows = max(
+            metadata.num_rows, sum(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
+        )
         if not 0 <= rows <= MAX_ROWS:
             raise InputError(
                 f"{source} announces {rows} rows; NAS-Bench-201 on three data sets has {MAX_ROWS}"
             )
-        self.names: list[str] = self.file.schema_arrow.names
+        self.imported = self._metadata()
 
-    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+    def _metadata(self) -> dict[str, Any] | None:
+        """Return the metadata of a table that was imported before, None of any other."""
+        try:
+            found = json.loads((self.file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+        except ValueError:
+            return None
+        imported = isinstance(found, dict) and found.pop("schema", None) == accuracies.ACCURACIES.name
+        return found if imported else None
+
+    def columns(self, names: Sequence[str], texts: Sequence[str]) -> dict[str, list[Any]]:
         """Return whole columns; None where a value is missing."""
-        table = self._read(names)
+        table = self._read(names, texts)
         return {name: table.column(name).to_pylist() for name in names}
 
     def curve(self, epochs: Sequence[int]) -> dict[int, list[Any]]:
         """Return the losses of ``epochs`` (from 1) of each row's curve; None where there is none."""
         import pyarrow.compute as pc
 
-        curves = self._read([CURVE]).column(CURVE)
+        curves = self._read([CURVE], ()).column(CURVE)
         lengths = np.array(pc.fill_null(pc.list_value_length(curves), MAX_CURVE))
         short = np.flatnonzero(lengths < max(epochs))
         if len(short):
             raise _too_short(self.source, int(short[0]), int(lengths[short[0]]), max(epochs))
         return {epoch: pc.list_element(curves, epoch - 1).to_pylist() for epoch in epochs}
 
-    def _read(self, names: Sequence[str]) -> Any:
+    def _read(self, names: Sequence[str], texts: Sequence[str]) -> Any:
         import pyarrow as pa
 
-        self._check_types(names)
+        self._check_types(names, texts)
         self._check_sizes(names)
         try:
-            return self.file.read(columns=list(names))
+            table = self.file.read(columns=list(names))
+            table.validate(full=True)
+            return table
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise InputError(
                 f"{self.source}: not a readable Parquet file (damaged): {_first_line(error)}"
             ) from error
 
-    def _check_types(self, names: Sequence[str]) -> None:
+    def _check_types(self, names: Sequence[str], texts: Sequence[str]) -> None:
         import pyarrow.types as t
 
         for name in names:
             kind = self.file.schema_arrow.field(name).type
-            if name in _TEXTS:
+            if name in texts:
                 right, wanted = t.is_string(kind) or t.is_large_string(kind), "text"
                 if t.is_dictionary(kind):
                     right = t.is_string(kind.value_type) or t.is_large_string(kind.value_type)
@@ -281,11 +342,12 @@ class _Csv:
     def __init__(self, source: Path) -> None:
         self.source = source
         self.delimiter = "\t" if source.suffix.lower() == ".tsv" else ","
+        self.imported: dict[str, Any] | None = None
         self.names = next(self._lines(), [])
         if len(set(self.names)) != len(self.names):
             raise InputError(f"{source}: a column occurs twice in its first line")
 
-    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+    def columns(self, names: Sequence[str], texts: Sequence[str]) -> dict[str, list[Any]]:
         """Return whole columns as text; empty where a value is missing."""
         places = [(name, self.names.index(name)) for name in names]
         columns: dict[str, list[Any]] = {name: [] for name in names}
@@ -305,7 +367,7 @@ class _Csv:
     def curve(self, epochs: Sequence[int]) -> dict[int, list[Any]]:
         """Return the losses of ``epochs`` (from 1) of each row's curve; None where there is none."""
         losses: dict[int, list[Any]] = {epoch: [] for epoch in epochs}
-        for row, text in enumerate(self.columns([CURVE])[CURVE]):
+        for row, text in enumerate(self.columns([CURVE], ())[CURVE]):
             curve = text.strip("[] ").replace(",", " ").replace(";", " ").split()
             if curve and len(curve) < max(epochs):
                 raise _too_short(self.source, row, len(curve), max(epochs))
@@ -329,3 +391,7 @@ class _Csv:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+if __name__ == "__main__":
+    apart.serve(answer)
