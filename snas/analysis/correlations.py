@@ -1,0 +1,166 @@
+"""Estimation code and synflow against accuracy, one architecture a point, and their rank correlation per group (figures 1, 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import stats
+
+from snas.analysis.inputs import CODE, Bench
+from snas.tables import Column, Schema
+
+SCATTER = Schema(
+    name="scatter",
+    description="One row per architecture of a bench: what figures 1, 4 and 8 plot.",
+    key=("arch",),
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "cell": Column("string", "Name of the cell"),
+        "mmacs": Column("float64", "Multiply-accumulates in millions (the paper's FLOPs)", low=0),
+        "accuracy": Column("float64", "Accuracy of the bench", null=True, low=0, high=1),
+        "code": Column(
+            "float64",
+            "1 - (mean of the three losses) / (largest single loss over all architectures and epochs that are plotted)",
+            null=True,
+        ),
+        "log10_synflow": Column("float64", "log10 of the synflow score", null=True),
+    },
+)
+
+CORRELATIONS = Schema(
+    name="correlations",
+    description="One row per group of architectures and measure: rank correlation with accuracy.",
+    key=("bench", "against", "kind", "label"),
+    columns={
+        "bench": Column("string", "Name of the bench"),
+        "against": Column("string", "code or log10_synflow"),
+        "kind": Column(
+            "string",
+            "all; group: by accuracy, the colours of the figures; zoom: a panel; rectangle: the paper's in figure 8a, "
+            "chosen by accuracy and code, so its correlation is circular",
+        ),
+        "label": Column("string", "Name of the group: its range of accuracy"),
+        "low": Column("float64", "Smallest accuracy of the group, included", low=0, high=1),
+        "high": Column("float64", "Largest accuracy, excluded (included at 1)", low=0, high=1),
+        "n": Column("int32", "Architectures in the group", low=0),
+        "spearman": Column("float64", "Spearman correlation; missing below three architectures", null=True),
+        "p_value": Column("float64", "Its two-sided p-value", null=True, low=0, high=1),
+    },
+)
+
+MEASURES = ("code", "log10_synflow")
+RECTANGLES = {
+    ("nasbench201", "cifar100"): (("red", 0.25, 0.8, 0.0, 0.11), ("blue", 0.45, 0.8, 0.11, 0.18)),
+}
+"""Figure 8a, by (space, dataset): name, range of accuracy, range of code."""
+BOUNDS = {"cifar10": ((0.9, 0.95), (0.7, 0.9), (0.0, 0.7))}
+ZOOMS = {"cifar10": ((0.9, 0.95), (0.85, 0.9))}
+"""Figure 1, by dataset: its groups and the ranges of its panels b and c, best first."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Architectures with an accuracy in [low, high); ``kind`` is ``all``, ``group`` (a colour) or ``zoom`` (a panel)."""
+
+    kind: str
+    low: float
+    high: float
+
+    @property
+    def label(self) -> str:
+        """The range as figures print it."""
+        if self.kind == "all":
+            return "all"
+        if self.low <= 0:
+            return f"< {short(self.high)}"
+        return f"≥ {short(self.low)}" if self.high >= 1 else f"{short(self.low)}–{short(self.high)}"
+
+    def holds(self, accuracy: Float[np.ndarray, " archs"]) -> np.ndarray:
+        """Return which accuracies lie in the group."""
+        below = accuracy <= self.high if self.high >= 1 else accuracy < self.high
+        return (accuracy >= self.low) & below
+
+
+def short(value: float) -> str:
+    """Return an accuracy with two to four decimals, as few as it needs.
+
+    >>> short(0.9), short(0.9275)
+    ('0.90', '0.9275')
+    """
+    text = f"{value:.4f}".rstrip("0")
+    return text + "0" * (2 - len(text.partition(".")[2]))
+
+
+def groups(dataset: str, accuracy: Float[np.ndarray, " archs"]) -> list[Group]:
+    """Return the groups of figure 1, best first: the paper's on CIFAR-10, elsewhere thirds of the architectures.
+
+    The paper's bounds (0.95, 0.9, 0.85, 0.7) belong to CIFAR-10; on another image set they could leave groups empty.
+    """
+    known = accuracy[np.isfinite(accuracy)]
+    everything = [Group("all", 0.0, 1.0)]
+    if dataset in BOUNDS:
+        best = BOUNDS[dataset][0][1]
+        above = [Group("group", best, 1.0)] if (known >= best).any() else []
+        colours = [*above, *(Group("group", *bounds) for bounds in BOUNDS[dataset])]
+        return [*everything, *colours, *(Group("zoom", *bounds) for bounds in ZOOMS[dataset])]
+    if len(known) < 3:
+        return everything
+    third, two_thirds = np.quantile(known, [1 / 3, 2 / 3]).round(4)
+    colours = [Group("group", two_thirds, 1.0), Group("group", third, two_thirds), Group("group", 0.0, third)]
+    return [*everything, *colours, Group("zoom", two_thirds, 1.0), Group("zoom", third, two_thirds)]
+
+
+def scatter(bench: Bench) -> pd.DataFrame:
+    """Return accuracy, MACs, code and synflow of every architecture, a table with the schema :data:`SCATTER`."""
+    table = bench.table
+    accuracy = table["accuracy"].to_numpy(dtype=float)
+    return pd.DataFrame(
+        {
+            "arch": table["arch"],
+            "cell": table["cell"],
+            "mmacs": table["macs"] / 1e6,
+            "accuracy": accuracy,
+            "code": code_value(table[list(CODE)].to_numpy(dtype=float), accuracy),
+            "log10_synflow": table["synflow"].to_numpy(dtype=float),
+        }
+    )
+
+
+def code_value(
+    codes: Float[np.ndarray, "archs epochs"], accuracy: Float[np.ndarray, " archs"]
+) -> Float[np.ndarray, " archs"]:
+    """Return 1 - mean(losses) / largest single loss (SPEC section 5, figure 1); the largest is over plotted points."""
+    plotted = np.isfinite(accuracy) & np.isfinite(codes).all(axis=1)
+    value = np.full(len(codes), np.nan)
+    if plotted.any():
+        value[plotted] = 1 - codes[plotted].mean(axis=1) / codes[plotted].max()
+    return value
+
+
+def correlations(points: pd.DataFrame, bench: Bench) -> pd.DataFrame:
+    """Return the Spearman correlation of code and synflow with accuracy per group, schema :data:`CORRELATIONS`."""
+    accuracy = points["accuracy"].to_numpy(dtype=float)
+    rows = []
+    for measure in MEASURES:
+        values = points[measure].to_numpy(dtype=float)
+        for group in groups(bench.dataset, accuracy):
+            inside = group.holds(accuracy) & np.isfinite(values)
+            row = {"kind": group.kind, "label": group.label, "low": group.low, "high": group.high}
+            rows.append({**row, "against": measure, **_spearman(values[inside], accuracy[inside])})
+        if measure == "code":
+            for name, low, high, left, right in RECTANGLES.get((bench.space, bench.dataset), ()):
+                inside = (accuracy >= low) & (accuracy <= high) & (values >= left) & (values <= right)
+                row = {"kind": "rectangle", "label": f"{name} of figure 8a", "low": low, "high": high}
+                rows.append({**row, "against": measure, **_spearman(values[inside], accuracy[inside])})
+    return pd.DataFrame(rows).assign(bench=bench.name)[list(CORRELATIONS.columns)]
+
+
+def _spearman(values: Float[np.ndarray, " n"], accuracy: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    if len(values) < 3 or np.ptp(values) == 0 or np.ptp(accuracy) == 0:
+        return {"n": len(values), "spearman": np.nan, "p_value": np.nan}
+    result = stats.spearmanr(values, accuracy)
+    return {"n": len(values), "spearman": float(result.statistic), "p_value": float(result.pvalue)}

@@ -1,0 +1,133 @@
+"""Paired differences between methods at the same (N, K), with bootstrap confidence intervals over runs.
+
+The runs of two methods with the same number share their seed (the start pool is a prefix of one permutation), so the
+difference is taken run by run, and runs are resampled whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from snas import seeds
+from snas.analysis.inputs import Bench
+from snas.tables import Column, Schema
+
+COARSE = " (coarse ranking)"
+"""Ending of the reference's name where a method is compared with its own coarse ranking."""
+
+PAIRS: tuple[tuple[str, str], ...] = (
+    ("neural_predictor", "random"),
+    ("siamese", "neural_predictor"),
+    ("siamese+nsam", "siamese"),
+    ("siamese+nsam+bts", "siamese+nsam"),
+    ("siamese+nsam+bts", "siamese+bts"),
+    ("siamese+bts", "siamese"),
+    ("siamese+nsam+bts", "neural_predictor"),
+    ("siamese+nsam+bts", "siamese+nsam+fts"),
+    ("siamese+nsam+bts", "brp_nas"),
+)
+"""(method, reference): what each part of the method adds, and the whole against the others."""
+
+DIFFERENCES = Schema(
+    name="differences",
+    description="One row per pair of methods, N, K and kind of score: mean paired difference with its interval.",
+    key=("bench", "method", "reference", "budget", "top", "kind"),
+    columns={
+        "bench": Column("string", "Name of the bench"),
+        "method": Column("string", "Name of the method"),
+        "reference": Column("string", "What it is compared with: another method, or its own coarse ranking"),
+        "budget": Column("int32", "N", low=0),
+        "top": Column("int32", "K", low=1),
+        "kind": Column("string", "score (pool members count in the top K) or score_fair"),
+        "runs": Column("int32", "n, paired runs", low=1),
+        "difference": Column("float64", "Mean of method minus reference over the paired runs"),
+        "low": Column("float64", "Lower end of the percentile bootstrap interval"),
+        "high": Column("float64", "Upper end of the percentile bootstrap interval"),
+        "better": Column("float64", "Share of runs in which the method is better", low=0, high=1),
+        "equal": Column("float64", "Share of runs in which both are equal", low=0, high=1),
+    },
+)
+
+
+def bootstrap_means(
+    values: Float[np.ndarray, "runs series"], resamples: int, rng: np.random.Generator, level: float = 0.95
+) -> tuple[Float[np.ndarray, " series"], Float[np.ndarray, " series"]]:
+    """Return the ends of the percentile bootstrap interval of the mean of each series, runs resampled whole.
+
+    A resample is a multinomial count per run, so all series of one length share one draw and one matrix product.
+    """
+    runs = values.shape[0]
+    counts = rng.multinomial(runs, np.full(runs, 1 / runs), size=resamples)
+    means = counts @ values / runs
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def paired(
+    scores: pd.DataFrame,
+    bench: Bench,
+    *,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    resamples: int = 10_000,
+    base_seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Return the paired differences of all ``pairs`` that ``scores`` has, a table with the schema :data:`DIFFERENCES`.
+
+    Every method that has codes is also compared with its own coarse ranking.  The resamples are seeded by
+    ``(base_seed, "bootstrap", n)``, so the same scores give the same interval in any company.
+    """
+    rows, series = [], []
+    for keys, difference in _differences(scores, pairs):
+        rows.append({"bench": bench.name, **keys, "runs": len(difference)})
+        series.append(difference)
+    if not rows:
+        return pd.DataFrame(columns=list(DIFFERENCES.columns)).astype(
+            {"runs": "int32", "budget": "int32", "top": "int32"}
+        )
+    frame = pd.DataFrame(rows)
+    lengths = frame["runs"].to_numpy()
+    for runs in np.unique(lengths):
+        here = np.flatnonzero(lengths == runs)
+        rng = seeds.numpy_generator(base_seed, "bootstrap", int(runs))
+        values = np.stack([series[i] for i in here], axis=1)
+        low, high = bootstrap_means(values, resamples, rng, level)
+        frame.loc[here, "low"], frame.loc[here, "high"] = low, high
+        frame.loc[here, "difference"] = values.mean(axis=0)
+        frame.loc[here, "better"] = (values > 0).mean(axis=0)
+        frame.loc[here, "equal"] = (values == 0).mean(axis=0)
+    return frame[list(DIFFERENCES.columns)].sort_values(list(DIFFERENCES.key), ignore_index=True)  # fmt: skip
+
+
+def _differences(
+    scores: pd.DataFrame, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[dict[str, object], Float[np.ndarray, " runs"]]]:
+    """Return (keys, differences of the paired runs) for every pair, N, K and kind that has runs of both."""
+    found: list[tuple[dict[str, object], np.ndarray]] = []
+    cells = {key: group.set_index("run") for key, group in scores.groupby(["method", "budget", "top"])}
+    for (method, budget, top), ours in cells.items():
+        for kind in ("score", "score_fair"):
+            others = [
+                (reference, cells[reference, budget, top][kind])
+                for name, reference in pairs
+                if name == method and (reference, budget, top) in cells
+            ]
+            if kind == "score" and ours["codes"].max() > 0:
+                others.append((f"{method}{COARSE}", ours["score_coarse"]))
+            for reference, theirs in others:
+                difference = (ours[kind] - theirs).dropna().to_numpy()
+                if len(difference):
+                    keys = {
+                        "method": method,
+                        "reference": reference,
+                        "budget": budget,
+                        "top": top,
+                        "kind": kind,
+                    }
+                    found.append((keys, difference))
+    return found

@@ -1,0 +1,432 @@
+"""Figures with one curve per method or space: budgets (5, 6, 7), paired differences, rank correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from snas.figures import style
+from snas.figures.drawing import Drawing, card, nearest, records, span
+from snas.figures.sources import Source, Sources
+
+TRAINED_LABEL = "trained architectures N + K"
+SCORE_LABEL = "mean best accuracy"
+REGRET_LABEL = "regret to the optimum (%)"
+NEEDS_SEARCH = "Search results are needed: give methods and budgets, and run the target of this figure again."
+PUBLISHED_RUNS = 100
+"""Runs behind every published point."""
+COLUMNS = [
+    "panel", "bench", "source", "method", "budget", "top", "trained", "n", "mean", "sd", "quarter_sd", "se", "regret",
+    "fair_mean", "protocol_mean", "optimum",
+]  # fmt: skip
+
+
+def fig5(sources: Sources, *, top: int = 20) -> Drawing:
+    """Mean best accuracy against N + K at a fixed K, all methods, one panel per bench."""
+    title = "Search results"
+    benches = sources.all("points")
+    if not benches:
+        return card(f"Figure 5. {title}", NEEDS_SEARCH, COLUMNS)
+    columns = min(2, len(benches))
+    rows = -(-len(benches) // columns)
+    figure = Figure(figsize=(style.WIDTH, 2.35 * rows + 0.75))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    looks = style.looks(m for bench in benches for m in bench.frame["method"])
+    data: list[pd.DataFrame] = []
+    facts: list[str] = []
+    missing: list[str] = []
+    for place, bench in enumerate(benches):
+        ax = grid.flat[place]
+        k = nearest(bench.frame["top"], top)
+        letter = chr(ord("a") + place)
+        data.append(_curves(ax, bench, bench.frame[bench.frame["top"] == k], looks, panel=letter))
+        ax.set_title(f"({letter}) {bench.title}\nK = {k}" if len(benches) > 1 else f"{bench.title}, K = {k}")
+        first, last = place % columns == 0, place % columns == columns - 1 or place == len(benches) - 1
+        _axes(ax, bench, left=first, right=last)
+        facts.append(f"{bench.sources()} N = {span(bench.frame['budget'])}, K = {k}.")
+        _note_other(missing, f"({letter}) ", "K", top, k)
+    for ax in list(grid.flat)[len(benches) :]:
+        ax.set_visible(False)
+    shown = pd.concat(data, ignore_index=True)
+    _legend(figure, looks, shown)
+    facts.append(
+        f"n = {span(shown['n'])} runs with their own seeds; bands: ± 1 standard deviation over runs."
+    )
+    return Drawing(figure, shown[COLUMNS], title, facts, missing)
+
+
+def fig6(sources: Sources, *, budget: int = 30, top: int = 30) -> Drawing:
+    """(a) N fixed and K growing, (b) K fixed and N growing; a row of panels per bench, published curves dashed."""
+    title = "What N and K are worth"
+    benches = sources.all("points")
+    if not benches:
+        return card(f"Figure 6. {title}", NEEDS_SEARCH, COLUMNS)
+    figure = Figure(figsize=(style.WIDTH, 2.5 * len(benches) + 0.9))
+    grid = figure.subplots(len(benches), 2, squeeze=False)
+    looks = style.looks(m for bench in benches for m in bench.frame["method"])
+    data: list[pd.DataFrame] = []
+    facts: list[str] = []
+    missing: list[str] = []
+    for row, bench in enumerate(benches):
+        n, k = nearest(bench.frame["budget"], budget), nearest(bench.frame["top"], top)
+        theirs = sources.of_bench("comparison", bench.bench)
+        fixed = ((f"6a: N = {n}, K grows", "budget", n, "6a"), (f"6b: K = {k}, N grows", "top", k, "6b"))
+        for column, (name, axis, value, figure_name) in enumerate(fixed):
+            ax, letter = grid[row, column], chr(ord("a") + 2 * row + column)
+            published = _published(theirs, figure_name, axis, value)
+            ours = bench.frame[bench.frame[axis] == value]
+            data.append(_curves(ax, bench, ours, looks, panel=letter, published=published))
+            data.append(_dashed(ax, bench, published, looks, panel=letter))
+            ax.set_title(f"({letter}) {bench.title}\n{name.partition(': ')[2]}")
+            _axes(ax, bench, left=column == 0, right=column == 1)
+        facts.append(f"{bench.sources()} (a) N = {n}; (b) K = {k}.")
+        _note_other(missing, f"{bench.title}: ", "N", budget, n)
+        _note_other(missing, f"{bench.title}: ", "K", top, k)
+    shown = pd.concat(data, ignore_index=True)
+    _legend(figure, looks, shown)
+    facts.extend(_band_facts(shown))
+    return Drawing(figure, shown[COLUMNS], title, facts, missing)
+
+
+def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siamese+nsam+bts") -> Drawing:
+    """One method on the spaces below 35 M: accuracy (top) and regret (bottom) against N + K, a column per K."""
+    title = "Search among light architectures"
+    benches = _light(sources.all("points"), method)
+    if not benches:
+        text = f"Search results of {style.method_title(method)} on Tiny-NanoBench or Tiny-NASBench-201 are needed: add {method} to methods."
+        return card(f"Figure 7. {title}", text, COLUMNS)
+    figure = Figure(figsize=(style.WIDTH, 4.7))
+    grid = figure.subplots(2, len(tops), squeeze=False, sharex="col", sharey="row")
+    colours = style.space_colours(bench.space for bench in benches)
+    data: list[pd.DataFrame] = []
+    missing: list[str] = []
+    for column, wanted in enumerate(tops):
+        letter = chr(ord("a") + column)
+        used = []
+        for bench in benches:
+            frame = bench.frame[bench.frame["method"] == method]
+            k = nearest(frame["top"], wanted)
+            used.append(k)
+            _note_other(missing, f"({letter}) {bench.title}: ", "K", wanted, k)
+            published = _published(sources.of_bench("comparison", bench.bench), f"7{letter}", "top", k)
+            data.append(
+                _space_curve(
+                    grid[:, column], bench, frame[frame["top"] == k], published, colours[bench.space], letter
+                )
+            )
+        grid[0, column].set_title(f"({letter}) K = {span(used)}")
+        grid[1, column].set_xlabel(TRAINED_LABEL)
+        grid[1, column].set_ylim(bottom=0)
+    grid[0, 0].set_ylabel(SCORE_LABEL)
+    grid[1, 0].set_ylabel(REGRET_LABEL)
+    shown = pd.concat(data, ignore_index=True)
+    handles = [
+        Line2D([], [], color=colours[b.space], marker="o", label=f"{b.title}, n = {span(b.frame['runs'])}")
+        for b in benches
+    ]
+    _space_legend(figure, handles, shown)
+    if not any(bench.space == "tiny_nasbench201" for bench in benches):
+        missing.append(
+            "Tiny-NASBench-201: run again with --config nasbench201=PATH, a table or archive of NAS-Bench-201."
+        )
+    facts = [bench.sources() for bench in benches]
+    facts.append(f"Method: {style.method_title(method)}.")
+    return Drawing(figure, shown[COLUMNS], title, [*facts, *_band_facts(shown)], missing)
+
+
+def ranks(sources: Sources) -> Drawing:
+    """Mean Spearman correlation of the whole ranking with accuracy against N, one panel per bench."""
+    title = "Rank correlation of the whole space"
+    columns = [
+        "panel",
+        "bench",
+        "method",
+        "budget",
+        "n",
+        "spearman",
+        "kendall",
+        "coarse_spearman",
+        "coarse_kendall",
+    ]
+    benches = [s for s in sources.all("points") if s.frame["spearman"].notna().any()]
+    if not benches:
+        return card(title, NEEDS_SEARCH, columns)
+    across = min(2, len(benches))
+    rows = -(-len(benches) // across)
+    figure = Figure(figsize=(style.WIDTH, 2.2 * rows + 0.75))
+    grid = figure.subplots(rows, across, squeeze=False)
+    looks = style.looks(m for bench in benches for m in bench.frame.dropna(subset=["spearman"])["method"])
+    data = []
+    for place, bench in enumerate(benches):
+        ax, letter = grid.flat[place], chr(ord("a") + place)
+        frame = (
+            bench.frame.dropna(subset=["spearman"])
+            .drop_duplicates(["method", "budget"])
+            .sort_values("budget")
+        )
+        for method in style.order(frame["method"]):
+            rows_ = frame[frame["method"] == method]
+            ax.plot(
+                rows_["budget"], rows_["spearman"], color=looks[method].colour, marker=looks[method].marker
+            )
+        ax.set_title(f"({letter}) {bench.title}" if len(benches) > 1 else bench.title)
+        ax.set_xlabel("trained architectures N")
+        if place % across == 0:
+            ax.set_ylabel("mean Spearman correlation")
+        data.append(frame.assign(panel=letter, n=frame["runs"], bench=bench.bench))
+    for ax in list(grid.flat)[len(benches) :]:
+        ax.set_visible(False)
+    shown = pd.concat(data, ignore_index=True)
+    _legend(figure, looks, shown.assign(source="ours", optimum=np.nan))
+    facts = [bench.sources() for bench in benches]
+    return Drawing(figure, shown[columns], title, facts)
+
+
+def differences(sources: Sources, *, top: int = 20) -> Drawing:
+    """Paired differences of what each part adds, with 95 % intervals, against N: one panel per pair."""
+    title = "What each part adds"
+    columns = [
+        "bench",
+        "method",
+        "reference",
+        "budget",
+        "top",
+        "kind",
+        "runs",
+        "difference",
+        "low",
+        "high",
+        "better",
+        "equal",
+    ]
+    benches = sources.all("differences")
+    if not benches:
+        return card(title, f"Two methods at the same N and K are needed. {NEEDS_SEARCH}", columns)
+    picked = [_at_top(bench, top) for bench in benches]
+    pairs = list(dict.fromkeys((r.method, r.reference) for frame in picked for r in records(frame)))
+    pairs.sort(key=_pair_order)
+    across = min(3, len(pairs))
+    rows = -(-len(pairs) // across)
+    figure = Figure(figsize=(style.WIDTH, 1.5 * rows + 0.8))
+    grid = figure.subplots(rows, across, squeeze=False, sharex=True)
+    colours = dict(
+        zip((b.bench for b in benches), (style.VERMILLION, style.BLUE, *style.BENCHES), strict=False)
+    )
+    for place, (method, reference) in enumerate(pairs):
+        ax = grid.flat[place]
+        for shift, (bench, frame) in enumerate(zip(benches, picked, strict=True)):
+            rows_ = frame[(frame["method"] == method) & (frame["reference"] == reference)]
+            _intervals(ax, rows_, colours[bench.bench], shift - (len(benches) - 1) / 2)
+        ax.axhline(0, color="#404040", lw=0.8)
+        ax.set_title(_pair_title(method, reference), fontsize=7)
+        if place % across == 0:
+            ax.set_ylabel("difference (%)")
+        if place >= len(pairs) - across:
+            ax.set_xlabel("trained architectures N")
+            ax.tick_params(labelbottom=True)
+    for ax in list(grid.flat)[len(pairs) :]:
+        ax.set_visible(False)
+    shown = pd.concat(picked, ignore_index=True)[columns]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colours[b.bench],
+            marker="o",
+            label=f"{b.title}, K = {span(f['top'])}, n = {span(f['runs'])}",
+        )
+        for b, f in zip(benches, picked, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(2, len(handles)))
+    facts = [bench.sources() for bench in benches]
+    facts.append("Means over runs with the same seed; bars: 95 % percentile bootstrap intervals over runs.")
+    return Drawing(figure, shown, title, facts)
+
+
+def _curves(
+    ax: Axes,
+    bench: Source,
+    frame: pd.DataFrame,
+    looks: dict[str, style.Look],
+    *,
+    panel: str,
+    published: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Plot mean ± 1 sd of every method against N + K (± 0.25 sd where laid over published curves)."""
+    over = published is not None and len(published) > 0
+    for method in style.order(frame["method"]):
+        rows = frame[frame["method"] == method].sort_values("trained")
+        look = looks[method]
+        _band(ax, rows, look, ["quarter_sd"] if over else ["sd"])
+        ax.plot(rows["trained"], rows["mean"], color=look.colour, marker=look.marker, zorder=3)
+    if bench.optimum is not None:
+        ax.axhline(bench.optimum, color="#404040", ls=":", lw=1, zorder=1)
+    return _rows(frame, bench, panel, "ours")
+
+
+def _band(ax: Axes, rows: pd.DataFrame, look: style.Look, widths: Iterable[str]) -> None:
+    """Draw the spread: a band along a curve, a bar at a single point."""
+    for width in widths:
+        spread = rows[width].fillna(0)
+        if len(rows) == 1:
+            ax.errorbar(rows["trained"], rows["mean"], yerr=spread, color=look.colour, capsize=2, lw=0.9)
+        else:
+            ax.fill_between(
+                rows["trained"], rows["mean"] - spread, rows["mean"] + spread,
+                color=look.colour, alpha=0.13 if width == "sd" else 0.25, lw=0, zorder=2,
+            )  # fmt: skip
+
+
+def _dashed(
+    ax: Axes, bench: Source, published: pd.DataFrame, looks: dict[str, style.Look], *, panel: str
+) -> pd.DataFrame:
+    """Lay the published curves over a panel, dashed; their band (0.25 sd) as bars where it could be read."""
+    shown = published[published["method"].isin(list(looks))]
+    for method in style.order(shown["method"]):
+        rows = shown[shown["method"] == method].sort_values("trained")
+        _published_line(ax, rows, looks[method].colour)
+    return _rows(shown, bench, panel, "published")
+
+
+def _published_line(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
+    ax.plot(rows["trained"], rows["mean"], color=colour, ls=(0, (3, 2)), lw=1, zorder=2)
+    bars = rows.dropna(subset=["quarter_sd"])
+    if len(bars):
+        ax.errorbar(
+            bars["trained"], bars["mean"], yerr=bars["quarter_sd"], color=colour, ls="", lw=0.7, capsize=1.5
+        )
+
+
+def _published(theirs: pd.DataFrame | None, figure: str, axis: str, value: int) -> pd.DataFrame:
+    """Return the published points of a figure at the same fixed N or K, in the columns of ours."""
+    names = {"published": "mean", "published_quarter_sd": "quarter_sd"}
+    if theirs is None:
+        return pd.DataFrame(columns=["method", "budget", "top", "trained", "mean", "quarter_sd"])
+    rows = theirs[(theirs["figure"] == figure) & (theirs[axis] == value)]
+    return rows[["method", "budget", "top", "trained", *names]].rename(columns=names)
+
+
+def _rows(frame: pd.DataFrame, bench: Source, panel: str, source: str) -> pd.DataFrame:
+    """Return the rows of the CSV for points that are drawn."""
+    facts: dict[str, Any] = {"panel": panel, "bench": bench.bench, "source": source}
+    rows = frame.assign(**facts)
+    rows["optimum"] = bench.optimum if source == "ours" else np.nan
+    rows["n"] = frame.get("runs", PUBLISHED_RUNS)
+    rows = rows.reindex(columns=COLUMNS)
+    ranked = {name: place for place, name in enumerate(style.order(rows["method"]))}
+    return rows.sort_values(["method", "trained"], key=lambda c: c.map(ranked) if c.name == "method" else c)
+
+
+def _axes(ax: Axes, bench: Source, *, left: bool, right: bool) -> None:
+    """Label a panel: accuracy on the left, regret to the optimum of the bench's own table on the right."""
+    ax.set_xlabel(TRAINED_LABEL)
+    if left:
+        ax.set_ylabel(SCORE_LABEL)
+    if bench.optimum is not None:
+        best = bench.optimum
+        to_regret: Any = lambda accuracy: 100 * (best - accuracy)
+        from_regret: Any = lambda regret: best - regret / 100
+        regret = ax.secondary_yaxis("right", functions=(to_regret, from_regret))
+        regret.tick_params(labelsize=6.5, length=2, colors="#606060")
+        if right:
+            regret.set_ylabel(REGRET_LABEL, fontsize=7.5, color="#606060")
+
+
+def _legend(figure: Figure, looks: dict[str, style.Look], shown: pd.DataFrame) -> None:
+    """One legend below the panels, n beside each method."""
+    handles = []
+    for method, look in looks.items():
+        rows = shown[(shown["method"] == method) & (shown["source"] == "ours")]
+        if len(rows):
+            label = f"{style.method_title(method)} (n = {span(rows['n'])})"
+            handles.append(Line2D([], [], color=look.colour, marker=look.marker, label=label))
+    if shown["optimum"].notna().any():
+        handles.append(Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table"))
+    if (shown["source"] == "published").any():
+        handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=2 if len(handles) < 5 else 3, columnspacing=1.2
+    )
+
+
+def _band_facts(shown: pd.DataFrame) -> list[str]:
+    lines = [
+        f"n = {span(shown.loc[shown['source'] == 'ours', 'n'])} runs with their own seeds; bands: ± 1 standard deviation over runs."
+    ]
+    if (shown["source"] == "published").any():
+        lines.append(
+            "Dashed: published, read off the paper's plot to ±0.001, with its band of ± 0.25 standard deviations as bars; in these panels our bands are ± 0.25 as well. "
+            "Published levels come from a one-seed table where label, selection and score are one value: they are optimistic and can exceed the optimum of a table of means."
+        )  # fmt: skip
+    return lines
+
+
+def _note_other(missing: list[str], where: str, axis: str, wanted: int, used: int) -> None:
+    if wanted != used:
+        missing.append(f"{where}the run has no {axis} = {wanted}; {axis} = {used} is shown.")
+
+
+def _light(benches: list[Source], method: str) -> list[Source]:
+    """Return the benches of light spaces that have ``method``; any bench but the whole NAS-Bench-201 counts."""
+    return [b for b in benches if b.space != "nasbench201" and (b.frame["method"] == method).any()]
+
+
+def _space_curve(
+    axes: np.ndarray, bench: Source, frame: pd.DataFrame, published: pd.DataFrame, colour: str, panel: str
+) -> pd.DataFrame:
+    rows = frame.sort_values("trained")
+    _band(axes[0], rows, style.Look(colour, "o"), ["quarter_sd"] if len(published) else ["sd"])
+    axes[0].plot(rows["trained"], rows["mean"], color=colour, marker="o", zorder=3)
+    if bench.optimum is not None:
+        axes[0].axhline(bench.optimum, color=colour, ls=":", lw=1, zorder=1)
+    axes[1].plot(rows["trained"], 100 * rows["regret"], color=colour, marker="o")
+    _published_line(axes[0], published.sort_values("trained"), colour)
+    return pd.concat([_rows(rows, bench, panel, "ours"), _rows(published, bench, panel, "published")])
+
+
+def _space_legend(figure: Figure, handles: list[Line2D], shown: pd.DataFrame) -> None:
+    handles = [*handles, Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table")]
+    if (shown["source"] == "published").any():
+        handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+
+
+def _at_top(bench: Source, top: int) -> pd.DataFrame:
+    frame = bench.frame[bench.frame["kind"] == "score"]
+    return frame[frame["top"] == nearest(frame["top"], top)]
+
+
+def _pair_order(pair: tuple[str, str]) -> tuple[int, str, str]:
+    known = list(style.METHODS)
+    return (known.index(pair[0]) if pair[0] in known else len(known), pair[0], pair[1])
+
+
+def _pair_title(method: str, reference: str) -> str:
+    if reference.startswith(method + " ("):
+        return f"{style.method_title(method)}\n− its coarse ranking"
+    return f"{style.method_title(method)}\n− {style.method_title(reference)}"
+
+
+def _intervals(ax: Axes, rows: pd.DataFrame, colour: str, shift: float) -> None:
+    rows = rows.sort_values("budget")
+    if rows.empty:
+        return
+    middle = 100 * rows["difference"]
+    errors = np.abs(np.stack([middle - 100 * rows["low"], 100 * rows["high"] - middle]))
+    ax.errorbar(
+        rows["budget"] + 1.2 * shift,
+        middle,
+        yerr=errors,
+        color=colour,
+        marker="o",
+        ms=3,
+        ls="",
+        lw=1,
+        capsize=1.5,
+    )

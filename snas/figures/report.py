@@ -1,0 +1,237 @@
+"""The report of a run: one HTML file with text, figures and tables, readable without a network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import snas
+from snas import InputError
+from snas.figures import style
+from snas.figures.drawing import nearest, records, span
+from snas.figures.sources import Source, Sources
+from snas.tables import replacing
+
+CAPTIONS = Path(__file__).resolve().parent.parent.parent / "report"
+TEMPLATE = "report.html.jinja"
+LARGEST_SVG, LARGEST_CSV = 1_500_000, 300_000
+"""Bytes: a larger SVG is shown as PNG, a larger CSV is not put into the page."""
+TABLE_ROWS = 80
+"""Most rows of a figure's data that the page prints; the CSV has all."""
+HEADINGS = {
+    "headline": "Methods at equal budgets",
+    "fig5": "Search results",
+    "fig6": "N and K",
+    "differences": "What each part adds",
+    "ranks": "Rank correlation",
+    "table1": "Training time",
+    "fig1": "Estimation code",
+    "fig8": "Code and synflow",
+    "fig4": "Costs and accuracy",
+    "fig7": "Light spaces",
+    "fig9": "Networks",
+    "fig10": "Counting",
+    "costs": "Cost of the run",
+}
+"""Headings in the order of the page; figures that are not named here follow."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of the page."""
+
+    name: str
+    heading: str
+    caption: str
+    image: str
+    facts: list[str]
+    missing: list[str]
+    columns: list[str]
+    rows: list[list[str]]
+    total: int
+    csv: str | None
+
+
+def write_report(
+    out: str | Path,
+    stems: Iterable[str | Path],
+    data_paths: Iterable[str | Path] = (),
+    *,
+    run: str,
+    configuration: Mapping[str, Any] | None = None,
+    captions: str | Path = CAPTIONS,
+) -> Path:
+    """Write the report of a run to ``out``; returns its path.
+
+    ``stems`` are those that :func:`snas.figures.draw` wrote to (a figure's name is its stem's); ``data_paths`` the
+    tables of the analysis (points, differences, costs, ...), which the text is made from; ``configuration`` all keys of
+    the run.  Raises :class:`InputError` where a figure's file or caption is missing.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    order = list(HEADINGS)
+    entries = sorted(
+        (_entry(Path(stem), Path(captions)) for stem in stems),
+        key=lambda e: (order.index(e.name) if e.name in order else len(order), e.name),
+    )
+    sources = Sources(data_paths, ("points", "scatter", "differences", "costs", "timing"))
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    page = environment.get_template(TEMPLATE).render(
+        run=run,
+        version=snas.__version__,
+        about=rst(Path(captions) / "workflow.rst"),
+        benches=_benches(sources),
+        findings=_findings(sources),
+        protocol=_protocol(sources, configuration or {}),
+        figures=entries,
+        absent=[(entry.heading, text) for entry in entries for text in entry.missing],
+        configuration={key: _plain(value) for key, value in (configuration or {}).items()},
+    )
+    with replacing(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(out)
+
+
+def rst(path: Path) -> str:
+    """Return the HTML of a caption in reStructuredText; files and raw HTML cannot be taken in."""
+    from docutils.core import publish_parts  # type: ignore[import-untyped]
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; every figure needs a caption of that name")
+    settings = {
+        "file_insertion_enabled": False,
+        "raw_enabled": False,
+        "halt_level": 2,
+        "report_level": 5,
+        "_disable_config": True,
+    }
+    parts = publish_parts(
+        path.read_text(encoding="utf-8"), writer="html5", settings_overrides=settings
+    )  # fmt: skip
+    return str(parts["body"])
+
+
+def _entry(stem: Path, captions: Path) -> Entry:
+    name = stem.name
+    paths = {suffix: stem.with_name(name + suffix) for suffix in (".svg", ".png", ".csv", ".json")}
+    for path in paths.values():
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; draw the figure {name} first")
+    notes = json.loads(paths[".json"].read_text(encoding="utf-8"))
+    data = pd.read_csv(paths[".csv"], dtype=str, keep_default_na=False)
+    raw = paths[".csv"].read_bytes()
+    return Entry(
+        name=name,
+        heading=HEADINGS.get(name, notes["title"]),
+        caption=rst(captions / f"{name}.rst"),
+        image=_image(paths[".svg"], paths[".png"]),
+        facts=notes["facts"],
+        missing=notes["missing"],
+        columns=list(data.columns),
+        rows=[[_short(value) for value in row] for row in data.head(TABLE_ROWS).to_numpy().tolist()],
+        total=len(data),
+        csv=_uri(raw, "text/csv") if len(raw) <= LARGEST_CSV else None,
+    )
+
+
+def _image(svg: Path, png: Path) -> str:
+    """Return a figure as a data URI: as an image of its own, so that ids of two SVGs cannot meet."""
+    if svg.stat().st_size <= LARGEST_SVG:
+        return _uri(svg.read_bytes(), "image/svg+xml")
+    return _uri(png.read_bytes(), "image/png")
+
+
+def _uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _short(text: str) -> str:
+    """Return a number with at most six significant digits; other texts as they are.
+
+    >>> _short("0.123456789"), _short("siamese"), _short("1120")
+    ('0.123457', 'siamese', '1120')
+    """
+    try:
+        return f"{float(text):.6g}" if "." in text else text
+    except ValueError:
+        return text
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False, default=list)
+    return str(value)
+
+
+def _benches(sources: Sources) -> list[str]:
+    """Return one sentence per bench, from whichever table there is."""
+    found: dict[str, Source] = {}
+    for name in ("points", "scatter"):
+        for source in sources.all(name):
+            found.setdefault(source.bench, source)
+    return [source.sources() for source in found.values()]
+
+
+def _protocol(sources: Sources, configuration: Mapping[str, Any]) -> list[str]:
+    """Return how the run was made, as a methods section says it."""
+    lines = []
+    for source in sources.all("points"):
+        frame = source.frame
+        lines.append(
+            f"{source.title}: N = {span(frame['budget'])} ({frame['budget'].nunique()} budgets), K = {span(frame['top'])}, "
+            f"n = {span(frame['runs'])} runs per point; methods: {', '.join(map(style.method_title, style.order(frame['method'])))}."
+        )
+    seeds = {str(s.facts["base_seed"]) for s in sources.all("points") if "base_seed" in s.facts}
+    if not seeds and "seed" in configuration:
+        seeds = {str(configuration["seed"])}
+    if seeds:
+        lines.append(
+            f"Base seed {', '.join(sorted(seeds))}; run r has the same seed in every method, so differences are paired."
+        )
+    for source in sources.all("costs"):
+        devices = dict.fromkeys(d for text in source.frame["device"] for d in str(text).split(", ") if d)
+        if devices:
+            lines.append(f"Computed on: {', '.join(devices)}.")
+    lines.append(
+        "A run's score is the best true accuracy among the top K of its ranking; pool members count, as in the paper. The fair price leaves them out of the K and takes the best of both. "
+        "Correlations use average ranks; intervals are 95 % percentile bootstrap intervals over runs."
+    )
+    return lines
+
+
+def _findings(sources: Sources) -> list[str]:
+    """Return what the differences say at the largest N of each bench, K nearest to 20."""
+    lines = []
+    for source in sources.all("differences"):
+        frame = source.frame[source.frame["kind"] == "score"]
+        frame = frame[frame["top"] == nearest(frame["top"], 20)]
+        for keys, group in frame.groupby(["method", "reference"], sort=False):
+            method, reference = map(str, keys)
+            row = next(iter(records(group.sort_values("budget").tail(1))))
+            verdict = (
+                "no difference is shown"
+                if row.low <= 0 <= row.high
+                else ("better" if row.low > 0 else "worse")
+            )
+            name = style.method_title(method)
+            against = (
+                "its own coarse ranking"
+                if reference.startswith(f"{method} (")
+                else style.method_title(reference)
+            )
+            lines.append(
+                f"{source.title}, N = {row.budget}, K = {row.top}: {name} against {against}: {100 * row.difference:+.3f} points "
+                f"(95 % interval {100 * row.low:+.3f} to {100 * row.high:+.3f}, n = {row.runs}): {verdict}."
+            )
+    return lines

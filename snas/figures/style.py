@@ -1,0 +1,152 @@
+"""One style for all figures: a method, a bench and a group have the same colour, marker and name everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from snas import InputError
+
+WIDTH = 5.5
+"""Width of a figure in inches: the text width of the paper."""
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#808080"
+"""Okabe and Ito's colours, which colour-blind readers tell apart, and a grey."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a curve is drawn."""
+
+    colour: str
+    marker: str
+
+
+METHODS = {
+    "random": Look(GREY, "x"),
+    "neural_predictor": Look(BLUE, "s"),
+    "siamese": Look(ORANGE, "^"),
+    "siamese+nsam": Look(GREEN, "D"),
+    "siamese+nsam+bts": Look(VERMILLION, "o"),
+    "siamese+nsam+fts": Look(PURPLE, "P"),
+    "brp_nas": Look(SKY, "v"),
+}
+OTHERS = (
+    Look(BLACK, "*"),
+    Look(YELLOW, "h"),
+    Look("#882255", "<"),
+    Look("#999933", ">"),
+    Look("#332288", "d"),
+)
+"""For methods that a user has added and for ablations, in the order in which a figure shows them."""
+
+GROUPS = (VERMILLION, BLUE, GREY, BLACK)
+"""Groups of accuracy, best first."""
+SPACES = {"tiny_nanobench": VERMILLION, "tiny_nasbench201": BLUE, "nasbench201": GREY}
+BENCHES = (GREEN, ORANGE, PURPLE, SKY, BLACK)
+"""Of spaces that are not in :data:`SPACES`."""
+
+WORDS = {
+    "random": "Random search",
+    "neural_predictor": "Neural predictor",
+    "siamese": "Siamese",
+    "nsam": "NSAM",
+    "bts": "BTS",
+    "fts": "FTS",
+    "brp_nas": "BRP-NAS",
+}
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet16-120": "ImageNet16-120",
+    "fashion_mnist": "Fashion-MNIST",
+    "digits": "digits",
+}
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same on every machine
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "#404040",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "snas",  # ids in the SVG do not change from run to run
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with this style; nothing global stays changed."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user does not change the figures
+        settings: Any = matplotlib.rcParams
+        settings.update(RC)
+        yield
+
+
+def order(methods: Iterable[str]) -> list[str]:
+    """Return the distinct methods in the order of legends: the paper's first, then others by name."""
+    found = set(methods)
+    return [*(m for m in METHODS if m in found), *sorted(found - set(METHODS))]
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each method; the paper's are fixed, others take :data:`OTHERS` in turn."""
+    given = order(methods)
+    others = [method for method in given if method not in METHODS]
+    return {m: METHODS[m] if m in METHODS else OTHERS[others.index(m) % len(OTHERS)] for m in given}
+
+
+def method_title(method: str) -> str:
+    """Return a method's name for legends.
+
+    >>> method_title("siamese+nsam+bts")
+    'Siamese + NSAM + BTS'
+    """
+    return " + ".join(WORDS.get(part, part) for part in method.split("+"))
+
+
+def space_title(space: str) -> str:
+    """Return the title of a registered space; the name itself where it is not registered."""
+    from snas.spaces import REGISTRY
+
+    try:
+        return str(REGISTRY.load(space).title)
+    except InputError:
+        return space
+
+
+def dataset_title(dataset: str) -> str:
+    """Return an image set's name for figures."""
+    return DATASETS.get(dataset, dataset)
+
+
+def space_colours(spaces: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each space; unknown ones take :data:`BENCHES` in turn."""
+    found = list(dict.fromkeys(spaces))
+    others = [space for space in found if space not in SPACES]
+    return {s: SPACES[s] if s in SPACES else BENCHES[others.index(s) % len(BENCHES)] for s in found}

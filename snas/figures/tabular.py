@@ -1,0 +1,315 @@
+"""Tables as figures: training times (table 1), the methods at each budget beside the published numbers, costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from snas.analysis import published
+from snas.figures import style
+from snas.figures.drawing import Drawing, card, free_figure, nearest, records, span
+from snas.figures.sources import Source, Sources
+
+ROW = 0.2
+"""Height of a table's row in inches."""
+FTS, BTS = "siamese+nsam+fts", "siamese+nsam+bts"
+
+
+def table1(sources: Sources, *, budget: int = 100) -> Drawing:
+    """Training time with Fully and with Batch Top Sampling and their ratio, beside the published ones."""
+    title = "Training time with batch and with fully top sampling"
+    columns = ["bench", "space", "architectures", "budget", "runs", "fts_seconds", "bts_seconds", "ratio",
+               "published_fts_seconds", "published_bts_seconds", "published_ratio"]  # fmt: skip
+    theirs = published.times(sources.published)
+    rows, facts, missing = [], [], []
+    for source in sources.all("timing"):
+        row = _times(source, budget)
+        if row is None:
+            missing.append(
+                f"{source.title}: both {FTS} and {BTS} at one N are needed; add {FTS} to extra_searches."
+            )
+            continue
+        rows.append({**row, **_published_times(theirs, source.space)})
+        _note_budget(missing, source, budget, row["budget"])
+        facts.append(source.sources())
+    if not rows:
+        return card(
+            f"Table 1. {title}",
+            f"Search results of {FTS} and {BTS} at the same N are needed: add {FTS} to extra_searches.",
+            columns,
+        )
+    frame = pd.DataFrame(rows)[columns]
+    text = [
+        [style.space_title(r.space), f"{r.architectures:,}", str(r.budget), str(r.runs), f"{r.fts_seconds:.2f}", f"{r.bts_seconds:.2f}", _ratio(r.ratio),
+         _seconds(r.published_fts_seconds), _seconds(r.published_bts_seconds), _ratio(r.published_ratio)]
+        for r in records(frame)
+    ]  # fmt: skip
+    heads = ["space", "size", "N", "n", "FTS (s)", "BTS (s)", "FTS/BTS", "FTS (s)", "BTS (s)", "FTS/BTS"]
+    widths = [1.45, 0.55, 0.35, 0.3, 0.5, 0.5, 0.6, 0.55, 0.55, 0.6]
+    figure = table_figure(heads, text, widths, spans=[(4, 7, "this run, per run"), (7, 10, "published")])
+    facts.append(
+        "Seconds of training the predictor, without estimation codes and ground truth; a run's share of its block. The machines differ, so the ratios are compared."
+    )
+    return Drawing(figure, frame, title, facts, missing)
+
+
+def headline(
+    sources: Sources, *, top: int = 20, published_top: int = 30, budgets: Sequence[int] = (30, 70, 120, 180)
+) -> Drawing:
+    """All methods at a few budgets, a block per bench: mean ± sd, below it the fair score and the published mean."""
+    title = "Methods at equal budgets"
+    columns = ["bench", "method", "budget", "top", "trained", "n", "mean", "sd", "se", "median", "regret", "fair_mean",
+               "protocol_mean", "spearman", "codes", "code_trainings", "published"]  # fmt: skip
+    data, facts, spans_ = [], [], []
+    lines: list[list[str]] = []
+    for source in sources.all("points"):
+        theirs = sources.of_bench("comparison", source.bench)
+        k, wanted = _shown(source.frame, theirs, top, published_top, budgets)
+        frame = source.frame[source.frame["top"] == k]
+        chosen = _choose(sorted(frame["budget"].unique()), wanted, 4)
+        frame = _with_published(frame[frame["budget"].isin(chosen)], theirs)
+        spans_.append(
+            (
+                len(lines),
+                f"{source.title}, K = {k}, n = {span(frame['runs'])}"
+                + (f"; optimum {source.optimum:.4f}" if source.optimum else ""),
+            )
+        )
+        lines.append(["", *(f"N + K = {n + k}" for n in chosen), *[""] * (4 - len(chosen))])
+        for method in style.order(frame["method"]):
+            lines += _method_lines(frame[frame["method"] == method], method, chosen)
+        data.append(frame.assign(n=frame["runs"])[columns])
+        facts.append(source.sources())
+    if not data:
+        return card(title, "Search results are needed: give methods and budgets.", columns)
+    figure = _headline_figure(lines, spans_)
+    facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K. "
+                 "Label, selection and score are one value here, so these numbers are optimistic.")  # fmt: skip
+    return Drawing(figure, pd.concat(data, ignore_index=True), title, facts)
+
+
+def costs(sources: Sources) -> Drawing:
+    """Trainings, codes and seconds of every stage of the run."""
+    title = "Cost of the run"
+    columns = [
+        "stage",
+        "files",
+        "rows",
+        "trainings",
+        "codes",
+        "seconds",
+        "cpu_seconds",
+        "gpu_seconds",
+        "peak_memory_mb",
+        "unmeasured",
+        "device",
+    ]
+    found = sources.all("costs")
+    if not found:
+        return card(title, "The table of costs is needed: run the target of this table.", columns)
+    frame = found[0].frame[columns]
+    text = [
+        [r.stage, f"{r.files:,}", f"{r.trainings:,}" if r.trainings else "–", f"{r.codes:,}" if r.codes else "–", _duration(r.seconds),
+         _duration(r.gpu_seconds) if r.gpu_seconds else "–", "–" if pd.isna(r.peak_memory_mb) else f"{r.peak_memory_mb:,.0f}"]
+        for r in records(frame)
+    ]  # fmt: skip
+    heads = ["stage", "files", "trainings", "codes", "time of all jobs", "on a GPU", "peak (MiB)"]
+    figure = table_figure(heads, text, [1.5, 0.5, 0.75, 0.6, 1.05, 0.75, 0.75], total=True)
+    devices = ", ".join(dict.fromkeys(d for d in frame["device"] if d))
+    facts = [
+        f"Devices: {devices or 'not recorded'}.",
+        "Seconds of jobs that ran beside each other are added up; peak is the largest of a job.",
+    ]
+    return Drawing(figure, frame, title, facts)
+
+
+def table_figure(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[float],
+    *,
+    spans: Sequence[tuple[int, int, str]] = (),
+    total: bool = False,
+) -> Figure:
+    """Return a table with rules above, below the head and at the end; the first column left, others right aligned.
+
+    ``spans`` are (first column, end, text) above the heads; ``total`` draws a rule above the last row.
+    """
+    height = ROW * (len(rows) + 1 + bool(spans)) + 0.25
+    figure = free_figure(figsize=(sum(widths) + 0.2, height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set_xlim(-0.1, sum(widths) + 0.1)
+    ax.set_ylim(height, 0)
+    ends = pd.Series(widths).cumsum().tolist()
+    y = 0.12
+    ax.plot([0, ends[-1]], [y, y], color="black", lw=1)
+    if spans:
+        for first, end, text in spans:
+            left, right = ends[first] - widths[first] + 0.1, ends[end - 1]
+            ax.text((left + right) / 2, y + ROW / 2, text, ha="center", va="center", fontsize=7.5)
+            ax.plot([left, right], [y + ROW, y + ROW], color="black", lw=0.5)
+        y += ROW
+    _table_row(ax, heads, ends, widths, y, weight="bold")
+    y += ROW
+    ax.plot([0, ends[-1]], [y, y], color="black", lw=0.6)
+    for place, row in enumerate(rows):
+        if total and place == len(rows) - 1:
+            ax.plot([0, ends[-1]], [y, y], color="black", lw=0.6)
+        _table_row(ax, row, ends, widths, y)
+        y += ROW
+    ax.plot([0, ends[-1]], [y, y], color="black", lw=1)
+    return figure
+
+
+def _table_row(
+    ax: Axes,
+    row: Sequence[str],
+    ends: Sequence[float],
+    widths: Sequence[float],
+    y: float,
+    weight: str = "normal",
+) -> None:
+    for column, text in enumerate(row):
+        x, align = (ends[column] - widths[column], "left") if column == 0 else (ends[column], "right")
+        ax.text(x, y + ROW / 2, text, ha=align, va="center", fontsize=7.5, fontweight=weight)
+
+
+def _headline_figure(lines: list[list[str]], blocks: list[tuple[int, str]]) -> Figure:
+    """Draw the lines of the headline table; a line that begins with a tab is small and grey."""
+    first, width = 1.6, 1.25
+    starts = dict(blocks)
+    height = ROW * (len(lines) + len(blocks)) + 0.3
+    figure = free_figure(figsize=(first + 4 * width + 0.2, height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set_xlim(-0.1, first + 4 * width + 0.1)
+    ax.set_ylim(height, 0)
+    right, y = first + 4 * width, 0.12
+    for place, line in enumerate(lines):
+        if place in starts:
+            ax.plot([0, right], [y, y], color="black", lw=1)
+            ax.text(0, y + ROW / 2, starts[place], va="center", fontsize=8, fontweight="bold")
+            y += ROW
+        small, head = line[0].startswith("\t"), place in starts
+        for column, text in enumerate(line):
+            x, align = (0, "left") if column == 0 else (first + column * width, "right")
+            ax.text(
+                x,
+                y + ROW / 2 - (0.03 if small else 0),
+                text.strip(),
+                ha=align,
+                va="center",
+                fontsize=6.5 if small else 7.5,
+                color="#606060" if small else "black",
+            )
+        y += ROW
+        if head:
+            ax.plot([0, right], [y, y], color="black", lw=0.6)
+    ax.plot([0, right], [y, y], color="black", lw=1)
+    return figure
+
+
+def _method_lines(frame: pd.DataFrame, method: str, chosen: Sequence[int]) -> list[list[str]]:
+    by_budget = {row.budget: row for row in records(frame)}
+    main, below = [style.method_title(method)], ["\t"]
+    for budget in chosen:
+        if budget not in by_budget:
+            main.append("–")
+            below.append("")
+            continue
+        row = by_budget[budget]
+        spread = "" if pd.isna(row.sd) else f" ± {row.sd:.4f}"
+        main.append("–" if pd.isna(row.mean) else f"{row.mean:.4f}{spread}")
+        parts = [] if pd.isna(row.fair_mean) else [f"fair {_bare(row.fair_mean)}"]
+        parts += [] if pd.isna(row.published) else [f"publ. {_bare(row.published)}"]
+        below.append(", ".join(parts))
+    padding = [""] * (4 - len(chosen))
+    return [[*main, *padding], [*below, *padding]]
+
+
+def _with_published(frame: pd.DataFrame, theirs: pd.DataFrame | None) -> pd.DataFrame:
+    if theirs is None:
+        return frame.assign(published=float("nan"))
+    points = theirs.drop_duplicates(["method", "budget", "top"], keep="last")[
+        ["method", "budget", "top", "published"]
+    ]
+    return frame.merge(points, on=["method", "budget", "top"], how="left")
+
+
+def _shown(
+    frame: pd.DataFrame, theirs: pd.DataFrame | None, top: int, published_top: int, budgets: Sequence[int]
+) -> tuple[int, Sequence[int]]:
+    """Return K and the budgets wanted: where published numbers lie if they and we have such a K, else ``top``."""
+    have = set(frame["top"])
+    common = [] if theirs is None else sorted(have & set(theirs["top"]))
+    if theirs is None or not common:
+        return nearest(have, top), ()
+    if published_top in common:
+        return published_top, budgets
+    k = int(common[-1])
+    return k, sorted(theirs.loc[theirs["top"] == k, "budget"].unique())
+
+
+def _choose(have: Sequence[int], wanted: Sequence[int], most: int) -> list[int]:
+    """Return at most ``most`` budgets, spread over those wanted that are there, or over all that are there."""
+    picked = [int(b) for b in have if b in wanted] or [int(b) for b in have]
+    if len(picked) <= most:
+        return picked
+    return [picked[round(i * (len(picked) - 1) / (most - 1))] for i in range(most)]
+
+
+def _times(source: Source, budget: int) -> dict[str, object] | None:
+    """Return the seconds of FTS and BTS at the N nearest to ``budget`` that both have."""
+    by = {(row.method, row.budget): row for row in records(source.frame)}
+    both = sorted({b for m, b in by if m == FTS} & {b for m, b in by if m == BTS})
+    if not both:
+        return None
+    n = nearest(both, budget)
+    fts, bts = by[FTS, n], by[BTS, n]
+    return {
+        "bench": source.bench, "space": source.space, "architectures": int(fts.architectures), "budget": n,
+        "runs": int(min(fts.runs, bts.runs)), "fts_seconds": float(fts.mean), "bts_seconds": float(bts.mean),
+        "ratio": float(fts.mean / bts.mean) if bts.mean else float("nan"),
+    }  # fmt: skip
+
+
+def _published_times(theirs: pd.DataFrame, space: str) -> dict[str, float]:
+    seconds = theirs[theirs["space"] == space].set_index("method")["training_time_s"]
+    fts, bts = float(seconds.get("FTS", float("nan"))), float(seconds.get("BTS", float("nan")))
+    return {"published_fts_seconds": fts, "published_bts_seconds": bts, "published_ratio": fts / bts}
+
+
+def _note_budget(missing: list[str], source: Source, wanted: int, used: object) -> None:
+    if used != wanted:
+        missing.append(f"{source.title}: the run has not both at N = {wanted}; N = {used} is shown.")
+
+
+def _bare(value: float) -> str:
+    """Return a fraction without its zero."""
+    return f"{value:.4f}".removeprefix("0")
+
+
+def _ratio(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.2f}×"
+
+
+def _seconds(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> _duration(7.25), _duration(754), _duration(9000)
+    ('7.2 s', '12 min 34 s', '2 h 30 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
