@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
@@ -26,6 +26,7 @@ class Update:
     new: int
 
 
+@runtime_checkable
 class Ranker(Protocol):
     """What a sampler may use of a search: seeded draws and a ranking, no accuracies."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from snas import InputError, spaces
 from snas.search import bench as bench_module
-from snas.search.bench import BENCH, Bench, table_bench, trained_bench
+from snas.search.bench import BENCH, Bench, known_bench, table_bench, trained_bench
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench201.parquet"
 
@@ -39,6 +39,22 @@ def test_on_demand_nothing_is_known(parts):
     assert (frame["status"] == "unknown").all()
     assert frame["accuracy"].isna().all()
     assert frame["code_1"].notna().all()
+
+
+def test_answers_make_a_bench_known_in_part(parts, bench, toy):
+    frame = trained_bench(**parts | {"truth": None})
+    answers = parts["truth"].head(30).copy()
+    answers.loc[0, ["accuracy", "status"]] = [None, "diverged"]
+    known = known_bench(frame, answers)
+    read = Bench.read(bench(lambda _: known))
+    asked = answers["arch"].to_numpy()
+    assert read.status[asked].tolist() == ["diverged", *["ok"] * 29]
+    assert read.accuracy[asked[1:]].tolist() == toy["accuracy"].to_numpy()[asked[1:]].tolist()
+    assert (np.delete(read.status, asked) == "unknown").all()
+    assert read.merit() is None
+    assert Bench.read(bench(lambda _: frame)).fingerprint == read.fingerprint
+    with pytest.raises(InputError, match="has accuracy 90, outside"):
+        known_bench(frame, answers.assign(accuracy=90.0))
 
 
 def test_failed_trainings_and_missing_codes(parts, bench):

@@ -135,7 +135,7 @@ def test_every_sampler_adds_up_to_the_budget_and_starts_at_random(name):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"share": 0}, "share of the random start is 0"), ({"updates": 0}, "number of updates is 0")],
+    [({"share": 0.0}, "share of the random start is 0.0"), ({"updates": 0}, "number of updates is 0")],
 )
 def test_bad_options(options, sentence):
     with pytest.raises(InputError, match=sentence):
