@@ -1,0 +1,87 @@
+"""Scoring architectures with a proxy, one network after another, into a table."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from snas import networks, spaces
+from snas.device import torch_device
+from snas.proxies import REGISTRY
+from snas.tables import Column, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snas.spaces.space import Space
+
+PROXIES = Schema(
+    name="proxies",
+    description="Zero-cost proxies of untrained networks; a larger score is better.",
+    key=("arch", "proxy"),
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "cell": Column("string", "Name of the cell"),
+        "proxy": Column("string", "Name of the proxy in the registry"),
+        "score": Column("float64", "The score; missing where status is not ok", null=True),
+        "log10": Column(
+            "float64",
+            "Decimal logarithm of the score; missing where the score is missing or not positive "
+            "(synflow is zero where no path leads through the network)",
+            null=True,
+        ),
+        "status": Column("string", "ok | diverged (not finite) | out_of_memory"),
+        "seconds": Column("float64", "Time to build and score the network", low=0),
+    },
+)
+
+
+def score(
+    space: str | Space,
+    archs: Sequence[int],
+    name: str,
+    *,
+    base_seed: int,
+    width: int | None = None,
+    channels: int = 3,
+    side: int = 32,
+    classes: int = 10,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Return the scores of ``archs`` by the proxy ``name`` with the schema :data:`PROXIES`, in the order of ``archs``.
+
+    The networks have the initial weights that training starts from (base seed, cell), so a score does not depend on the
+    shard.  ``progress(done, total)`` is called after each network.  Raises ``InputError`` for an unknown space, proxy,
+    architecture or device.
+    """
+    import pandas as pd
+
+    proxy = REGISTRY.load(name)
+    space = spaces.load(space) if isinstance(space, str) else space
+    place = torch_device(device)
+    cells = [space.cell(arch) for arch in archs]
+    rows = []
+    for done, (arch, cell) in enumerate(zip(archs, cells, strict=True), start=1):
+        started = time.perf_counter()
+        value, status = math.nan, "ok"
+        try:
+            network = networks.build(
+                space, cell, width=width, channels=channels, side=side, classes=classes, base_seed=base_seed
+            )
+            value = float(proxy(network.to(place), (channels, side, side)))
+        except torch.OutOfMemoryError:
+            status = "out_of_memory"
+        if status == "ok" and not math.isfinite(value):
+            value, status = math.nan, "diverged"
+        log10 = math.log10(value) if value > 0 else math.nan
+        rows.append((int(arch), cell.name, name, value, log10, status, time.perf_counter() - started))
+        if progress is not None:
+            progress(done, len(cells))
+    return pd.DataFrame(rows, columns=list(PROXIES.columns)).astype(
+        {"arch": "int32", "score": "float64", "log10": "float64", "seconds": "float64"}
+    )
