@@ -1,6 +1,5 @@
 """The reader of pickles as data: equal to Python's on data, and unable to do anything else."""
 
-import copyreg
 import os
 import pickle
 import pickletools
@@ -107,7 +106,6 @@ class Evil:
         (exec, "open({!r}, 'w')", "exec"),
         (Path, "{}", "pathlib"),
         (os.mkdir, "{}", "mkdir"),
-        (copyreg.__newobj__, "{}", "__newobj__"),
         (getattr, "{}", "getattr"),
         (np.load, "{}", "numpy.load"),
     ],
