@@ -37,6 +37,8 @@ rule report_page:
     """One page with all figures, tables and captions; it needs no network."""
     input:
         figures=expand(rules.figure.output.png, figure=FIGURES),
+        data=[f"{RUN}/analysis/{b}/{t}.parquet" for b in BENCHES for t in ANALYSES if t != "scores"]
+        + [f"{RUN}/analysis/costs.parquet"],
         captions=expand("report/{figure}.rst", figure=["workflow", *FIGURES]),
     output:
         page=f"{RUN}/report.html",

@@ -46,6 +46,8 @@ rule table_bench:
     conda:
         "../environment.yml"
     params:
+        space=CONFIG.space,
+        dataset=CONFIG.images,
         code=BENCH_CODE,
     script:
         "../scripts/table_bench.py"
@@ -65,6 +67,7 @@ rule imported_bench:
     conda:
         "../environment.yml"
     params:
+        space=lambda wildcards: BENCHES[wildcards.bench].space,
         dataset=lambda wildcards: BENCHES[wildcards.bench].dataset,
         table=CONFIG.nasbench201_table,
         seed=CONFIG.seed,

@@ -9,7 +9,7 @@ job = begin(snakemake)
 import_nasbench201(
     Path(snakemake.input.source),
     Path(snakemake.output.table),
-    code_epochs=tuple(snakemake.params.code_epochs),
+    code_epochs=tuple(snakemake.params.code_epochs) or None,
     jobs=snakemake.threads,
     progress=job.progress,
 )

@@ -1,0 +1,17 @@
+"""Put together what NAS-Bench-201 knows of a space on one data set."""
+
+from _job import begin
+from snas.search.benches import make_imported
+
+job = begin(snakemake)
+p = snakemake.params
+make_imported(
+    snakemake.output.table,
+    architectures=snakemake.input.architectures,
+    imported=snakemake.input.accuracies,
+    space=p.space,
+    dataset=p.dataset,
+    table=p.table,
+    base_seed=p.seed,
+    facts={"code": p.code},
+)

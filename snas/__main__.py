@@ -1,0 +1,149 @@
+"""The command ``snas``: what stands beside the workflow.
+
+``snas import-nasbench201 SOURCE`` makes one small table of any public form of NAS-Bench-201, ``snas config-table`` and
+``snas tables`` print the documentation that is made from the schemas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from snas import InputError, __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; wrong input is one sentence on standard error and exit status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except (InputError, OSError) as error:
+        print(f"snas: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="snas", description="Siamese-NAS: beside the Snakemake workflow")
+    parser.add_argument("--version", action="version", version=f"snas {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    imported = commands.add_parser("import-nasbench201", help="make one small table of NAS-Bench-201")
+    imported.add_argument(
+        "source", type=Path, help="NATS-Bench folder or tar, table (Parquet, CSV), or pickle"
+    )
+    imported.add_argument(
+        "--out", type=Path, default=Path("nasbench201.parquet"), help="default: %(default)s"
+    )
+    imported.add_argument(
+        "--code-epochs", type=int, nargs=3, metavar="EPOCH", help="default: the source's usual ones"
+    )
+    imported.add_argument("--allow-partial", action="store_true", help="take a source that is not complete")
+    imported.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes, default: %(default)s"
+    )
+    imported.set_defaults(command=_import_nasbench201)
+    table = commands.add_parser("config-table", help="print config/README.md, made from config/schema.yaml")
+    table.set_defaults(command=_config_table)
+    documented = commands.add_parser(
+        "tables", help="print docs/tables.md, made from the schemas of all files"
+    )
+    documented.set_defaults(command=_tables)
+    return parser
+
+
+def _import_nasbench201(options: argparse.Namespace) -> int:
+    from snas.spaces.nasbench201_import import import_nasbench201
+
+    started = time.monotonic()
+    import_nasbench201(
+        options.source,
+        options.out,
+        code_epochs=options.code_epochs,
+        allow_partial=options.allow_partial,
+        jobs=options.jobs,
+        progress=_Line(started),
+    )
+    print(f"{options.out} is made ({time.monotonic() - started:.0f} s)")
+    return 0
+
+
+class _Line:
+    """Says now and then how far a long command is and how long it takes yet."""
+
+    def __init__(self, started: float) -> None:
+        self._started = self._said = started
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        from snas.progress import clock
+
+        now = time.monotonic()
+        if done and now - self._said >= 5:
+            self._said = now
+            left = (now - self._started) / done * (total - done)
+            print(f"{done} of {total} {text}, about {clock(left)} left", file=sys.stderr)
+
+
+def _config_table(options: argparse.Namespace) -> int:
+    from snas import config
+
+    print(config.table(), end="")
+    return 0
+
+
+SCHEMAS = (
+    ("spaces/<space>.parquet", "snas.spaces.space:ARCHITECTURES"),
+    ("spaces/nasbench201_accuracies.parquet", "snas.spaces.accuracies:ACCURACIES"),
+    ("images/share.parquet", "snas.images.share:TENTH"),
+    ("training/codes.parquet and its shards", "snas.training.codes:CODES"),
+    ("training/truth.parquet and its shards", "snas.training.truth:TRUTH"),
+    ("proxies/<proxy>.parquet and its shards", "snas.proxies.scores:PROXIES"),
+    ("search/<bench>/table.parquet", "snas.search.bench:BENCH"),
+    ("a table of your own (truth: table)", "snas.search.bench:ACCURACIES"),
+    ("search/<bench>/<method>/n<N>/block_<b>.parquet", "snas.search.block:SEARCH"),
+    ("search/<bench>/rounds/<r>/….asks.parquet", "snas.search.block:ASKS"),
+    ("analysis/<bench>/scores.parquet", "snas.analysis.scores:SCORES"),
+    ("analysis/<bench>/points.parquet", "snas.analysis.points:POINTS"),
+    ("analysis/<bench>/differences.parquet", "snas.analysis.differences:DIFFERENCES"),
+    ("analysis/<bench>/scatter.parquet", "snas.analysis.correlations:SCATTER"),
+    ("analysis/<bench>/correlations.parquet", "snas.analysis.correlations:CORRELATIONS"),
+    ("analysis/<bench>/comparison.parquet", "snas.analysis.published:COMPARISON"),
+    ("analysis/<bench>/timing.parquet", "snas.analysis.timing:TIMING"),
+    ("analysis/counts.parquet", "snas.analysis.counting:COUNTS"),
+    ("analysis/costs.parquet", "snas.analysis.costs:COSTS"),
+)
+"""Every file of a run below ``results/<run>/`` and its schema."""
+
+
+def _tables(options: argparse.Namespace) -> int:
+    print(tables_page(), end="")
+    return 0
+
+
+def tables_page() -> str:
+    """Return docs/tables.md: every file of a run with its columns."""
+    from snas.config import resolve
+
+    lines = [
+        "# Files of a run",
+        "",
+        "Made by `snas tables` from the schemas; a test compares the two. Paths are below `results/<run>/`. The footer of",
+        "every file holds a JSON object under the key `snas`: recipe, seed, code hash and what else says how it was made",
+        "(`identity` names those keys; shards that differ in one are never mixed), then seconds, cpu_seconds,",
+        "gpu_seconds, peak_memory_mb, device, host and versions.",
+    ]
+    for path, target in SCHEMAS:
+        schema = resolve(target)
+        lines += ["", f"## {path}", "", schema.description, ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        for name, column in schema.columns.items():
+            missing = " (may be missing)" if column.null else ""
+            lines.append(f"| `{name}` | {column.type} | {column.description}{missing} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

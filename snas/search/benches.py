@@ -1,0 +1,135 @@
+"""Bench tables from files: what the workflow calls to say what is known of a space on a data set, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from snas import InputError, tables
+from snas.proxies.scores import PROXIES
+from snas.search import bench
+from snas.spaces import accuracies
+from snas.spaces.space import ARCHITECTURES
+from snas.training.codes import CODES
+from snas.training.truth import TRUTH
+
+
+def make_trained(
+    out: str | Path,
+    *,
+    architectures: str | Path,
+    codes: str | Path,
+    proxies: Sequence[str | Path],
+    truth: str | Path | None,
+    code: str = "trained",
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the bench of what this run has measured; ``truth`` None: no accuracy is known yet (on demand).
+
+    ``code`` is ``trained``, or the proxy that stands in for the code.  The price of a code is its image passes over
+    those of a complete training.  ``facts`` (``measured`` by the caller) go into the metadata.
+    """
+    names = {"codes": str(codes), "truth": str(truth), "proxies": ", ".join(map(str, proxies))}
+    scores = [tables.read(path, PROXIES) for path in proxies]
+    coded = tables.metadata(codes)
+    frame = bench.trained_bench(
+        tables.read(architectures, ARCHITECTURES),
+        truth=None if truth is None else tables.read(truth, TRUTH),
+        codes=tables.read(codes, CODES),
+        proxies=pd.concat(scores, ignore_index=True) if scores else None,
+        code="losses" if code == "trained" else code,
+        names=names,
+    )
+    source = f"trained on {coded['code_images']:,} images of {coded['images']}, recipe {coded['recipe']}"
+    metadata = {
+        "space": coded["space"],
+        "dataset": coded["images"],
+        "table": "trained",
+        "truth_source": f"trained on {coded['train_images']:,} images of {coded['images']}, recipe "
+        f"{coded['truth_recipe']}, width {coded['width']}",
+        "code_source": source if code == "trained" else f"{code} of the untrained network, three times",
+        "code_price": coded["code_price"] if code == "trained" else 0.0,
+        "chance": 1 / coded["classes"],
+        "classes": coded["classes"],
+        "width": coded["width"],
+    }
+    bench.write(out, frame, {**facts, **metadata})
+
+
+def make_known(
+    out: str | Path, *, table: str | Path, answers: Sequence[str | Path], facts: Mapping[str, Any]
+) -> None:
+    """Write the bench with the accuracies that the rounds of an on-demand run have brought."""
+    found = pd.concat([tables.read(path, TRUTH) for path in answers], ignore_index=True)
+    frame = bench.known_bench(tables.read(table, bench.BENCH), found, ", ".join(map(str, answers)))
+    bench.write(out, frame, {**tables.metadata(table), **facts})
+
+
+def make_from_table(
+    out: str | Path,
+    *,
+    architectures: str | Path,
+    table: str | Path,
+    space: str,
+    dataset: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the bench of a user's own table (:data:`snas.search.bench.ACCURACIES`).
+
+    Its metadata may say ``truth_source``, ``code_source``, ``code_price`` and ``chance``; without them the file's name
+    is the source, a code costs nothing and chance is the lowest accuracy.
+    """
+    found = tables.read(table, bench.ACCURACIES)
+    frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(table))
+    said = tables.metadata(table)
+    metadata = {
+        "space": space,
+        "dataset": dataset,
+        "table": said.get("table", "mean"),
+        "truth_source": said.get("truth_source", Path(table).name),
+        "code_source": said.get("code_source", Path(table).name),
+        "code_price": said.get("code_price", 0.0),
+        "chance": said.get("chance", float(np.nanmin(frame["accuracy"]))),
+    }
+    bench.write(out, frame, {**facts, **metadata})
+
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
+
+
+def make_imported(
+    out: str | Path,
+    *,
+    architectures: str | Path,
+    imported: str | Path,
+    space: str,
+    dataset: str,
+    table: str,
+    base_seed: int,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the bench of NAS-Bench-201's published accuracies on one data set.
+
+    The fair protocol selects on the accuracy after 12 epochs where the source has it, at 12/200 of a training.
+    """
+    found, said = accuracies.read_accuracies(imported, dataset, table, base_seed)
+    found = found.assign(truth_seconds=found["seconds_200"], accuracy_select=found["accuracy_12"])
+    frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(imported))
+    metadata = {
+        "space": space,
+        "dataset": dataset,
+        "table": table,
+        "truth_source": said.get("title") or said.get("source") or Path(imported).name,
+        "code_source": said.get("code_source") or "none",
+        "code_price": said.get("code_price") or 0.0,
+        "chance": 1 / CLASSES[dataset],
+    }
+    if found["accuracy_select"].notna().any():
+        metadata["select_price"] = 12 / 200
+    if said.get("code_source") is None and facts.get("needs_code"):
+        raise InputError(f"{imported}: its source records no training curves, so it has no estimation codes")
+    bench.write(out, frame, {**facts, **metadata})

@@ -1,0 +1,67 @@
+"""What all tests share: the repository, real data that lies beside it, and a folder in which the workflow runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real NAS-Bench-201 results and CIFAR-10 images; skips where it is missing."""
+    if not DATA.is_dir():
+        pytest.skip(f"real data is not there: {DATA}")
+    return DATA
+
+
+class Workflow:
+    """The workflow in a folder of its own: rules, scripts and configuration copied, the library as installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("rules", "scripts", "config", "profiles", "report", "published"):
+            shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
+        for name in ("Snakefile", "environment.yml"):
+            shutil.copy(ROOT / name, folder / name)
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of a run."""
+        return [sys.executable, "-m", "snakemake", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a run: one thread per job."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAS_", "PYTEST_"))}
+        return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def run(
+        self, *arguments: str, timeout: float = 300, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the folder; output and errors come together as ``stdout``."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+        return done
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Workflow:
+    """A fresh folder with the workflow in it."""
+    return Workflow(tmp_path)

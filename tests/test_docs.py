@@ -1,0 +1,42 @@
+"""Documents that name code are held to it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from snas import __main__ as command
+from snas.config import resolve
+
+ROOT = Path(__file__).parent.parent
+PAPER = (ROOT / "docs/from-paper-to-code.md").read_text()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`(snas\.[\w.]+:\w+)`", PAPER))))
+def test_what_the_paper_page_names_exists(target):
+    assert resolve(target) is not None
+
+
+def test_the_rules_that_the_paper_page_names_exist():
+    rules = set(
+        re.findall(
+            r"^(?:use )?rule (?:\w+ as )?(\w+)",
+            "".join(p.read_text() for p in (ROOT / "rules").glob("*.smk")),
+            re.M,
+        )
+    )
+    named = set(
+        re.findall(r"`([a-z_0-9]+)`(?=[,| ]*\|?$|, `)", "\n".join(re.findall(r"^\|.*\|$", PAPER, re.M)), re.M)
+    )
+    assert named
+    assert named <= rules
+
+
+def test_docs_tables_are_made_from_the_schemas():
+    assert (ROOT / "docs/tables.md").read_text() == command.tables_page()
+
+
+def test_links_of_the_documents_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -1,0 +1,102 @@
+"""The DAG of every configuration, and what is refused before it is made."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+OVERLAYS = sorted(p.stem for p in (ROOT / "config").glob("*.yaml") if p.stem not in ("schema", "config"))
+
+
+def jobs(text):
+    return int(re.search(r"^total\s+(\d+)", text, re.MULTILINE).group(1))
+
+
+@pytest.mark.parametrize("overlay", ["", *OVERLAYS])
+def test_every_configuration_has_a_dag_below_5000_jobs(workflow, overlay):
+    chosen = ("--configfile", f"config/{overlay}.yaml") if overlay else ()
+    done = workflow.run("-n", "--quiet", "rules", *chosen, check=False)
+    if done.returncode and "does not exist" in done.stdout:
+        pytest.skip(f"{overlay} names data that is not on this machine")
+    assert done.returncode == 0, done.stdout
+    assert 10 < jobs(done.stdout) < 5000
+
+
+def test_the_main_rules_are_there(workflow):
+    done = workflow.run("-n", "--quiet", "rules")
+    for rule in (
+        "code_shard",
+        "truth_shard",
+        "proxy_shard",
+        "search",
+        "bench_analysis",
+        "figure",
+        "report_page",
+    ):
+        assert re.search(rf"^{rule}\s+\d+", done.stdout, re.MULTILINE), rule
+
+
+def test_on_demand_has_a_fixed_dag(workflow):
+    done = workflow.run(
+        "-n", "--quiet", "rules", "--configfile", "config/smoke.yaml", "--config", "truth=on_demand"
+    )
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
+    assert counts["wanted"] == counts["answers"] == "12", "ten updates of BTS, the start and the top K"
+    assert int(counts["truth_round_shard"]) == 12 * 3
+    assert "truth_shard" not in counts
+
+
+def test_one_figure_has_a_target_of_its_own(workflow):
+    done = workflow.run("-n", "--quiet", "rules", "fig10")
+    assert jobs(done.stdout) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--config", "runz=3"], "configuration: unknown key 'runz'; did you mean 'runs'?"),
+        (["--config", "runs=0"], "configuration: key 'runs' is 0; allowed: at least 1"),
+        (["--config", "space=nanobench"], "unknown space 'nanobench' (did you mean 'tiny_nanobench'?)"),
+        (["--config", "images=mnist"], "unknown image set 'mnist'"),
+        (["--config", "truth_recipe=long"], "unknown recipe 'long'"),
+        (["--config", "budgets=30"], "a list goes into a file given with --configfile"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence(workflow, arguments, sentence):
+    done = workflow.run("-n", *arguments, check=False)
+    assert done.returncode
+    assert sentence in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_parsing_imports_no_torch_and_no_pandas(workflow):
+    (workflow.folder / "Snakefile").open("a").write(
+        "\nassert not {'torch', 'pandas', 'matplotlib', 'pyarrow'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    assert workflow.run("-n", "--quiet", "rules").returncode == 0
+
+
+def test_the_second_driver_is_told_who_works_here(workflow):
+    import subprocess
+    import time
+
+    first = subprocess.Popen(
+        workflow.command("--configfile", "config/smoke.yaml", "--cores", "1"),
+        cwd=workflow.folder, env=workflow.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    lock = workflow.folder / ".snakemake/snas/smoke.lock"
+    try:
+        for _ in range(200):
+            if lock.exists() and lock.read_text():
+                break
+            time.sleep(0.1)
+        second = workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", check=False)
+        assert second.returncode
+        assert f"results/smoke is being made by process {first.pid}" in second.stdout
+        assert "Traceback" not in second.stdout
+        assert workflow.run("-n", "--quiet", "all", "--configfile", "config/smoke.yaml").returncode == 0
+    finally:
+        first.terminate()
+        first.wait(timeout=60)

@@ -1,0 +1,159 @@
+"""The smoke run: everything is made, once; a figure alone; what an edit re-runs; kills; on demand equals exhaustive."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from snas import figures, tables
+from snas.search.bench import BENCH
+from snas.search.block import SEARCH
+from tests.conftest import ROOT, Workflow
+from tests.workflow.conftest import SMOKE, columns, same
+
+pytestmark = pytest.mark.xdist_group("smoke")
+NOTHING = "Nothing to be done"
+
+
+def test_everything_is_made_and_says_how_it_was_made(smoke):
+    workflow, said = smoke
+    results = workflow.folder / "results/smoke"
+    page = (results / "report.html").read_text()
+    for name in figures.REGISTRY:
+        for suffix in figures.SUFFIXES:
+            assert (results / f"figures/{name}").with_suffix(suffix).stat().st_size > 0
+        assert name in page
+    record = tables.metadata(results / "training/truth.parquet")
+    assert record["recipe"] == "smoke_truth"
+    for key in ("seed", "device", "versions", "seconds", "peak_memory_mb", "code", "width"):
+        assert key in record, key
+    assert "[snas]" in said
+    assert "files to make" in said
+    assert "open results/smoke/report.html" in said
+
+
+def test_queries_are_counted_in_the_results(smoke):
+    folder = smoke[0].folder / "results/smoke/search/tiny_nanobench-digits"
+    frame = tables.read(folder / "siamese+nsam+bts/n010/block_00.parquet", SEARCH)
+    assert (frame["trainings"] <= 10 + frame["top"]).all()
+    assert (frame["pool"].map(len) == 10).all()
+    assert (frame["codes"] > 0).all()
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    assert NOTHING in smoke[0].run(*SMOKE).stdout
+
+
+def test_a_touch_or_another_figure_key_re_runs_no_training(smoke):
+    workflow = smoke[0]
+    for path in workflow.folder.glob("scripts/*.py"):
+        path.touch()
+    assert NOTHING in workflow.run(*SMOKE).stdout
+    dry = workflow.run("-n", "--quiet", "rules", *SMOKE, "--config", "fig6_budget=11").stdout
+    assert "figure" in dry
+    assert "truth_shard" not in dry
+    assert "search " not in dry
+
+
+def test_a_figure_alone_is_drawn_alone(smoke):
+    workflow = smoke[0]
+    path = workflow.folder / "results/smoke/figures/fig5.png"
+    before = path.read_bytes()
+    path.unlink()
+    said = workflow.run("fig5", *SMOKE).stdout
+    assert path.read_bytes() == before, "the same data draws the same picture"
+    assert said.count("rule figure:") == 1
+    assert "truth_shard" not in said
+
+
+@pytest.mark.parametrize(
+    ("edited", "reruns", "stays"),
+    [
+        ("figures/style.py", "figure", "truth_shard"),
+        ("networks/nano_population.py", "truth_shard", None),
+        ("predictors/siamese.py", "search", "truth_shard"),
+    ],
+)
+def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path, edited, reruns, stays):
+    workflow = smoke[0]
+    shutil.copytree(ROOT / "snas", tmp_path / "snas")
+    done = subprocess.run(
+        workflow.command("-n", "--quiet", "rules", *SMOKE),
+        cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert NOTHING in done.stdout + done.stderr, "a copy of the same code elsewhere re-runs nothing"
+    with (tmp_path / "snas" / edited).open("a") as file:
+        file.write("\n\nEDITED = 1\n")
+    done = subprocess.run(
+        workflow.command("-n", "--quiet", "rules", *SMOKE),
+        cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert f"\n{reruns} " in said, said
+    assert stays is None or f"\n{stays} " not in said, said
+
+
+def kill_sometime(workflow, *arguments, after, how):
+    """Start a run in a session of its own and end it ``after`` seconds in one of the ways people and machines do."""
+    driver = subprocess.Popen(
+        workflow.command(*arguments), cwd=workflow.folder, env=workflow.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(after)
+    if how == "terminate":
+        driver.terminate()
+    elif how == "kill":
+        driver.kill()
+    else:
+        os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait(timeout=120)
+
+
+def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
+    workflow = Workflow(tmp_path)
+    draw = random.Random(0)
+    for how in ("kill", "group", "terminate"):
+        kill_sometime(workflow, *SMOKE, after=draw.uniform(5, 20), how=how)
+        leftovers = [
+            p for p in (tmp_path / "results").rglob(".*") if p.is_file() and ".snakemake" not in p.parts
+        ]
+        for path in (tmp_path / "results").rglob("*.parquet"):
+            if not path.name.startswith("."):
+                tables.metadata(path)  # whole, or not there
+        assert len(leftovers) <= 4, "at most what was in flight"
+    said = workflow.run(*SMOKE, timeout=600).stdout
+    assert "--unlock" not in said
+    same(columns(tmp_path / "results/smoke"), columns(smoke[0].folder / "results/smoke"))
+
+
+def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path):
+    """The same seed finds the same, whether all is trained before or only what is asked for."""
+    workflow = Workflow(tmp_path)
+    workflow.run(*SMOKE, "--config", "truth=on_demand", timeout=900)
+    there = smoke[0].folder / "results/smoke"
+    bench = "search/tiny_nanobench-digits"
+    files = sorted((there / bench).rglob("block_*.parquet"))
+    assert files
+    top = 5
+    for path in files:
+        one, other = (
+            tables.read(base / path.relative_to(there), SEARCH)
+            for base in (there, tmp_path / "results/smoke")
+        )
+        for column in ("method", "budget", "run", "seed", "pool", "codes"):
+            assert one[column].astype(str).tolist() == other[column].astype(str).tolist(), f"{path}: {column}"
+        for a, b in zip(one["ranking"], other["ranking"], strict=True):
+            assert list(a)[: len(b)] == list(b)[: len(a)]
+            assert len(b) >= top
+    trained = tables.read(tmp_path / "results/smoke" / bench / "known.parquet", BENCH)
+    known = trained[trained["status"] == "ok"]
+    every = tables.read(there / bench / "table.parquet", BENCH)
+    assert 10 <= len(known) <= len(every)
+    merged = known.merge(every, on="arch", suffixes=("", "_all"))
+    assert (merged["accuracy"] == merged["accuracy_all"]).all(), (
+        "an accuracy does not hang on who asked for it"
+    )
