@@ -107,9 +107,14 @@ def paired(
 def _differences(
     scores: pd.DataFrame, pairs: Sequence[tuple[str, str]]
 ) -> list[tuple[dict[str, object], Float[np.ndarray, " runs"]]]:
-    """Return (keys, differences of the paired runs) for every pair, N, K and kind that has runs of both."""
+    """Return (keys, differences of the paired runs) for every pair, N, K and kind that has runs of both.
+
+    A pair of which a run has no score is left out: the others are no random choice of runs.
+    """
     found: list[tuple[dict[str, object], np.ndarray]] = []
-    cells = {key: group.set_index("run") for key, group in scores.groupby(["method", "budget", "top"])}
+    cells = {
+        key: group.set_index("run").sort_index() for key, group in scores.groupby(["method", "budget", "top"])
+    }
     for (method, budget, top), ours in cells.items():
         for kind in ("score", "score_fair"):
             others = [
@@ -120,8 +125,9 @@ def _differences(
             if kind == "score" and ours["codes"].max() > 0:
                 others.append((f"{method}{COARSE}", ours["score_coarse"]))
             for reference, theirs in others:
-                difference = (ours[kind] - theirs).dropna().to_numpy()
-                if len(difference):
+                common = ours.index.intersection(theirs.index)
+                difference = (ours.loc[common, kind] - theirs.loc[common]).to_numpy()
+                if len(difference) and not np.isnan(difference).any():
                     keys = {
                         "method": method,
                         "reference": reference,

@@ -45,12 +45,19 @@ POINTS = Schema(
 
 
 def aggregate(scores: pd.DataFrame, bench: Bench) -> pd.DataFrame:
-    """Return the statistics over runs of ``scores``, a table with the schema :data:`POINTS`."""
+    """Return the statistics over runs of ``scores``, a table with the schema :data:`POINTS`.
+
+    A mean is missing where a run has no value.
+    """
     rows = []
+    average = lambda values: float(
+        values.mean(skipna=False)
+    )  # the runs that have a value are no random choice
+    spread = lambda values: float(values.std(ddof=1, skipna=False))
     for (method, budget, top), group in scores.groupby(["method", "budget", "top"], sort=True):
         runs = int(group["score"].notna().sum())
-        sd = float(group["score"].std(ddof=1))
-        codes = float(group["codes"].mean())
+        sd = spread(group["score"])
+        codes = average(group["codes"])
         rows.append(
             {
                 "bench": bench.name,
@@ -59,20 +66,20 @@ def aggregate(scores: pd.DataFrame, bench: Bench) -> pd.DataFrame:
                 "top": top,
                 "trained": group["trained"].iloc[0],
                 "runs": runs,
-                "mean": group["score"].mean(),
+                "mean": average(group["score"]),
                 "sd": sd,
                 "se": sd / np.sqrt(runs) if runs else np.nan,
                 "quarter_sd": 0.25 * sd,
-                "median": group["score"].median(),
-                "regret": group["regret"].mean(),
-                "fair_mean": group["score_fair"].mean(),
-                "fair_sd": group["score_fair"].std(ddof=1),
-                "fair_regret": group["regret_fair"].mean(),
-                "protocol_mean": group["score_protocol"].mean(),
-                "protocol_sd": group["score_protocol"].std(ddof=1),
-                "coarse_mean": group["score_coarse"].mean(),
-                **{name: group[name].mean() for name in MEANS},
-                "pool_in_top": group["pool_in_top"].mean(),
+                "median": float(group["score"].median(skipna=False)),
+                "regret": average(group["regret"]),
+                "fair_mean": average(group["score_fair"]),
+                "fair_sd": spread(group["score_fair"]),
+                "fair_regret": average(group["regret_fair"]),
+                "protocol_mean": average(group["score_protocol"]),
+                "protocol_sd": spread(group["score_protocol"]),
+                "coarse_mean": average(group["score_coarse"]),
+                **{name: average(group[name]) for name in MEANS},
+                "pool_in_top": average(group["pool_in_top"]),
                 "codes": codes,
                 "code_trainings": codes * bench.code_price,
             }

@@ -30,7 +30,7 @@ SCORES = Schema(
         "score_fair": Column(
             "float64",
             "Best accuracy in the pool and the K best-ranked outside it: N + K distinct trainings; missing where the "
-            "kept ranking holds fewer than K outside the pool",
+            "kept ranking holds fewer than K outside the pool or one of them is not trained",
             **_FRACTION,
         ),
         "score_protocol": Column(
@@ -40,7 +40,7 @@ SCORES = Schema(
             **_FRACTION,
         ),
         "score_coarse": Column(
-            "float64", "As `score`, with the coarse ranking (no estimation code at the end)", **_FRACTION
+            "float64", "As `score`, with the coarse ranking (no estimation code at the end); missing where one is not trained", **_FRACTION
         ),
         "regret": Column("float64", "Optimum of the bench minus `score`", **_FRACTION),
         "regret_fair": Column("float64", "Optimum of the bench minus `score_fair`", **_FRACTION),
@@ -57,7 +57,8 @@ SCORES = Schema(
 def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.DataFrame:
     """Score every run of ``search`` at every K of ``tops``; returns a table with the schema :data:`SCORES`.
 
-    Architectures without a known accuracy (not trained, diverged) never are the best one.  Raises
+    A network whose training failed counts as chance.  Where an architecture that a score needs is not trained (on demand,
+    only what a search asks for is), the score is missing: a best of the others would be too low.  Raises
     :class:`InputError` where a kept ranking is shorter than the largest K although the space is not.
     """
     ks = np.array(sorted(set(int(k) for k in tops)))
@@ -108,8 +109,8 @@ def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.Da
 def best_of_top(
     accuracy: Float[np.ndarray, " archs"], ranking: Int[np.ndarray, " kept"], ks: Int[np.ndarray, " tops"]
 ) -> Float[np.ndarray, " tops"]:
-    """Return the best known accuracy among the first K of ``ranking`` for each K; NaN where none is known."""
-    return _at(np.fmax.accumulate(accuracy[ranking]), ks)
+    """Return the best accuracy among the first K of ``ranking`` for each K; NaN where one of them is not known."""
+    return _at(np.maximum.accumulate(accuracy[ranking]), ks)
 
 
 def selected_of_top(
@@ -140,8 +141,8 @@ def _fair(
     complete: bool,
 ) -> Float[np.ndarray, " tops"]:
     outside = ranking[~in_pool]
-    start = np.fmax.reduce(accuracy[pool], initial=np.nan)
-    best = np.fmax(best_of_top(accuracy, outside, ks), start) if len(outside) else np.full(len(ks), start)
+    start = accuracy[pool].max(initial=0.0)
+    best = np.maximum(best_of_top(accuracy, outside, ks), start) if len(outside) else np.full(len(ks), start)
     if not complete:  # the ranking was cut: a K beyond what is kept outside the pool has no answer
         best[ks > len(outside)] = np.nan
     return best

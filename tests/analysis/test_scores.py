@@ -1,0 +1,182 @@
+"""Scores of runs against plain loops, and what is read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snas import InputError, tables
+from snas.analysis.inputs import BENCH, SEARCH, Bench, read_bench, read_search
+from snas.analysis.points import POINTS, aggregate
+from snas.analysis.scores import SCORES, score_runs
+from snas.search import bench as search_bench
+from snas.search import block as search_block
+
+TOPS = (1, 3, 10, 25)
+
+
+@pytest.fixture(scope="module")
+def bench(synthetic, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "bench.parquet"
+    return synthetic.make_bench(path, "tiny_nanobench", "digits", 120, select=True, failed=4, seed=3)
+
+
+@pytest.fixture(scope="module")
+def searches(synthetic, bench, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    return [
+        synthetic.make_search(folder / f"{m}_{n}_{runs.start}.parquet", bench, m, n, runs, keep=25)
+        for m in ("random", "neural_predictor", "siamese", "siamese+nsam+bts")
+        for n in (10, 20)
+        for runs in (range(0, 3), range(3, 6))
+    ]
+
+
+def plain_scores(bench: Bench, row, k: int) -> dict[str, float]:
+    """One run at one K, an architecture at a time."""
+    chance = bench.facts["chance"]
+    truth = {int(r.arch): (chance if r.status != "ok" else r.accuracy) for r in bench.table.itertuples()}
+    select = {int(r.arch): r.accuracy_select for r in bench.table.itertuples()}
+    ranking, pool = [int(a) for a in row.ranking], [int(a) for a in row.pool]
+    top = ranking[:k]
+    outside = [a for a in ranking if a not in pool][:k]
+    best_selected = top[0]
+    for arch in top:
+        if select[arch] > select[best_selected]:
+            best_selected = arch
+    return {
+        "score": max(truth[a] for a in (top if not row.asked else pool + top)),
+        "score_fair": max(truth[a] for a in pool + outside),
+        "score_protocol": truth[best_selected],
+        "score_coarse": max(truth[int(a)] for a in row.coarse_ranking[:k]),
+        "pool_in_top": sum(a in pool for a in top),
+    }
+
+
+def test_scores_equal_plain_loops(bench, searches):
+    loaded = read_bench(bench)
+    search = read_search(searches, loaded)
+    scores = score_runs(loaded, search, TOPS)
+    assert len(scores) == 4 * 2 * 6 * len(TOPS)
+    by = scores.set_index(["method", "budget", "run", "top"])
+    for row in search.itertuples():
+        for k in TOPS:
+            ours = by.loc[(row.method, row.budget, row.run, k)]
+            wanted = plain_scores(loaded, row, k)
+            if row.asked:
+                assert np.isnan(ours["score_coarse"])
+                del wanted["score_coarse"]
+            for name, value in wanted.items():
+                assert ours[name] == pytest.approx(value, abs=1e-12), (row.method, k, name)
+            assert ours["trained"] == row.budget + k
+            assert ours["regret"] == pytest.approx(loaded.optimum - wanted["score"])
+
+
+def test_a_pool_that_leads_the_ranking_is_not_new(bench):
+    """The pool holds the optimum: the paper's score counts it, at K = 1, and the fair one trains K others."""
+    loaded = read_bench(bench)
+    order = loaded.table.sort_values("accuracy", ascending=False)["arch"].to_numpy()
+    search = one_run(ranking=order[:10], pool=order[:3])
+    scores = score_runs(loaded, search, [1, 5, 7]).set_index("top")
+    assert scores.loc[1, "pool_in_top"] == 1
+    assert scores.loc[7, "pool_in_top"] == 3
+    assert (scores["score"] == loaded.optimum).all()
+    assert (scores["score_fair"] == loaded.optimum).all()
+    missed = score_runs(loaded, one_run(ranking=order[:10], pool=order[5:8]), [5, 8]).set_index("top")
+    assert missed.loc[5, "score_fair"] == loaded.optimum
+    assert np.isnan(missed.loc[8, "score_fair"])  # only seven of the kept ranking are outside the pool
+
+
+def test_a_failed_network_counts_as_chance(bench):
+    loaded = read_bench(bench)
+    failed = loaded.table.loc[loaded.table["status"] != "ok", "arch"].to_numpy()
+    scores = score_runs(loaded, one_run(ranking=failed, pool=failed[:1]), [2])
+    assert scores["score"].tolist() == [loaded.facts["chance"]]
+
+
+def test_a_score_that_needs_an_untrained_network_is_missing(bench):
+    """On demand, only what the search asked for is trained: here all but the sixth of the ranking."""
+    loaded = read_bench(bench)
+    order = loaded.table.sort_values("accuracy", ascending=False)["arch"].to_numpy()
+    table = loaded.table.copy()
+    table.loc[table["arch"] == order[5], ["accuracy", "status"]] = [np.nan, "unknown"]
+    known = Bench(loaded.name, table, loaded.facts)
+    search = pd.concat([one_run(order[:9], order[1:3]), one_run(order[:9], order[1:3])], ignore_index=True)
+    search["run"] = [0, 1]
+    search.at[1, "ranking"] = [a for a in order[:10] if a != order[5]]
+    scores = score_runs(known, search, [3, 4, 5, 6]).set_index(["run", "top"]).sort_index()
+    assert scores["score"].isna().tolist() == [False, False, False, True] + [False] * 4
+    assert scores["score_fair"].isna().tolist() == [False, True, True, True] + [False] * 4
+    points = aggregate(scores.reset_index(), known).set_index("top")
+    assert points["fair_mean"].isna().tolist() == [False, True, True, True]
+    assert points["mean"].isna().tolist() == [False, False, False, True]
+    assert points["runs"].tolist() == [2, 2, 2, 1]
+
+
+def one_run(ranking, pool) -> pd.DataFrame:
+    row = {name: np.nan for name in SEARCH.columns}
+    row |= {"method": "siamese", "budget": len(pool), "run": 0, "codes": 5, "asked": False}
+    row |= {"ranking": list(ranking), "coarse_ranking": list(ranking), "pool": list(pool)}
+    return pd.DataFrame([row])
+
+
+def test_points_equal_numpy(bench, searches):
+    loaded = read_bench(bench)
+    scores = score_runs(loaded, read_search(searches, loaded), TOPS)
+    points = aggregate(scores, loaded)
+    for row in points.itertuples():
+        same = scores[
+            (scores["method"] == row.method) & (scores["budget"] == row.budget) & (scores["top"] == row.top)
+        ]
+        values = same["score"].to_numpy()
+        assert row.runs == len(values) == 6
+        assert row.mean == pytest.approx(values.mean())
+        assert row.sd == pytest.approx(values.std(ddof=1))
+        assert row.se == pytest.approx(values.std(ddof=1) / np.sqrt(6))
+        assert row.quarter_sd == pytest.approx(row.sd / 4)
+        assert row.median == pytest.approx(np.median(values))
+        assert row.code_trainings == pytest.approx(same["codes"].mean() * 0.003)
+
+
+def test_tables_keep_their_schemas(bench, searches, tmp_path):
+    loaded = read_bench(bench)
+    scores = score_runs(loaded, read_search(searches, loaded), TOPS)
+    for schema, frame in ((SCORES, scores), (POINTS, aggregate(scores, loaded))):
+        path = tmp_path / f"{schema.name}.parquet"
+        tables.write(path, frame, schema)
+        assert len(tables.read(path, schema)) == len(frame)
+
+
+@pytest.mark.parametrize(
+    ("view", "written"), [(BENCH, search_bench.BENCH), (SEARCH, search_block.SEARCH)], ids=["bench", "search"]
+)
+def test_what_is_read_is_what_the_search_room_writes(view, written):
+    assert {name: column.type for name, column in view.columns.items()} == {
+        name: written.columns[name].type for name in view.columns
+    }
+
+
+def test_a_block_given_twice_is_refused(bench, searches):
+    with pytest.raises(InputError, match=r"run 0 of random at N = 10 is also in .*random_10_0\.parquet"):
+        read_search([*searches, searches[0]], read_bench(bench))
+
+
+def test_a_foreign_architecture_is_refused(synthetic, bench, tmp_path):
+    other = synthetic.make_bench(tmp_path / "other.parquet", "tiny_nanobench", "digits", 200)
+    path = synthetic.make_search(tmp_path / "search.parquet", other, "siamese", 10, range(2))
+    with pytest.raises(
+        InputError, match=r"search\.parquet: column 'ranking', row \d: architecture \d+ is not in"
+    ):
+        read_search([path], read_bench(bench))
+
+
+def test_a_ranking_shorter_than_k_is_refused(bench, searches):
+    loaded = read_bench(bench)
+    with pytest.raises(InputError, match="keeps the first 35 of its ranking; K = 50 needs as many"):
+        score_runs(loaded, read_search(searches, loaded), [50])
+
+
+@pytest.mark.parametrize("tops", [[], [0, 5]])
+def test_a_senseless_k_is_refused(bench, searches, tops):
+    loaded = read_bench(bench)
+    with pytest.raises(InputError, match="values of K"):
+        score_runs(loaded, read_search(searches[:1], loaded), tops)

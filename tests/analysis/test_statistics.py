@@ -1,0 +1,247 @@
+"""Differences, correlations, published numbers, costs, counting, and all tables of a bench at once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from snas import InputError, seeds, tables
+from snas.analysis import published
+from snas.analysis.correlations import code_value, correlations, groups, scatter
+from snas.analysis.costs import COSTS, TOTAL, costs
+from snas.analysis.counting import CELLS, COUNTS, LISTS, WITHIN, write_counts
+from snas.analysis.differences import COARSE, bootstrap_means, paired
+from snas.analysis.inputs import Bench, read_bench
+from snas.analysis.statistics import SCHEMAS, analyse
+
+
+@pytest.fixture(scope="module")
+def run(synthetic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return synthetic.make_run(
+        folder, {"nasbench201-cifar100": 400}, budgets=(20, 30, 70), tops=(10, 20, 30), runs=12
+    )["nasbench201-cifar100"]
+
+
+def test_bootstrap_agrees_with_scipy():
+    rng = np.random.default_rng(5)
+    values = np.stack([rng.normal(0.3, 1, 60), rng.gamma(1.5, 1, 60)], axis=1)
+    low, high = bootstrap_means(values, 20_000, np.random.default_rng(0))
+    for column in range(2):
+        theirs = stats.bootstrap(
+            (values[:, column],),
+            np.mean,
+            n_resamples=20_000,
+            method="percentile",
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        spread = values[:, column].std() / np.sqrt(60)
+        assert abs(low[column] - theirs.low) < 0.08 * spread
+        assert abs(high[column] - theirs.high) < 0.08 * spread
+
+
+def test_differences_are_paired_by_run(run):
+    scores = tables.read(run["scores"], SCHEMAS["scores"])
+    bench = read_bench(run["bench"])
+    shuffled = scores.sample(frac=1, random_state=1)  # order of rows must not matter
+    frame = paired(shuffled, bench, resamples=500)
+    pd.testing.assert_frame_equal(frame, paired(scores, bench, resamples=500))
+    by = scores.set_index(["method", "budget", "top", "run"])["score"]
+    row = frame[
+        (frame["method"] == "siamese")
+        & (frame["reference"] == "neural_predictor")
+        & (frame["kind"] == "score")
+    ].iloc[0]
+    one_by_one = [
+        by[("siamese", row["budget"], row["top"], r)] - by[("neural_predictor", row["budget"], row["top"], r)]
+        for r in range(12)
+    ]
+    assert row["runs"] == 12
+    assert row["difference"] == pytest.approx(np.mean(one_by_one))
+    assert row["better"] == np.mean([d > 0 for d in one_by_one])
+    assert row["low"] <= row["difference"] <= row["high"]
+
+
+def test_differences_use_only_runs_that_both_have(run):
+    scores = tables.read(run["scores"], SCHEMAS["scores"])
+    fewer = scores[(scores["method"] != "siamese") | (scores["run"] < 5)]
+    frame = paired(fewer, read_bench(run["bench"]), resamples=100)
+    both = frame[(frame["method"] == "siamese") & (frame["reference"] == "neural_predictor")]
+    assert set(both["runs"]) == {5}
+
+
+def test_an_interval_does_not_hang_on_the_company(run):
+    scores = tables.read(run["scores"], SCHEMAS["scores"])
+    bench = read_bench(run["bench"])
+    pair = [("siamese", "neural_predictor")]
+    alone = paired(
+        scores[scores["method"].isin(["siamese", "neural_predictor"])], bench, pairs=pair, resamples=300
+    )
+    among = paired(scores, bench, resamples=300)
+    among = among[
+        (among["method"] == "siamese") & among["reference"].isin(["neural_predictor", "siamese" + COARSE])
+    ]
+    pd.testing.assert_frame_equal(alone, among.reset_index(drop=True))
+
+
+def test_resamples_are_seeded():
+    values = np.random.default_rng(0).normal(size=(10, 1))
+    draw = lambda seed: bootstrap_means(values, 200, seeds.numpy_generator(seed, "bootstrap", 10))
+    assert draw(0)[0] == draw(0)[0]
+    assert draw(0)[0] != draw(1)[0]
+
+
+def test_code_value_is_the_formula():
+    codes = np.array([[2.0, 1.0, 0.5], [4.0, 2.0, 1.0], [9.0, 9.0, 9.0], [1.0, np.nan, 1.0]])
+    accuracy = np.array([0.9, 0.8, np.nan, 0.7])
+    value = code_value(codes, accuracy)
+    assert value[:2] == pytest.approx(
+        [1 - (3.5 / 3) / 4.0, 1 - (7 / 3) / 4.0]
+    )  # the third is not plotted: 9 is not the largest
+    assert np.isnan(value[2:]).all()
+
+
+def test_spearman_per_group(run):
+    bench = read_bench(run["bench"])
+    points = scatter(bench)
+    frame = correlations(points, bench)
+    assert {"all", "group", "zoom", "rectangle"} == set(frame["kind"])
+    for row in frame[frame["kind"] != "rectangle"].itertuples():
+        rows = points.dropna(subset=[row.against, "accuracy"])
+        rows = rows[(rows["accuracy"] >= row.low) & ((rows["accuracy"] < row.high) | (row.high == 1))]
+        assert row.n == len(rows)
+        ranks = [stats.rankdata(rows[name]) for name in (row.against, "accuracy")]
+        assert row.spearman == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"), [("cifar10", ["0.90–0.95", "0.70–0.90", "< 0.70"]), ("digits", None)]
+)
+def test_groups_hold_every_architecture_once(dataset, expected):
+    accuracy = np.random.default_rng(0).uniform(0.1, 0.949, 300)
+    colours = [group for group in groups(dataset, accuracy) if group.kind == "group"]
+    assert sum(group.holds(accuracy).astype(int) for group in colours).tolist() == [1] * 300
+    if expected:
+        assert [group.label for group in colours] == expected
+    else:
+        assert all(abs(group.holds(accuracy).sum() - 100) <= 1 for group in colours)
+
+
+def test_no_architecture_of_cifar10_above_the_papers_groups_is_lost():
+    accuracy = np.array([0.5, 0.96, 0.92, 0.8])
+    colours = [group for group in groups("cifar10", accuracy) if group.kind == "group"]
+    assert sum(group.holds(accuracy).astype(int) for group in colours).tolist() == [1, 1, 1, 1]
+
+
+def test_published_points_meet_ours_at_equal_n_and_k(run):
+    frame = tables.read(run["comparison"], SCHEMAS["comparison"])
+    points = tables.read(run["points"], SCHEMAS["points"]).set_index(["method", "budget", "top"])
+    met = frame.dropna(subset=["mean"])
+    assert {("6b", 70, 30), ("6b", 30, 30)} <= set(zip(met["figure"], met["budget"], met["top"], strict=True))
+    for row in met.itertuples():
+        assert row.mean == points.loc[(row.method, row.budget, row.top), "mean"]
+        assert row.difference == pytest.approx(row.mean - row.published)
+    best = frame[
+        (frame["figure"] == "6b") & (frame["method"] == "siamese+nsam+bts") & (frame["trained"] == 210)
+    ].iloc[0]
+    assert (best["budget"], best["published"], best["published_quarter_sd"]) == (180, 0.7426, 0.0005)
+    assert len(frame) == 28 + 4 + 4 * 16  # figure 6a, BRP-NAS and four methods of 6b
+
+
+def test_other_image_sets_have_no_published_points():
+    bench = Bench("tiny_nanobench-digits", pd.DataFrame(), {})
+    columns = ["method", "budget", "top", "runs", "mean", "sd", "se", "fair_mean", "regret"]
+    assert published.compare(pd.DataFrame(columns=columns), bench).empty
+
+
+def test_a_published_file_without_a_column_is_refused(tmp_path):
+    (tmp_path / "curves.csv").write_text("figure,space\n6a,nasbench201\n")
+    with pytest.raises(InputError, match=r"curves\.csv: column 'dataset' is missing"):
+        published.curves(tmp_path)
+
+
+def test_costs_add_up(tmp_path):
+    from snas.tables import Column, Schema
+
+    def shard(name, schema, rows, **facts):
+        path = tmp_path / f"{name}.parquet"
+        frame = pd.DataFrame({"arch": range(rows)})
+        tables.write(path, frame, Schema(schema, {"arch": Column("int64", "index")}), facts)
+        return path
+
+    truth = [
+        shard(f"t{i}", "truth", 3, seconds=10.0, gpu_seconds=4.0, peak_memory_mb=100.0 + i, device="H")
+        for i in range(2)
+    ]
+    codes = [
+        shard("c0", "codes", 5, seconds=1.5, cpu_seconds=2.5, peak_memory_mb=50.0, device="cpu"),
+        shard("c1", "codes", 2),
+    ]
+    frame = costs({"codes": codes, "truth": truth})
+    by = frame.set_index("stage")
+    assert by.loc[
+        "truth", ["files", "rows", "trainings", "codes", "seconds", "gpu_seconds", "peak_memory_mb"]
+    ].tolist() == [2, 6, 6, 0, 20.0, 8.0, 101.0]
+    assert by.loc["codes", ["codes", "seconds", "cpu_seconds", "unmeasured"]].tolist() == [7, 1.5, 2.5, 1]
+    assert by.loc[
+        TOTAL, ["files", "trainings", "codes", "seconds", "gpu_seconds", "peak_memory_mb", "unmeasured"]
+    ].tolist() == [4, 6, 7, 21.5, 8.0, 101.0, 1]
+    assert by.loc[TOTAL, "device"] == "H, cpu"
+    tables.write(tmp_path / "costs.parquet", frame, COSTS)
+
+
+def test_the_schemas_that_costs_count_are_those_of_the_training_room():
+    from snas.training.codes import CODES as CODE_SCHEMA
+    from snas.training.truth import TRUTH
+
+    from snas.analysis.costs import CODES, TRAININGS
+
+    assert (TRUTH.name, CODE_SCHEMA.name) == (TRAININGS, CODES)
+
+
+def test_counting(tmp_path):
+    write_counts(tmp_path / "counts.parquet")
+    frame = tables.read(tmp_path / "counts.parquet", COUNTS)
+    totals = frame.groupby("step")["count"].sum()
+    assert (totals[CELLS], totals[WITHIN]) == (2083, 1120)
+    # lists by the multinomial coefficients of the bag: the double operation 0, 1 or 2 times, others at most once
+    from itertools import combinations
+    from math import factorial
+
+    wanted = sum(
+        factorial(double + len(others)) // factorial(double)
+        for double in (0, 1, 2)
+        for size in range(5)
+        for others in combinations("abcd", size)
+    )
+    assert totals[LISTS] == wanted
+    nearest = tables.metadata(tmp_path / "counts.parquet")
+    assert nearest["largest_within"] == pytest.approx(34.7886e6, abs=100)
+    assert nearest["smallest_above"] == pytest.approx(35.0057e6, abs=100)
+
+
+def test_every_table_says_what_it_is(run):
+    for name, schema in SCHEMAS.items():
+        frame = tables.read(run[name], schema)
+        assert len(frame), name
+        facts = tables.metadata(run[name])
+        assert (facts["schema"], facts["bench"], facts["space"], facts["dataset"]) == (
+            name,
+            "nasbench201-cifar100",
+            "nasbench201",
+            "cifar100",
+        )
+        assert facts["optimum"] == read_bench(run["bench"]).optimum
+        assert facts["code_price"] == 0.003
+
+
+def test_a_bench_without_searches_still_has_its_scatter(run, tmp_path):
+    outputs = {name: tmp_path / f"{name}.parquet" for name in SCHEMAS}
+    analyse(run["bench"], [], outputs, tops=[5])
+    assert len(tables.read(outputs["scatter"], SCHEMAS["scatter"])) == 400
+    assert tables.read(outputs["points"], SCHEMAS["points"]).empty
+
+
+def test_an_unknown_table_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match="unknown table 'point' of the analysis; known: scores, points"):
+        analyse(run["bench"], [], {"point": tmp_path / "x.parquet"}, tops=[5])

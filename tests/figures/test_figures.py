@@ -1,0 +1,325 @@
+"""Every registered figure: with data and without, its CSV against what is drawn, the same bytes twice."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from snas import InputError, spaces, tables
+from snas.analysis import published
+from snas.analysis.costs import COSTS, costs
+from snas.analysis.counting import write_counts
+from snas.analysis.statistics import SCHEMAS
+from snas.figures import READS, REGISTRY, SUFFIXES, draw, style
+from snas.figures.diagrams import example_cell
+from snas.figures.sources import Sources
+from snas.spaces.space import ARCHITECTURES
+from snas.tables import Column, Schema
+
+BENCHES = {
+    "tiny_nanobench-cifar10": 300,
+    "nasbench201-cifar10": 2200,
+    "nasbench201-cifar100": 500,
+    "tiny_nasbench201-cifar10": 300,
+}
+
+
+@pytest.fixture(scope="session")
+def data(synthetic, tmp_path_factory):
+    """All tables of a run that has everything."""
+    folder = tmp_path_factory.mktemp("everything")
+    extra = {"siamese+nsam+fts": (30,), "brp_nas": (30, 70)}
+    made = synthetic.make_run(
+        folder, BENCHES, extra=extra, budgets=(10, 30, 70), tops=(5, 10, 20, 30, 70), runs=4
+    )
+    write_counts(folder / "counts.parquet")
+    table = spaces.load("tiny_nanobench").table()
+    tables.write(folder / "space.parquet", table, ARCHITECTURES, {"space": "tiny_nanobench", "seconds": 1.0})
+    searches = sorted(folder.glob("*/siamese_*.parquet"))
+    tables.write(
+        folder / "costs.parquet", costs({"spaces": [folder / "space.parquet"], "search": searches}), COSTS
+    )
+    analysed = [path for of_bench in made.values() for name, path in of_bench.items() if name in SCHEMAS]
+    return [*analysed, *(folder / f"{name}.parquet" for name in ("counts", "space", "costs"))]
+
+
+@pytest.fixture(scope="session")
+def digits(synthetic, tmp_path_factory):
+    """The tables of a run that has Tiny-NanoBench on digits only, with one budget."""
+    folder = tmp_path_factory.mktemp("digits")
+    made = synthetic.make_run(
+        folder, {"tiny_nanobench-digits": 200}, budgets=(20,), tops=(7,), runs=3, codes=False
+    )
+    return [path for name, path in made["tiny_nanobench-digits"].items() if name in SCHEMAS]
+
+
+@pytest.fixture(scope="session")
+def drawn(data, tmp_path_factory):
+    """All figures of the run that has everything."""
+    folder = tmp_path_factory.mktemp("figures")
+    for name in REGISTRY:
+        draw(name, data, folder / name)
+    return folder
+
+
+def shown(name, paths, **options):
+    with style.styled():
+        return REGISTRY.load(name)(Sources(paths), **options)
+
+
+def csv(stem) -> pd.DataFrame:
+    return pd.read_csv(stem.with_name(stem.name + ".csv"))
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_a_figure_draws_what_the_run_has(drawn, name):
+    assert {path.name for path in drawn.glob(f"{name}.*")} == {name + suffix for suffix in SUFFIXES}
+    assert len(csv(drawn / name)) > 0
+    notes = json.loads((drawn / f"{name}.json").read_text())
+    assert notes["title"]
+    assert notes["facts"]
+    with Image.open(drawn / f"{name}.png") as image:
+        assert round(image.info["dpi"][0]) == 200
+        assert np.asarray(image.convert("L")).min() < 100
+    assert (drawn / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert b"<svg" in (drawn / f"{name}.svg").read_bytes()
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_a_figure_without_data_says_how_to_get_it(tmp_path, name, digits):
+    draw(name, [], tmp_path / name)
+    header = pd.read_csv(tmp_path / f"{name}.csv")
+    assert header.empty
+    assert len(header.columns) > 2
+    notes = json.loads((tmp_path / f"{name}.json").read_text())
+    assert re.search(r"run |add |give ", notes["missing"][0])
+    with Image.open(tmp_path / f"{name}.png") as image:
+        assert np.asarray(image.convert("L")).min() < 100
+    draw(name, digits, tmp_path / "part")  # a run with little: a card or a part, never an error
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_a_card_has_the_columns_of_the_figure(drawn, tmp_path, name):
+    draw(name, [], tmp_path / name)
+    assert list(csv(tmp_path / name).columns) == list(csv(drawn / name).columns)
+
+
+@pytest.mark.parametrize("name", ["fig4", "fig7", "fig9", "table1"])
+def test_the_same_data_give_the_same_bytes(data, drawn, tmp_path, name):
+    for path in draw(name, data, tmp_path / name):
+        assert path.read_bytes() == (drawn / path.name).read_bytes(), path.suffix
+
+
+def test_every_figure_says_what_it_reads():
+    assert set(READS) == set(REGISTRY.names())
+
+
+def lines(axes, *, bars: bool = False) -> set[tuple[float, float]]:
+    """Return the points of the curves of a panel: not of the dotted optimum, nor of bars unless asked for."""
+    parts = {id(part) for box in axes.containers for part in (box[0], *box[1])}
+    return {
+        (round(float(x), 9), round(float(y), 9))
+        for line in axes.get_lines()
+        if line.get_linestyle() != ":" and (bars or id(line) not in parts)
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    }
+
+
+def points(frame, x="trained", y="mean") -> set[tuple[float, float]]:
+    return {(round(float(a), 9), round(float(b), 9)) for a, b in zip(frame[x], frame[y], strict=True)}
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6"])
+def test_curves_are_their_csv(data, name):
+    drawing = shown(name, data)
+    panels = [ax for ax in drawing.figure.axes if ax.get_visible() and ax.get_xlabel()]
+    letters = sorted(drawing.data["panel"].unique())
+    assert len(panels) == len(letters) == {"fig5": 4, "fig6": 8}[name]
+    for ax, letter in zip(panels, letters, strict=True):
+        rows = drawing.data[drawing.data["panel"] == letter]
+        assert points(rows) == lines(ax)
+
+
+def test_published_curves_lie_only_over_equal_axes(data, digits):
+    drawing = shown("fig6", data)
+    theirs = drawing.data[drawing.data["source"] == "published"]
+    assert set(theirs["bench"]) == {"nasbench201-cifar100"}
+    everything = published.curves()
+    wanted = everything[everything["figure"].isin(["6a", "6b"])]
+    assert len(theirs) == len(wanted)
+    assert not (shown("fig6", digits).data["source"] == "published").any()
+    light = shown("fig7", data).data
+    assert set(light.loc[light["source"] == "published", "bench"]) == {
+        "tiny_nanobench-cifar10",
+        "tiny_nasbench201-cifar10",
+    }
+    assert not (shown("fig7", digits).data["source"] == "published").any()
+
+
+def test_fig7_shows_mean_and_regret(data):
+    drawing = shown("fig7", data)
+    for column, letter in enumerate("ab"):
+        rows = drawing.data[drawing.data["panel"] == letter]
+        assert points(rows) <= lines(drawing.figure.axes[column])
+        ours = rows[rows["source"] == "ours"].assign(percent=100 * rows["regret"])
+        assert lines(drawing.figure.axes[2 + column]) == points(ours, y="percent")
+        assert set(ours["top"]) == {(5, 10)[column]}
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig4", "fig8"])
+def test_scatters_are_their_csv(data, name):
+    drawing = shown(name, data)
+    panels = drawing.figure.axes
+    for ax, letter in zip(panels, "abcd", strict=False):
+        rows = drawing.data[drawing.data["panel"] == letter]
+        offsets = np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
+        low, high = ax.get_ylim()
+        offsets = offsets[(offsets[:, 1] >= low) & (offsets[:, 1] <= high)]
+        assert {tuple(row) for row in offsets.round(9)} == points(rows, "x", "accuracy")
+
+
+def test_fig4_takes_tiny_nasbench201_from_the_whole(data):
+    without = [path for path in data if "tiny_nasbench201" not in str(path)]
+    drawing = shown("fig4", without)
+    part = drawing.data[drawing.data["group"] == "Tiny-NASBench-201"]
+    assert set(part["bench"]) == {"nasbench201-cifar10"}
+    assert len(part) > 0
+    assert part["x"].max() < 35
+
+
+def test_parts_that_are_missing_are_named(digits):
+    drawing = shown("fig4", digits)
+    assert any("nasbench201=PATH" in text for text in drawing.missing)
+    assert set(drawing.data["panel"]) == {"b"}
+    eight = shown("fig8", digits)  # this run has no codes
+    assert {text[:3] for text in eight.missing} == {"(a)", "(b)", "(c)"}
+    assert set(eight.data["panel"]) == {"d"}
+    five = shown("fig5", digits)
+    assert five.missing == ["(a) the run has no K = 20; K = 7 is shown."]
+
+
+def test_correlations_above_the_panels_are_those_of_the_table(data):
+    figure = shown("fig8", data).figure
+    found = tables.read(
+        next(p for p in data if p.match("*/nasbench201-cifar100/correlations.parquet")),
+        SCHEMAS["correlations"],
+    )
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    for row in found[(found["against"] == "code") & found["kind"].isin(["all", "group"])].itertuples():
+        assert f"{row.label}: ρ = {row.spearman:.2f}, n = {row.n}".replace("-", "−") in texts
+
+
+def test_table1_has_the_ratios(data):
+    drawing = shown("table1", data, budget=30)
+    frame = drawing.data.set_index("bench")
+    timing = tables.read(
+        next(p for p in data if p.match("*/nasbench201-cifar10/timing.parquet")), SCHEMAS["timing"]
+    )
+    seconds = timing[timing["budget"] == 30].set_index("method")["mean"]
+    row = frame.loc["nasbench201-cifar10"]
+    assert row["ratio"] == pytest.approx(seconds["siamese+nsam+fts"] / seconds["siamese+nsam+bts"])
+    assert row["published_ratio"] == pytest.approx(816.43 / 140.62)
+    assert frame.loc["tiny_nanobench-cifar10", "published_ratio"] == pytest.approx(115.67 / 67.22)
+    assert np.isnan(frame.loc["tiny_nasbench201-cifar10", "published_ratio"])
+    texts = {text.get_text() for text in drawing.figure.axes[0].texts}
+    assert {"1.72×", "5.81×", f"{row['ratio']:.2f}×"} <= texts
+
+
+def test_headline_prints_its_numbers(data):
+    drawing = shown("headline", data)
+    texts = " ".join(text.get_text() for text in drawing.figure.axes[0].texts)
+    for row in drawing.data.itertuples():
+        assert f"{row.mean:.4f} ± {row.sd:.4f}" in texts
+    joined = drawing.data.dropna(subset=["published"])
+    assert {"nasbench201-cifar100", "tiny_nanobench-cifar10", "tiny_nasbench201-cifar10"} == set(
+        joined["bench"]
+    )
+    one = joined[
+        (joined["bench"] == "nasbench201-cifar100")
+        & (joined["method"] == "siamese")
+        & (joined["budget"] == 30)
+    ]
+    assert one["published"].tolist() == [0.7193]
+
+
+def test_differences_are_their_csv(data):
+    drawing = shown("differences", data)
+    drawn_points = set().union(*(lines(ax, bars=True) for ax in drawing.figure.axes))
+    heights = {round(y, 9) for _, y in drawn_points}
+    assert {round(100 * value, 9) for value in drawing.data["difference"]} <= heights
+
+
+def test_the_example_cell_has_every_operation():
+    frame = spaces.load("tiny_nanobench").table()
+    example = example_cell(frame)
+    assert set(example["operations"]) == {"dwconv3x3", "conv1x1", "attention", "expand", "split"}
+    pairs = list(zip(example["edges"][::2], example["edges"][1::2], strict=True))
+    assert max(b - a for a, b in pairs) > 1
+
+
+def test_the_counting_chart_shows_the_counts(data):
+    texts = " ".join(t.get_text() for ax in shown("fig10", data).figure.axes for t in ax.texts)
+    for number in ("2,083", "1,120", "963", "35 million"):
+        assert number in texts
+
+
+def test_colours_and_markers_are_distinct():
+    looks = style.looks([*style.METHODS, "siamese+bts", "my_own", "another"])
+    assert len({look.colour for look in looks.values()}) == len(looks)
+    assert len({look.marker for look in looks.values()}) == len(looks)
+    assert len(set(style.GROUPS)) == len(style.GROUPS)
+    colours = style.space_colours(["tiny_nanobench", "tiny_nasbench201", "nasbench201", "own", "other"])
+    assert len(set(colours.values())) == 5
+
+
+def test_a_method_looks_the_same_in_any_company():
+    assert style.looks(["siamese", "zzz"])["siamese"] == style.looks(["random", "siamese"])["siamese"]
+
+
+def test_no_text_lies_over_another_or_outside(data, digits):
+    """Titles, labels and legends of a figure do not meet and are not cut off."""
+    for name in ("fig1", "fig4", "fig5", "fig6", "fig7", "fig8", "ranks"):
+        for paths in (data, digits):
+            figure = shown(name, paths).figure
+            with style.styled():
+                figure.draw_without_rendering()
+            page = figure.bbox
+            boxes = [
+                (text.get_text(), text.get_window_extent())
+                for ax in figure.axes
+                if ax.get_visible()
+                for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)
+                if text.get_text()
+            ] + [("legend", legend.get_window_extent()) for legend in figure.legends]
+            for place, (text, box) in enumerate(boxes):
+                assert box.x0 >= page.x0 - 1, (name, text)
+                assert box.x1 <= page.x1 + 1, (name, text)
+                for other, second in boxes[place + 1 :]:
+                    assert not box.padded(-1).overlaps(second.padded(-1)), (name, text, other)
+
+
+def test_an_unknown_figure_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"unknown figure 'fig11'.*known: fig1, fig4"):
+        draw("fig11", [], tmp_path / "x")
+
+
+def test_a_foreign_table_is_refused(tmp_path):
+    path = tmp_path / "foreign.parquet"
+    tables.write(path, pd.DataFrame({"a": [1]}), Schema("mine", {"a": Column("int64", "a number")}))
+    with pytest.raises(
+        InputError, match=r"foreign\.parquet: table 'mine' is none that figures read; known: architectures"
+    ):
+        draw("fig5", [path], tmp_path / "x")
+    with pytest.raises(InputError, match=r"absent\.parquet: no such file"):
+        draw("fig5", [tmp_path / "absent.parquet"], tmp_path / "x")
+
+
+def test_drawing_leaves_the_users_settings_alone(data, tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw("ranks", data, tmp_path / "ranks")
+    assert dict(matplotlib.rcParams) == before
