@@ -5,12 +5,14 @@ Importing this package does not import torch; its functions do when they are cal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from snas.networks.population import Population
     from snas.spaces.space import Cell, Space
 
 
@@ -62,3 +64,57 @@ def count_macs(module: nn.Module, image: tuple[int, int, int]) -> int:
     from snas.networks.counting import count_macs
 
     return count_macs(module, image)
+
+
+def population(
+    space: str | Space,
+    archs: Sequence[int | str | Cell],
+    *,
+    base_seed: int = 0,
+    width: int | None = None,
+    channels: int = 3,
+    side: int = 32,
+    classes: int = 10,
+    bn_momentum: float = 0.003,
+    device: torch.device | str = "cpu",
+    compile: bool = True,
+) -> Population:
+    """Return the networks of ``archs`` as one thing to train: the space's program, or one module after another.
+
+    Initial weights are those of :func:`build`.  ``compile``: use native kernels on a CPU, Inductor on a GPU; without a
+    C++ compiler plain torch serves, and says so.
+    """
+    from snas import spaces
+    from snas.config import resolve
+
+    space = spaces.load(space) if isinstance(space, str) else space
+    options: dict[str, Any] = {
+        "width": width or space.default_width,
+        "channels": channels,
+        "side": side,
+        "classes": classes,
+        "bn_momentum": bn_momentum,
+    }
+    if space.population is None:
+        from snas.networks.population import Singles
+
+        modules = [build(space, arch, base_seed=base_seed, **options) for arch in archs]
+        return Singles(modules, device=device)
+    program = resolve(space.population)
+    cells = [space.cell(arch) for arch in archs]
+    made: Population = program(cells, device=device, compile=compile, **options).initialise(base_seed)
+    return made
+
+
+def activation_bytes(
+    space: Space, arch: int | str | Cell, *, width: int, side: int, batch: int
+) -> int | None:
+    """Return about how much memory a network takes in a training step; None where it is trained alone anyway."""
+    from snas.config import resolve
+
+    if space.population is None:
+        return None
+    needed: int = resolve(space.population).activation_bytes(
+        space.cell(arch), width=width, side=side, batch=batch
+    )
+    return needed

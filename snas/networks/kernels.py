@@ -1,14 +1,16 @@
-"""The fused operations of a population, in tensors of (rows, height, width, batch): a row is a channel of one network.
+"""The operations of a population, in tensors of (rows, height, width, batch): a row is a channel of one network.
 
 Depthwise convolution, batch norm, mish and gates act on each row by itself, so rows of networks of any width stand side
-by side in one call.  Three implementations of one interface, equal within float tolerance:
+by side in one call; 1×1 convolutions and attention say which rows are one network's.  Two implementations of one
+interface, equal within float tolerance:
 
-* :class:`TorchKernels` - plain torch, eager.  The definition, and the fall-back.
-* :class:`TorchKernels` with ``compile`` - the same through ``torch.compile`` (Inductor; Triton on a GPU).
-* :class:`NativeKernels` - ``native.cpp`` on a CPU: each row once through the cache.
+* :class:`TorchKernels`: plain torch, the definition and the fall-back; its functions can be put through
+  ``torch.compile`` (Inductor, Triton on a GPU).
+* :class:`NativeKernels`: ``native.cpp`` on a CPU.  Each row goes through the cache once, and inputs are read from where
+  they lie.
 
-Gradients are written out by hand.  What a backward pass needs again is computed again (convolution, normalised values,
-mish) where that is cheaper than a trip to memory: only inputs and row statistics are kept.
+Gradients are written out by hand.  What a backward pass needs again is computed again (depthwise convolution, normalised
+values, mish) where that is cheaper than a trip to memory: only inputs and row statistics are kept.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from __future__ import annotations
 import ctypes
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,108 +27,188 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snas.networks import native
+from snas.networks.nano_layout import Range
 
 LOG = logging.getLogger(__name__)
 BN_EPS = 1e-4
 
 Rows = Float[Tensor, "rows height width batch"]
 PerRow = Float[Tensor, " rows"]
+PerImage = Float[Tensor, "rows batch"]
+Taps = Float[Tensor, "rows 9"]
+Flat = Float[Tensor, " parameters"]
+Windows = Float[Tensor, "taps height width batch"]
+
+
+class Ranges:
+    """Row ranges of numbered tensors: a recipe for an input."""
+
+    def __init__(self, ranges: Sequence[Range]) -> None:
+        self.ranges = list(ranges)
+        self.rows = sum(part.stop - part.start for part in ranges)
+        self.sources = sorted({part.of for part in ranges})
+        place = {of: index for index, of in enumerate(self.sources)}
+        self.table = torch.tensor(
+            [(place[part.of], part.start, part.stop - part.start) for part in ranges], dtype=torch.int64
+        )
+
+    def of(self, tensors: Mapping[int, Rows]) -> Parts:
+        """Return the input that lies in the given tensors."""
+        return Parts([tensors[number] for number in self.sources], self)
+
+
+class Parts:
+    """An input of many rows that need not lie together: row ranges of one or several tensors."""
+
+    def __init__(self, tensors: list[Rows], ranges: Ranges | None) -> None:
+        self.tensors, self.ranges = tensors, ranges
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, height, width, batch)."""
+        first = self.tensors[0].shape
+        return (self.ranges.rows if self.ranges else first[0], *first[1:])
+
+    def together(self) -> Rows:
+        """Return the rows as one tensor, and remember it in place of what it was made of."""
+        if self.ranges is not None:
+            by_number = dict(zip(self.ranges.sources, self.tensors, strict=True))
+            pieces = [by_number[part.of][part.start : part.stop] for part in self.ranges.ranges]
+            self.tensors, self.ranges = [pieces[0] if len(pieces) == 1 else torch.cat(pieces)], None
+        return self.tensors[0]
+
+
+def whole(tensor: Rows) -> Parts:
+    """Return a tensor as an input."""
+    return Parts([tensor], None)
+
+
+class Shapes:
+    """(channels in, channels out or hidden) of each network of a step, networks of equal shapes side by side."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        self.table = torch.tensor(shapes, dtype=torch.int64)
+        self.networks = len(shapes)
+        self.in_rows, self.out_rows = (int(total) for total in self.table.sum(0))
+        self.weights = int(self.table.prod(1).sum())
+        self._shapes = list(shapes)
+
+    def runs(self) -> Iterator[Run]:
+        """Yield the runs of equal shapes."""
+        start = in_row = out_row = weight = 0
+        for index in range(1, self.networks + 1):
+            if index < self.networks and self._shapes[index] == self._shapes[start]:
+                continue
+            count, (c, out) = index - start, self._shapes[start]
+            yield Run(
+                count, c, out, slice(in_row, in_row + count * c), slice(out_row, out_row + count * out),
+                slice(weight, weight + count * c * out),
+            )  # fmt: skip
+            start, in_row, out_row, weight = (
+                index,
+                in_row + count * c,
+                out_row + count * out,
+                weight + count * c * out,
+            )
+
+
+class Run(NamedTuple):
+    """Networks of equal shapes: how many, channels, and where their rows and weights lie."""
+
+    networks: int
+    channels: int
+    out: int
+    in_rows: slice
+    out_rows: slice
+    weights: slice
+
+
+class Affine(NamedTuple):
+    """A BN's scale and shift with the statistics of each row (variance: biased)."""
+
+    gamma: PerRow
+    beta: PerRow
+    mean: PerRow
+    variance: PerRow
+
+
+class Slopes(NamedTuple):
+    """Where the gradients of a step's weight, gamma and beta are written."""
+
+    weight: Flat
+    gamma: PerRow
+    beta: PerRow
 
 
 class Kernels(ABC):
-    """The operations; ``mean`` and ``variance`` are written when ``training``, and read otherwise.
+    """The operations.  ``affine.mean`` and ``.variance`` are written when ``training``, and read otherwise.
 
-    Arguments named ``g_...`` that are passed in are written, activations and their gradients are returned.
+    Results are new tensors; gradients of parameters are written to ``slopes``.
     """
 
     name: str
 
     @abstractmethod
+    def gather(self, x: Parts, *plus: Rows) -> Rows:
+        """Return the rows of x as one tensor, plus up to two more tensors."""
+
+    @abstractmethod
     def depthwise(
-        self,
-        x: Rows,
-        weight: Float[Tensor, "rows 9"],
-        gamma: PerRow,
-        beta: PerRow,
-        mean: PerRow,
-        variance: PerRow,
-        *,
-        training: bool,
-        skip: bool,
+        self, x: Parts, weight: Flat, affine: Affine, *, training: bool, skip: Parts | None
     ) -> Rows:
-        """Return mish(BN(depthwise 3×3 of x)), plus x where ``skip``."""
+        """Return mish(BN(depthwise 3×3 of x)), plus ``skip``."""
 
     @abstractmethod
     def depthwise_backward(
-        self,
-        go: Rows,
-        x: Rows,
-        weight: Float[Tensor, "rows 9"],
-        gamma: PerRow,
-        beta: PerRow,
-        mean: PerRow,
-        variance: PerRow,
-        g_weight: Float[Tensor, "rows 9"],
-        g_gamma: PerRow,
-        g_beta: PerRow,
-        *,
-        skip: bool,
+        self, go: Parts, x: Parts, weight: Flat, affine: Affine, slopes: Slopes, plus: Sequence[Parts]
     ) -> Rows:
-        """Return the gradient by x of a training pass."""
+        """Return the gradient by x (without that of ``skip``), plus up to three more inputs."""
 
     @abstractmethod
-    def norm(
-        self,
-        y: Rows,
-        gamma: PerRow,
-        beta: PerRow,
-        mean: PerRow,
-        variance: PerRow,
-        *,
-        training: bool,
-        mish: bool,
-    ) -> Rows:
-        """Return BN(y), or mish of it."""
+    def stem(
+        self, windows: Windows, networks: int, weight: Flat, affine: Affine, *, training: bool
+    ) -> tuple[Rows, Rows]:
+        """Return mish(BN(W x)) and W x for the same ``windows`` in every network."""
 
     @abstractmethod
-    def norm_backward(
+    def stem_backward(
+        self, go: Rows, windows: Windows, y: Rows, networks: int, weight: Flat, affine: Affine, slopes: Slopes
+    ) -> None:
+        """Write the gradients of the stem's parameters; ``y`` is W x."""
+
+    @abstractmethod
+    def matmul(
+        self, x: Parts, shapes: Shapes, weight: Flat, affine: Affine, *, training: bool, mish: bool
+    ) -> tuple[Rows, Rows]:
+        """Return BN(W x) or its mish, network by network, and W x."""
+
+    @abstractmethod
+    def matmul_backward(
         self,
-        go: Rows,
+        go: Parts,
+        x: Parts,
         y: Rows,
-        gamma: PerRow,
-        beta: PerRow,
-        mean: PerRow,
-        variance: PerRow,
-        g_gamma: PerRow,
-        g_beta: PerRow,
+        shapes: Shapes,
+        weight: Flat,
+        affine: Affine,
+        slopes: Slopes,
         *,
         mish: bool,
     ) -> Rows:
-        """Return the gradient by y of a training pass."""
+        """Return the gradient by x; ``y`` is W x."""
 
     @abstractmethod
-    def attend(self, a: Float[Tensor, "networks qkv batch"]) -> Float[Tensor, "networks hidden batch"]:
-        """Return softmax(q kᵀ) v per image; ``a`` holds q, k and v before their mish, one below the other."""
+    def attention(self, x: Parts, shapes: Shapes, weight: Flat) -> tuple[Rows, Any]:
+        """Return x·relu6(r + 3)/6, r = Wb·softmax(q kᵀ) v, q, k, v = mish(W·average pool of x), and what to keep.
+
+        ``shapes`` are (channels, hidden); a network's weights are W (3 hidden, channels) and Wb (channels, hidden).
+        """
 
     @abstractmethod
-    def attend_backward(
-        self, go: Float[Tensor, "networks hidden batch"], a: Float[Tensor, "networks qkv batch"]
-    ) -> Float[Tensor, "networks qkv batch"]:
-        """Return the gradient by ``a``."""
-
-    @abstractmethod
-    def gate(self, x: Rows, gate: Float[Tensor, "rows batch"]) -> Rows:
-        """Return x times one gate per row and image."""
-
-    @abstractmethod
-    def gate_slope(self, go: Rows, x: Rows) -> Float[Tensor, "rows batch"]:
-        """Return the gradient by the gate: the sum of go·x over the pixels."""
-
-    @abstractmethod
-    def gate_backward(
-        self, go: Rows, gate: Float[Tensor, "rows batch"], g_pooled: Float[Tensor, "rows batch"]
+    def attention_backward(
+        self, go: Parts, x: Parts, kept: Any, shapes: Shapes, weight: Flat, g_weight: Flat
     ) -> Rows:
-        """Return the gradient by x, through the product and through the average pool that the gate was made of."""
+        """Return the gradient by x."""
 
 
 def choose(device: torch.device, compile: bool) -> Kernels:
@@ -138,7 +220,9 @@ def choose(device: torch.device, compile: bool) -> Kernels:
     library = native.load()
     if library is not None:
         return NativeKernels(library)
-    LOG.warning("no working C++ compiler was found: networks are trained by plain torch, several times slower")
+    LOG.warning(
+        "no working C++ compiler was found: networks are trained by plain torch, several times slower"
+    )
     return TorchKernels()
 
 
@@ -156,8 +240,10 @@ def _window(x: Rows) -> list[Rows]:
     return [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
 
 
-def _convolve(x: Rows, weight: Float[Tensor, "rows 9"]) -> Rows:
-    if not torch.compiler.is_compiling():  # one library call; inside a fused kernel nine shifted products are faster
+def _convolve(x: Rows, weight: Taps) -> Rows:
+    if (
+        not torch.compiler.is_compiling()
+    ):  # one library call; inside a fused kernel nine shifted products are faster
         images = x.permute(3, 0, 1, 2)
         return F.conv2d(images, weight.view(-1, 1, 3, 3), padding=1, groups=len(x)).permute(1, 2, 3, 0)
     total = torch.zeros_like(x)
@@ -216,42 +302,41 @@ def norm_grad(
 
 
 def depthwise_train(
-    x: Rows, weight: Float[Tensor, "rows 9"], gamma: PerRow, beta: PerRow, skip: bool
+    x: Rows, weight: Taps, gamma: PerRow, beta: PerRow, skip: Rows | None
 ) -> tuple[Rows, PerRow, PerRow]:
-    """Return mish(BN(depthwise x)) (+ x), with the mean and the biased variance of each row."""
+    """Return mish(BN(depthwise x)) plus ``skip``, with the mean and the biased variance of each row."""
     out, mean, variance = norm_train(_convolve(x, weight), gamma, beta, True)
-    return (out + x if skip else out), mean, variance
+    return (out if skip is None else out + skip), mean, variance
 
 
 def depthwise_eval(
     x: Rows,
-    weight: Float[Tensor, "rows 9"],
+    weight: Taps,
     gamma: PerRow,
     beta: PerRow,
     mean: PerRow,
     variance: PerRow,
-    skip: bool,
+    skip: Rows | None,
 ) -> Rows:
-    """Return mish(BN(depthwise x)) (+ x) by the given statistics."""
+    """Return mish(BN(depthwise x)) plus ``skip`` by the given statistics."""
     out = norm_eval(_convolve(x, weight), gamma, beta, mean, variance, True)
-    return out + x if skip else out
+    return out if skip is None else out + skip
 
 
 def depthwise_grad(
     go: Rows,
     x: Rows,
-    weight: Float[Tensor, "rows 9"],
+    weight: Taps,
     gamma: PerRow,
     beta: PerRow,
     mean: PerRow,
     variance: PerRow,
-    skip: bool,
-) -> tuple[Rows, Float[Tensor, "rows 9"], PerRow, PerRow]:
+) -> tuple[Rows, Taps, PerRow, PerRow]:
     """Return the gradients by x, weight, gamma and beta."""
     gy, g_gamma, g_beta = norm_grad(go, _convolve(x, weight), gamma, beta, mean, variance, True)
     gx = _convolve(gy, weight.flip(1))
     g_weight = torch.stack([(neighbour * gy).sum(dim=(1, 2, 3)) for neighbour in _window(x)], dim=1)
-    return (gx + go if skip else gx), g_weight, g_gamma, g_beta
+    return gx, g_weight, g_gamma, g_beta
 
 
 def attend(a: Float[Tensor, "networks qkv batch"]) -> Float[Tensor, "networks hidden batch"]:
@@ -274,22 +359,20 @@ def attend_grad(
     return torch.cat([gq, gk, gv], dim=1) * _mish_slope(a)
 
 
-def gate(x: Rows, gate: Float[Tensor, "rows batch"]) -> Rows:
-    """Return x times its row's and image's gate."""
-    return x * gate[:, None, None]
+def gate(x: Rows, raw: PerImage) -> Rows:
+    """Return x·relu6(raw + 3)/6."""
+    return x * (F.relu6(raw + 3) / 6)[:, None, None]
 
 
-def gate_slope(go: Rows, x: Rows) -> Float[Tensor, "rows batch"]:
-    """Return the gradient of :func:`gate` by the gate."""
-    return (go * x).sum(dim=(1, 2))
+def gate_slope(go: Rows, x: Rows, raw: PerImage) -> PerImage:
+    """Return the gradient of :func:`gate` by ``raw``."""
+    return (go * x).sum(dim=(1, 2)) * ((raw > -3) & (raw < 3)) / 6
 
 
-def gate_grad(
-    go: Rows, gate: Float[Tensor, "rows batch"], g_pooled: Float[Tensor, "rows batch"]
-) -> Rows:
-    """Return the gradient by x of ``gate(x, f(average pool of x))``."""
+def gate_grad(go: Rows, raw: PerImage, g_pooled: PerImage) -> Rows:
+    """Return the gradient by x through the gate's product and through the average pool that the gate is made of."""
     pixels = go.shape[1] * go.shape[2]
-    return go * gate[:, None, None] + (g_pooled / pixels)[:, None, None]
+    return go * (F.relu6(raw + 3) / 6)[:, None, None] + (g_pooled / pixels)[:, None, None]
 
 
 class TorchKernels(Kernels):
@@ -303,57 +386,162 @@ class TorchKernels(Kernels):
 
         self._depthwise_train, self._depthwise_eval = made(depthwise_train), made(depthwise_eval)
         self._depthwise_grad = made(depthwise_grad)
-        self._norm_train, self._norm_eval, self._norm_grad = made(norm_train), made(norm_eval), made(norm_grad)
+        self._norm_train, self._norm_eval, self._norm_grad = (
+            made(norm_train),
+            made(norm_eval),
+            made(norm_grad),
+        )
         self._attend, self._attend_grad = made(attend), made(attend_grad)
         self._gate, self._gate_slope, self._gate_grad = made(gate), made(gate_slope), made(gate_grad)
 
-    def depthwise(self, x, weight, gamma, beta, mean, variance, *, training, skip):  # type: ignore[no-untyped-def]  # noqa: D102
+    def gather(self, x: Parts, *plus: Rows) -> Rows:
+        """See :class:`Kernels`."""
+        return sum(plus, start=x.together())
+
+    def depthwise(
+        self, x: Parts, weight: Flat, affine: Affine, *, training: bool, skip: Parts | None
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        added = None if skip is None else skip.together()
         if not training:
-            return self._depthwise_eval(x, weight, gamma, beta, mean, variance, skip).contiguous()
-        out, batch_mean, batch_variance = self._depthwise_train(x, weight, gamma, beta, skip)
-        mean.copy_(batch_mean)
-        variance.copy_(batch_variance)
+            return self._depthwise_eval(x.together(), weight.view(-1, 9), *affine, added).contiguous()
+        out, mean, variance = self._depthwise_train(
+            x.together(), weight.view(-1, 9), affine.gamma, affine.beta, added
+        )
+        affine.mean.copy_(mean)
+        affine.variance.copy_(variance)
         return out.contiguous()
 
-    def depthwise_backward(  # type: ignore[no-untyped-def]  # noqa: D102
-        self, go, x, weight, gamma, beta, mean, variance, g_weight, g_gamma, g_beta, *, skip
-    ):
-        gx, *gradients = self._depthwise_grad(go, x, weight, gamma, beta, mean, variance, skip)
-        for target, value in zip((g_weight, g_gamma, g_beta), gradients, strict=True):
-            target.copy_(value)
-        return gx.contiguous()
+    def depthwise_backward(
+        self, go: Parts, x: Parts, weight: Flat, affine: Affine, slopes: Slopes, plus: Sequence[Parts]
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        gx, g_weight, g_gamma, g_beta = self._depthwise_grad(
+            go.together(), x.together(), weight.view(-1, 9), *affine
+        )
+        slopes.weight.view(-1, 9).copy_(g_weight)
+        slopes.gamma.copy_(g_gamma)
+        slopes.beta.copy_(g_beta)
+        return sum((part.together() for part in plus), start=gx).contiguous()
 
-    def norm(self, y, gamma, beta, mean, variance, *, training, mish):  # type: ignore[no-untyped-def]  # noqa: D102
+    def _norm(self, y: Rows, affine: Affine, *, training: bool, mish: bool) -> Rows:
         if not training:
-            return self._norm_eval(y, gamma, beta, mean, variance, mish)
-        out, batch_mean, batch_variance = self._norm_train(y, gamma, beta, mish)
-        mean.copy_(batch_mean)
-        variance.copy_(batch_variance)
+            return self._norm_eval(y, *affine, mish)
+        out, mean, variance = self._norm_train(y, affine.gamma, affine.beta, mish)
+        affine.mean.copy_(mean)
+        affine.variance.copy_(variance)
         return out
 
-    def norm_backward(self, go, y, gamma, beta, mean, variance, g_gamma, g_beta, *, mish):  # type: ignore[no-untyped-def]  # noqa: D102
-        gy, by_gamma, by_beta = self._norm_grad(go, y, gamma, beta, mean, variance, mish)
-        g_gamma.copy_(by_gamma)
-        g_beta.copy_(by_beta)
+    def _norm_backward(self, go: Rows, y: Rows, affine: Affine, slopes: Slopes, *, mish: bool) -> Rows:
+        gy, g_gamma, g_beta = self._norm_grad(go, y, *affine, mish)
+        slopes.gamma.copy_(g_gamma)
+        slopes.beta.copy_(g_beta)
         return gy
 
-    def attend(self, a):  # type: ignore[no-untyped-def]  # noqa: D102
-        return self._attend(a)
+    def stem(
+        self, windows: Windows, networks: int, weight: Flat, affine: Affine, *, training: bool
+    ) -> tuple[Rows, Rows]:
+        """See :class:`Kernels`."""
+        columns = windows.flatten(1).expand(networks, -1, -1)
+        y = torch.bmm(weight.view(networks, -1, len(windows)), columns).view(-1, *windows.shape[1:])
+        return self._norm(y, affine, training=training, mish=True), y
 
-    def attend_backward(self, go, a):  # type: ignore[no-untyped-def]  # noqa: D102
-        return self._attend_grad(go, a)
+    def stem_backward(
+        self, go: Rows, windows: Windows, y: Rows, networks: int, weight: Flat, affine: Affine, slopes: Slopes
+    ) -> None:
+        """See :class:`Kernels`."""
+        gy = self._norm_backward(go, y, affine, slopes, mish=True).view(networks, -1, windows[0].numel())
+        columns = windows.flatten(1).t().expand(networks, -1, -1)
+        torch.bmm(gy, columns, out=slopes.weight.view(networks, -1, len(windows)))
 
-    def gate(self, x, gate):  # type: ignore[no-untyped-def]  # noqa: D102
-        return self._gate(x, gate)
+    def matmul(
+        self, x: Parts, shapes: Shapes, weight: Flat, affine: Affine, *, training: bool, mish: bool
+    ) -> tuple[Rows, Rows]:
+        """See :class:`Kernels`."""
+        inputs = x.together()
+        y = inputs.new_empty(shapes.out_rows, *inputs.shape[1:])
+        for run in shapes.runs():
+            torch.bmm(_weights(run, weight), _in(run, inputs), out=_out(run, y))
+        return self._norm(y, affine, training=training, mish=mish), y
 
-    def gate_slope(self, go, x):  # type: ignore[no-untyped-def]  # noqa: D102
-        return self._gate_slope(go, x)
+    def matmul_backward(
+        self,
+        go: Parts,
+        x: Parts,
+        y: Rows,
+        shapes: Shapes,
+        weight: Flat,
+        affine: Affine,
+        slopes: Slopes,
+        *,
+        mish: bool,
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        inputs = x.together()
+        gy = self._norm_backward(go.together(), y, affine, slopes, mish=mish)
+        gx = torch.empty_like(inputs)
+        for run in shapes.runs():
+            torch.bmm(_out(run, gy), _in(run, inputs).transpose(1, 2), out=_weights(run, slopes.weight))
+            torch.bmm(_weights(run, weight).transpose(1, 2), _out(run, gy), out=_in(run, gx))
+        return gx
 
-    def gate_backward(self, go, gate, g_pooled):  # type: ignore[no-untyped-def]  # noqa: D102
-        return self._gate_grad(go, gate, g_pooled)
+    def attention(self, x: Parts, shapes: Shapes, weight: Flat) -> tuple[Rows, Any]:
+        """See :class:`Kernels`."""
+        inputs = x.together()
+        pooled = inputs.mean(dim=(1, 2))
+        raw = torch.empty_like(pooled)
+        inner = []
+        for run in shapes.runs():
+            qkv, back = _attention_weights(run, weight)
+            a = torch.bmm(qkv, _in(run, pooled))
+            mixed = self._attend(a)
+            _in(run, raw).copy_(torch.bmm(back, mixed))
+            inner.append((a, mixed))
+        return self._gate(inputs, raw), (pooled, raw, inner)
+
+    def attention_backward(
+        self, go: Parts, x: Parts, kept: Any, shapes: Shapes, weight: Flat, g_weight: Flat
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        pooled, raw, inner = kept
+        g_out = go.together()
+        g_raw = self._gate_slope(g_out, x.together(), raw)
+        g_pooled = torch.empty_like(pooled)
+        for run, (a, mixed) in zip(shapes.runs(), inner, strict=True):
+            qkv, back = _attention_weights(run, weight)
+            g_qkv, g_back = _attention_weights(run, g_weight)
+            g_back.copy_(torch.bmm(_in(run, g_raw), mixed.transpose(1, 2)))
+            ga = self._attend_grad(torch.bmm(back.transpose(1, 2), _in(run, g_raw)), a)
+            g_qkv.copy_(torch.bmm(ga, _in(run, pooled).transpose(1, 2)))
+            _in(run, g_pooled).copy_(torch.bmm(qkv.transpose(1, 2), ga))
+        return self._gate_grad(g_out, raw, g_pooled)
+
+
+def _weights(run: Run, flat: Flat) -> Float[Tensor, "networks out channels"]:
+    return flat[run.weights].view(run.networks, run.out, run.channels)
+
+
+def _in(run: Run, rows: Tensor) -> Float[Tensor, "networks channels columns"]:
+    return rows[run.in_rows].view(run.networks, run.channels, -1)
+
+
+def _out(run: Run, rows: Tensor) -> Float[Tensor, "networks out columns"]:
+    return rows[run.out_rows].view(run.networks, run.out, -1)
+
+
+def _attention_weights(
+    run: Run, flat: Flat
+) -> tuple[Float[Tensor, "networks qkv channels"], Float[Tensor, "networks channels hidden"]]:
+    """Return views of W and Wb; an attention has four times ``channels·hidden`` weights."""
+    start, size = 4 * run.weights.start, run.channels * run.out
+    weights = flat[start : start + 4 * run.networks * size].view(run.networks, 4 * size)
+    qkv = weights[:, : 3 * size].unflatten(1, (3 * run.out, run.channels))
+    return qkv, weights[:, 3 * size :].unflatten(1, (run.channels, run.out))
 
 
 # --- native.cpp ------------------------------------------------------------------------------------------------------
+
+NOTHING = (None, None, 0)
 
 
 class NativeKernels(Kernels):
@@ -364,67 +552,137 @@ class NativeKernels(Kernels):
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def depthwise(self, x, weight, gamma, beta, mean, variance, *, training, skip):  # type: ignore[no-untyped-def]  # noqa: D102
-        out = torch.empty_like(x)
-        pointers = _pointers(x, weight, gamma, beta, out, mean, variance)
-        self._library.depthwise_forward(*pointers, *x.shape, training, skip, BN_EPS)
+    def gather(self, x: Parts, *plus: Rows) -> Rows:
+        """See :class:`Kernels`."""
+        if not plus and (x.ranges is None or len(x.ranges.ranges) == 1):
+            return x.together()
+        out = x.tensors[0].new_empty(x.shape)
+        added = (*_addresses(*plus), None, None)[:2]
+        self._library.gather_rows(*_parts(x), *added, out.data_ptr(), len(out), out[0].numel())
         return out
 
-    def depthwise_backward(  # type: ignore[no-untyped-def]  # noqa: D102
-        self, go, x, weight, gamma, beta, mean, variance, g_weight, g_gamma, g_beta, *, skip
-    ):
-        gx = torch.empty_like(x)
-        pointers = _pointers(go, x, weight, gamma, beta, mean, variance, gx, g_weight, g_gamma, g_beta)
-        self._library.depthwise_backward(*pointers, *x.shape, skip, BN_EPS)
+    def depthwise(
+        self, x: Parts, weight: Flat, affine: Affine, *, training: bool, skip: Parts | None
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        out = x.tensors[0].new_empty(x.shape)
+        skipped = NOTHING if skip is None else _parts(skip)
+        addresses = _addresses(weight, affine.gamma, affine.beta, out, affine.mean, affine.variance)
+        self._library.depthwise_forward(*_parts(x), *skipped, *addresses, *x.shape, training, BN_EPS)
+        return out
+
+    def depthwise_backward(
+        self, go: Parts, x: Parts, weight: Flat, affine: Affine, slopes: Slopes, plus: Sequence[Parts]
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        gx = x.tensors[0].new_empty(x.shape)
+        added = [*map(_parts, plus), NOTHING, NOTHING, NOTHING][:3]
+        self._library.depthwise_backward(
+            *_parts(go), *_parts(x), *added[0], *added[1], *added[2], *_addresses(weight, *affine, gx, *slopes),
+            *x.shape, BN_EPS,
+        )  # fmt: skip
         return gx
 
-    def norm(self, y, gamma, beta, mean, variance, *, training, mish):  # type: ignore[no-untyped-def]  # noqa: D102
+    def stem(
+        self, windows: Windows, networks: int, weight: Flat, affine: Affine, *, training: bool
+    ) -> tuple[Rows, Rows]:
+        """See :class:`Kernels`."""
+        x, shapes = _repeated(windows, networks, weight)
+        return self.matmul(x, shapes, weight, affine, training=training, mish=True)
+
+    def stem_backward(
+        self, go: Rows, windows: Windows, y: Rows, networks: int, weight: Flat, affine: Affine, slopes: Slopes
+    ) -> None:
+        """See :class:`Kernels`."""
+        x, shapes = _repeated(windows, networks, weight)
+        self._matmul_backward(whole(go), x, y, None, shapes, weight, affine, slopes, mish=True)
+
+    def matmul(
+        self, x: Parts, shapes: Shapes, weight: Flat, affine: Affine, *, training: bool, mish: bool
+    ) -> tuple[Rows, Rows]:
+        """See :class:`Kernels`."""
+        y = x.tensors[0].new_empty(shapes.out_rows, *x.shape[1:])
         out = torch.empty_like(y)
-        pointers = _pointers(y, gamma, beta, out, mean, variance)
-        self._library.norm_forward(*pointers, len(y), y[0].numel(), training, mish, BN_EPS)
-        return out
+        addresses = _addresses(weight, affine.gamma, affine.beta, y, out, affine.mean, affine.variance)
+        self._library.matmul_forward(
+            *_parts(x),
+            shapes.table.data_ptr(),
+            *addresses,
+            shapes.networks,
+            y[0].numel(),
+            training,
+            mish,
+            BN_EPS,
+        )
+        return out, y
 
-    def norm_backward(self, go, y, gamma, beta, mean, variance, g_gamma, g_beta, *, mish):  # type: ignore[no-untyped-def]  # noqa: D102
-        gy = torch.empty_like(y)
-        pointers = _pointers(go, y, gamma, beta, mean, variance, gy, g_gamma, g_beta)
-        self._library.norm_backward(*pointers, len(y), y[0].numel(), mish, BN_EPS)
-        return gy
+    def matmul_backward(
+        self,
+        go: Parts,
+        x: Parts,
+        y: Rows,
+        shapes: Shapes,
+        weight: Flat,
+        affine: Affine,
+        slopes: Slopes,
+        *,
+        mish: bool,
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        gx = y.new_empty(x.shape)
+        self._matmul_backward(go, x, y, gx, shapes, weight, affine, slopes, mish=mish)
+        return gx
 
-    def attend(self, a):  # type: ignore[no-untyped-def]  # noqa: D102
-        networks, qkv, batch = a.shape
-        out = a.new_empty(networks, qkv // 3, batch)
-        self._library.attention_forward(*_pointers(a, out), networks, qkv // 3, batch)
-        return out
+    def _matmul_backward(
+        self, go: Parts, x: Parts, y: Rows, gx: Rows | None, shapes: Shapes, weight: Flat, affine: Affine,
+        slopes: Slopes, *, mish: bool,
+    ) -> None:  # fmt: skip
+        self._library.matmul_backward(
+            *_parts(go), *_parts(x), shapes.table.data_ptr(), *_addresses(weight, *affine, y),
+            None if gx is None else _addresses(gx)[0], *_addresses(*slopes), shapes.networks, y[0].numel(), mish, BN_EPS,
+        )  # fmt: skip
 
-    def attend_backward(self, go, a):  # type: ignore[no-untyped-def]  # noqa: D102
-        networks, qkv, batch = a.shape
-        ga = torch.empty_like(a)
-        self._library.attention_backward(*_pointers(go, a, ga), networks, qkv // 3, batch)
-        return ga
+    def attention(self, x: Parts, shapes: Shapes, weight: Flat) -> tuple[Rows, Any]:
+        """See :class:`Kernels`."""
+        rows, height, width, batch = x.shape
+        out = x.tensors[0].new_empty(x.shape)
+        pooled, raw = out.new_empty(rows, batch), out.new_empty(rows, batch)
+        a, mixed = out.new_empty(3 * shapes.out_rows, batch), out.new_empty(shapes.out_rows, batch)
+        self._library.attention_forward(
+            *_parts(x), shapes.table.data_ptr(), *_addresses(weight, pooled, a, mixed, raw, out),
+            shapes.networks, height * width, batch,
+        )  # fmt: skip
+        return out, (pooled, a, mixed, raw)
 
-    def gate(self, x, gate):  # type: ignore[no-untyped-def]  # noqa: D102
-        out = torch.empty_like(x)
-        self._library.gate_forward(*_pointers(x, gate, out), *_extent(x))
-        return out
-
-    def gate_slope(self, go, x):  # type: ignore[no-untyped-def]  # noqa: D102
-        slope = x.new_empty(len(x), x.shape[-1])
-        self._library.gate_slope(*_pointers(go, x, slope), *_extent(x))
-        return slope
-
-    def gate_backward(self, go, gate, g_pooled):  # type: ignore[no-untyped-def]  # noqa: D102
-        gx = torch.empty_like(go)
-        self._library.gate_backward(*_pointers(go, gate, g_pooled, gx), *_extent(go))
+    def attention_backward(
+        self, go: Parts, x: Parts, kept: Any, shapes: Shapes, weight: Flat, g_weight: Flat
+    ) -> Rows:
+        """See :class:`Kernels`."""
+        _, height, width, batch = x.shape
+        gx = x.tensors[0].new_empty(x.shape)
+        self._library.attention_backward(
+            *_parts(go), *_parts(x), shapes.table.data_ptr(), *_addresses(weight, *kept, gx, g_weight),
+            shapes.networks, height * width, batch,
+        )  # fmt: skip
         return gx
 
 
-def _extent(x: Rows) -> tuple[int, int, int]:
-    """Return (rows, pixels, batch)."""
-    rows, height, width, batch = x.shape
-    return rows, height * width, batch
+def _repeated(windows: Windows, networks: int, weight: Flat) -> tuple[Parts, Shapes]:
+    """Return the same windows as the input of every network, and the shapes of the products."""
+    taps = len(windows)
+    ranges = Ranges([Range(0, 0, taps)] * networks)
+    return Parts([windows], ranges), Shapes([(taps, weight.numel() // (networks * taps))] * networks)
 
 
-def _pointers(*tensors: Tensor) -> list[int]:
+def _parts(x: Parts) -> tuple[Any, int | None, int]:
+    """Return (addresses of the sources, table of ranges, number of ranges); of one whole tensor its address alone."""
+    if x.ranges is None:
+        return _addresses(x.tensors[0])[0], None, 0
+    sources = (ctypes.c_void_p * len(x.tensors))(*_addresses(*x.tensors))
+    return sources, x.ranges.table.data_ptr(), len(x.ranges.table)
+
+
+def _addresses(*tensors: Tensor) -> list[int]:
     """Return the addresses; a tensor that the library would misread is refused."""
     for tensor in tensors:
         if not tensor.is_contiguous() or tensor.dtype != torch.float32 or tensor.device.type != "cpu":

@@ -1,8 +1,10 @@
-// The fused kernels of snas/networks/kernels.py for the CPU: the same functions, one pass over memory each.
+// The operations of snas/networks/kernels.py for the CPU: the same functions, with as few passes over memory as there can
+// be.  A tensor is (rows, height, width, batch) with the batch innermost: a row is one channel of one network.
 //
-// A tensor is (rows, height, width, batch) with the batch innermost: a row is one channel of one network.  Every loop
-// below runs over a whole row before it goes to the next, so that a row's scratch stays in the cache, and its innermost
-// loop runs over contiguous memory, so that the compiler makes vector code of it for whatever machine it runs on.
+// An input need not lie together: it is read from row ranges of several tensors (Rows), so that channels are concatenated,
+// split and sorted by operation without being copied.  Every loop runs over a whole row, or the rows of one network, before
+// it goes to the next, so that scratch stays in the cache; its innermost loop runs over contiguous memory, so that the
+// compiler makes vector code of it for whatever machine it runs on.
 // Plain C++17 without headers of torch; single-threaded: processes, not threads, share the cores.
 
 #include <cmath>
@@ -50,8 +52,9 @@ INLINE float mish_slope(float z) {
     return n * d + z * (4.0f * e * (e + 1.0f)) * (d * d);
 }
 
+constexpr int SCRATCH = 8;
 float* scratch(int which, int64_t size) {
-    static thread_local std::vector<float> buffers[4];
+    static thread_local std::vector<float> buffers[SCRATCH];
     if (static_cast<int64_t>(buffers[which].size()) < size) buffers[which].assign(size, 0.0f);
     return buffers[which].data();
 }
@@ -149,117 +152,144 @@ INLINE void slopes(float* __restrict__ y, const float* __restrict__ go, float* _
     *g_beta = by_beta, *g_gamma = by_gamma;
 }
 
-}  // namespace
 
-extern "C" {
+// One row of BN and mish, forward; statistics are made when training
+INLINE void norm_row(const float* __restrict__ y, float* __restrict__ out, int64_t size, float gamma, float beta,
+                     float* mean, float* variance, bool training, bool mish_after, float eps) {
+    if (training) moments(y, size, mean, variance);
+    const float scale = gamma / std::sqrt(*variance + eps), shift = beta - *mean * scale;
+    if (mish_after)
+        for (int64_t n = 0; n < size; ++n) out[n] = mish(y[n] * scale + shift);
+    else
+        for (int64_t n = 0; n < size; ++n) out[n] = y[n] * scale + shift;
+}
 
-// out = mish(BN(depthwise 3x3 of x)) (+ x).  Training: mean and variance of each row are written, else they are read.
-void depthwise_forward(const float* x, const float* w, const float* gamma, const float* beta, float* out, float* mean,
-                       float* variance, int64_t rows, int64_t height, int64_t width, int64_t batch, int training,
-                       int skip, float eps) {
-    const int64_t size = height * width * batch;
-    float* y = scratch(0, size);
-    const float* zeros = scratch(3, width * batch);
-    for (int64_t row = 0; row < rows; ++row, x += size, out += size, w += 9) {
-        convolve(x, w, zeros, y, height, width, batch);
-        if (training) moments(y, size, mean + row, variance + row);
-        const float scale = gamma[row] / std::sqrt(variance[row] + eps), shift = beta[row] - mean[row] * scale;
-        if (skip)
-            for (int64_t n = 0; n < size; ++n) out[n] = mish(y[n] * scale + shift) + x[n];
-        else
-            for (int64_t n = 0; n < size; ++n) out[n] = mish(y[n] * scale + shift);
+// The same backward: y is overwritten, g becomes the gradient by y
+INLINE void norm_row_backward(float* __restrict__ y, const float* __restrict__ go, float* __restrict__ g, int64_t size,
+                              float gamma, float beta, float mean, float variance, bool mish_after, float eps,
+                              float* g_gamma, float* g_beta) {
+    const float rstd = 1.0f / std::sqrt(variance + eps);
+    double by_beta, by_gamma;
+    slopes(y, go, g, size, mean, rstd, gamma, beta, mish_after, &by_beta, &by_gamma);
+    *g_beta = static_cast<float>(by_beta), *g_gamma = static_cast<float>(by_gamma);
+    const float scale = rstd * gamma, a = static_cast<float>(by_beta / size), c = static_cast<float>(by_gamma / size);
+    for (int64_t n = 0; n < size; ++n) g[n] = scale * (g[n] - a - y[n] * c);
+}
+
+// An input of many rows, read in order from ranges (source, first row, rows) of several tensors; without a table, one
+// tensor from its beginning.
+struct Rows {
+    const float* const* sources;
+    const int64_t* table;
+    int64_t ranges;
+    int64_t size;
+    int64_t range = 0, row = 0;
+
+    const float* next() {
+        if (ranges == 0) return reinterpret_cast<const float*>(sources) + size * row++;
+        while (row == table[3 * range + 2]) ++range, row = 0;
+        return sources[table[3 * range]] + (table[3 * range + 1] + row++) * size;
+    }
+};
+
+#define ROWS(name) const float *const *name##_sources, const int64_t *name##_table, int64_t name##_ranges
+#define READER(name, size) Rows { name##_sources, name##_table, name##_ranges, size }
+
+// Vectors of 16 floats, whatever the machine has: the compiler splits them where its own are shorter.
+typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
+constexpr int64_t WIDE = 16;
+
+INLINE Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+INLINE void store(float* to, Vector v) { *reinterpret_cast<Vector*>(to) = v; }
+
+// COUNT rows of out = W x over 32 columns; w(o, c) = w[o * out_step + c * in_step]
+template <int COUNT>
+INLINE void product_block(const float* w, int64_t out_step, int64_t in_step, const float* const* x, float* const* out,
+                          int64_t in, int64_t column) {
+    Vector a[COUNT], b[COUNT];
+    for (int o = 0; o < COUNT; ++o) a[o] = b[o] = Vector{};
+    for (int64_t c = 0; c < in; ++c) {
+        const Vector left = load(x[c] + column), right = load(x[c] + column + WIDE);
+        for (int o = 0; o < COUNT; ++o) {
+            const float v = w[o * out_step + c * in_step];
+            a[o] += v * left, b[o] += v * right;
+        }
+    }
+    for (int o = 0; o < COUNT; ++o) store(out[o] + column, a[o]), store(out[o] + column + WIDE, b[o]);
+}
+
+// out (out_rows, size) = W (out_rows, in_rows) x (in_rows, size), rows by address
+void product(const float* w, int64_t out_step, int64_t in_step, const float* const* x, float* const* out, int64_t in,
+             int64_t out_rows, int64_t size) {
+    int64_t column = 0;
+    for (; column + 2 * WIDE <= size; column += 2 * WIDE) {
+        int64_t o = 0;
+        for (; o + 8 <= out_rows; o += 8)
+            product_block<8>(w + o * out_step, out_step, in_step, x, out + o, in, column);
+        for (; o + 2 <= out_rows; o += 2)
+            product_block<2>(w + o * out_step, out_step, in_step, x, out + o, in, column);
+        for (; o < out_rows; ++o)
+            product_block<1>(w + o * out_step, out_step, in_step, x, out + o, in, column);
+    }
+    if (column == size) return;
+    for (int64_t o = 0; o < out_rows; ++o) {
+        float* __restrict__ to = out[o];
+        for (int64_t n = column; n < size; ++n) to[n] = 0.0f;
+        for (int64_t c = 0; c < in; ++c) {
+            const float v = w[o * out_step + c * in_step];
+            const float* __restrict__ from = x[c];
+            for (int64_t n = column; n < size; ++n) to[n] += v * from[n];
+        }
     }
 }
 
-// The convolution is done again instead of keeping its result: nine multiply-adds cost less than a trip to memory.
-void depthwise_backward(const float* go, const float* x, const float* w, const float* gamma, const float* beta,
-                        const float* mean, const float* variance, float* gx, float* gw, float* g_gamma, float* g_beta,
-                        int64_t rows, int64_t height, int64_t width, int64_t batch, int skip, float eps) {
-    const int64_t line = width * batch, size = height * line;
-    float *y = scratch(0, size), *g = scratch(1, size);
-    const float* zeros = scratch(3, line);
-    for (int64_t row = 0; row < rows; ++row, x += size, go += size, gx += size, w += 9, gw += 9) {
-        convolve(x, w, zeros, y, height, width, batch);
-        const float rstd = 1.0f / std::sqrt(variance[row] + eps);
-        double by_beta, by_gamma;
-        slopes(y, go, g, size, mean[row], rstd, gamma[row], beta[row], true, &by_beta, &by_gamma);
-        g_beta[row] = static_cast<float>(by_beta), g_gamma[row] = static_cast<float>(by_gamma);
-        const float scale = rstd * gamma[row], a = static_cast<float>(by_beta / size),
-                    c = static_cast<float>(by_gamma / size);
-        for (int64_t n = 0; n < size; ++n) g[n] = scale * (g[n] - a - y[n] * c);
-        float flipped[9];
-        for (int t = 0; t < 9; ++t) flipped[t] = w[8 - t];
-        convolve(g, flipped, zeros, gx, height, width, batch);
-        if (skip)
-            for (int64_t n = 0; n < size; ++n) gx[n] += go[n];
-        double sums[9] = {};
-        for (int64_t i = 0; i < height; ++i)
-            weight_gradient(i > 0 ? x + (i - 1) * line : zeros, x + i * line,
-                            i + 1 < height ? x + (i + 1) * line : zeros, g + i * line, sums, width, batch);
-        for (int t = 0; t < 9; ++t) gw[t] = static_cast<float>(sums[t]);
+template <int A, int B>
+INLINE void dot_block(const float* const* g, const float* const* x, float* gw, int64_t in, int64_t start, int64_t stop) {
+    Vector sums[A][B];
+    for (int i = 0; i < A; ++i)
+        for (int j = 0; j < B; ++j) sums[i][j] = Vector{};
+    int64_t n = start;
+    for (; n + WIDE <= stop; n += WIDE)
+        for (int i = 0; i < A; ++i)
+            for (int j = 0; j < B; ++j) sums[i][j] += load(g[i] + n) * load(x[j] + n);
+    for (int i = 0; i < A; ++i)
+        for (int j = 0; j < B; ++j) {
+            float sum = 0;
+            for (int l = 0; l < WIDE; ++l) sum += sums[i][j][l];
+            for (int64_t m = n; m < stop; ++m) sum += g[i][m] * x[j][m];
+            gw[i * in + j] += sum;
+        }
+}
+
+// gw (out_rows, in_rows) = g xT, rows by address; in blocks of columns that stay in the cache
+void outer(const float* const* g, const float* const* x, float* gw, int64_t in, int64_t out_rows, int64_t size) {
+    std::memset(gw, 0, in * out_rows * sizeof(float));
+    constexpr int64_t COLUMNS = 512;
+    for (int64_t start = 0; start < size; start += COLUMNS) {
+        const int64_t stop = start + COLUMNS < size ? start + COLUMNS : size;
+        int64_t o = 0;
+        for (; o + 4 <= out_rows; o += 4) {
+            int64_t c = 0;
+            for (; c + 4 <= in; c += 4) dot_block<4, 4>(g + o, x + c, gw + o * in + c, in, start, stop);
+            for (; c < in; ++c) dot_block<4, 1>(g + o, x + c, gw + o * in + c, in, start, stop);
+        }
+        for (; o < out_rows; ++o)
+            for (int64_t c = 0; c < in; ++c) dot_block<1, 1>(g + o, x + c, gw + o * in + c, in, start, stop);
     }
 }
 
-// out = BN(y), or mish of it; a row is `size` long
-void norm_forward(const float* y, const float* gamma, const float* beta, float* out, float* mean, float* variance,
-                  int64_t rows, int64_t size, int training, int mish_after, float eps) {
-    for (int64_t row = 0; row < rows; ++row, y += size, out += size) {
-        if (training) moments(y, size, mean + row, variance + row);
-        const float scale = gamma[row] / std::sqrt(variance[row] + eps), shift = beta[row] - mean[row] * scale;
-        if (mish_after)
-            for (int64_t n = 0; n < size; ++n) out[n] = mish(y[n] * scale + shift);
-        else
-            for (int64_t n = 0; n < size; ++n) out[n] = y[n] * scale + shift;
-    }
-}
-
-void norm_backward(const float* go, const float* y, const float* gamma, const float* beta, const float* mean,
-                   const float* variance, float* gy, float* g_gamma, float* g_beta, int64_t rows, int64_t size,
-                   int mish_after, float eps) {
-    float* normal = scratch(0, size);
-    for (int64_t row = 0; row < rows; ++row, y += size, go += size, gy += size) {
-        const float rstd = 1.0f / std::sqrt(variance[row] + eps);
-        double by_beta, by_gamma;
-        std::memcpy(normal, y, size * sizeof(float));
-        slopes(normal, go, gy, size, mean[row], rstd, gamma[row], beta[row], mish_after, &by_beta, &by_gamma);
-        g_beta[row] = static_cast<float>(by_beta), g_gamma[row] = static_cast<float>(by_gamma);
-        const float scale = rstd * gamma[row], a = static_cast<float>(by_beta / size),
-                    c = static_cast<float>(by_gamma / size);
-        for (int64_t n = 0; n < size; ++n) gy[n] = scale * (gy[n] - a - normal[n] * c);
-    }
-}
-
-// out = x times gate, one gate for each row and image
-void gate_forward(const float* x, const float* gate, float* out, int64_t rows, int64_t pixels, int64_t batch) {
-    for (int64_t row = 0; row < rows; ++row, gate += batch)
-        for (int64_t p = 0; p < pixels; ++p, x += batch, out += batch)
-            for (int64_t n = 0; n < batch; ++n) out[n] = x[n] * gate[n];
-}
-
-// g_gate = sum over pixels of go x
-void gate_slope(const float* go, const float* x, float* __restrict__ g_gate, int64_t rows, int64_t pixels,
-                int64_t batch) {
-    for (int64_t row = 0; row < rows; ++row, g_gate += batch) {
-        std::memset(g_gate, 0, batch * sizeof(float));
-        for (int64_t p = 0; p < pixels; ++p, x += batch, go += batch)
-            for (int64_t n = 0; n < batch; ++n) g_gate[n] += go[n] * x[n];
-    }
-}
-
-// gx = go gate + g_pooled / pixels: through the product and through the average pool
-void gate_backward(const float* go, const float* gate, const float* g_pooled, float* gx, int64_t rows, int64_t pixels,
-                   int64_t batch) {
-    const float share = 1.0f / static_cast<float>(pixels);
-    for (int64_t row = 0; row < rows; ++row, gate += batch, g_pooled += batch)
-        for (int64_t p = 0; p < pixels; ++p, go += batch, gx += batch)
-            for (int64_t n = 0; n < batch; ++n) gx[n] = go[n] * gate[n] + g_pooled[n] * share;
+template <typename T>
+T** addresses(int which, int64_t count) {
+    static thread_local std::vector<T*> buffers[4];
+    if (static_cast<int64_t>(buffers[which].size()) < count) buffers[which].resize(count);
+    return buffers[which].data();
 }
 
 // Attention of single vectors.  a is (networks, 3 hidden, batch): q, k and v before their mish.  Per image:
 // out_i = sum_j softmax_j(q_i k_j) v_j.  Images stand in lanes of 16.
 enum { LANES = 16 };
 
-static void lanes_in(const float* from, float* to, int64_t rows, int64_t batch, int64_t count) {
+void lanes_in(const float* from, float* to, int64_t rows, int64_t batch, int64_t count) {
     for (int64_t i = 0; i < rows; ++i)
         for (int64_t l = 0; l < LANES; ++l) to[i * LANES + l] = l < count ? from[i * batch + l] : 0.0f;
 }
@@ -286,58 +316,269 @@ INLINE void attention_row(const float* __restrict__ q, const float* __restrict__
         for (int64_t l = 0; l < LANES; ++l) weights[j * LANES + l] *= total[l];
 }
 
-void attention_forward(const float* a, float* out, int64_t networks, int64_t hidden, int64_t batch) {
+// a (3 hidden, batch) -> out (hidden, batch) for one network
+void attend(const float* a, float* out, int64_t hidden, int64_t batch) {
     float* qkv = scratch(0, 3 * hidden * LANES);
     float* weights = scratch(1, hidden * LANES);
-    for (int64_t m = 0; m < networks; ++m, a += 3 * hidden * batch, out += hidden * batch)
-        for (int64_t start = 0; start < batch; start += LANES) {
-            const int64_t count = batch - start < LANES ? batch - start : static_cast<int64_t>(LANES);
-            lanes_in(a + start, qkv, 3 * hidden, batch, count);
-            for (int64_t n = 0; n < 3 * hidden * LANES; ++n) qkv[n] = mish(qkv[n]);
-            const float *k = qkv + hidden * LANES, *v = k + hidden * LANES;
-            for (int64_t i = 0; i < hidden; ++i) {
-                attention_row(qkv + i * LANES, k, weights, hidden);
-                float sum[LANES] = {};
-                for (int64_t j = 0; j < hidden; ++j)
-                    for (int64_t l = 0; l < LANES; ++l) sum[l] += weights[j * LANES + l] * v[j * LANES + l];
-                for (int64_t l = 0; l < count; ++l) out[i * batch + start + l] = sum[l];
-            }
+    for (int64_t start = 0; start < batch; start += LANES) {
+        const int64_t count = batch - start < LANES ? batch - start : static_cast<int64_t>(LANES);
+        lanes_in(a + start, qkv, 3 * hidden, batch, count);
+        for (int64_t n = 0; n < 3 * hidden * LANES; ++n) qkv[n] = mish(qkv[n]);
+        const float *k = qkv + hidden * LANES, *v = k + hidden * LANES;
+        for (int64_t i = 0; i < hidden; ++i) {
+            attention_row(qkv + i * LANES, k, weights, hidden);
+            float sum[LANES] = {};
+            for (int64_t j = 0; j < hidden; ++j)
+                for (int64_t l = 0; l < LANES; ++l) sum[l] += weights[j * LANES + l] * v[j * LANES + l];
+            for (int64_t l = 0; l < count; ++l) out[i * batch + start + l] = sum[l];
         }
+    }
 }
 
-void attention_backward(const float* go, const float* a, float* ga, int64_t networks, int64_t hidden, int64_t batch) {
+// ga (3 hidden, batch), the gradient by a, from go (hidden, batch)
+void attend_backward(const float* go, const float* a, float* ga, int64_t hidden, int64_t batch) {
     const int64_t part = hidden * LANES;
     float *raw = scratch(0, 3 * part), *weights = scratch(1, part), *work = scratch(2, 6 * part);
     float *qkv = work, *slope = work + 3 * part;
-    for (int64_t m = 0; m < networks; ++m, a += 3 * hidden * batch, ga += 3 * hidden * batch, go += hidden * batch)
-        for (int64_t start = 0; start < batch; start += LANES) {
-            const int64_t count = batch - start < LANES ? batch - start : static_cast<int64_t>(LANES);
-            lanes_in(a + start, raw, 3 * hidden, batch, count);
-            for (int64_t n = 0; n < 3 * part; ++n) qkv[n] = mish(raw[n]), slope[n] = 0.0f;
-            const float *q = qkv, *k = qkv + part, *v = qkv + 2 * part;
-            float *gq = slope, *gk = slope + part, *gv = slope + 2 * part;
-            for (int64_t i = 0; i < hidden; ++i) {
-                float g[LANES], mean[LANES] = {}, gq_i[LANES] = {};
-                for (int64_t l = 0; l < LANES; ++l) g[l] = l < count ? go[i * batch + start + l] : 0.0f;
-                attention_row(q + i * LANES, k, weights, hidden);
-                for (int64_t j = 0; j < hidden; ++j)
-                    for (int64_t l = 0; l < LANES; ++l) {
-                        const float p = weights[j * LANES + l];
-                        mean[l] += p * v[j * LANES + l];
-                        gv[j * LANES + l] += p * g[l];
-                    }
-                for (int64_t j = 0; j < hidden; ++j)
-                    for (int64_t l = 0; l < LANES; ++l) {
-                        const float gs = weights[j * LANES + l] * g[l] * (v[j * LANES + l] - mean[l]);
-                        gq_i[l] += gs * k[j * LANES + l];
-                        gk[j * LANES + l] += gs * q[i * LANES + l];
-                    }
-                for (int64_t l = 0; l < LANES; ++l) gq[i * LANES + l] = gq_i[l];
-            }
-            for (int64_t n = 0; n < 3 * part; ++n) slope[n] *= mish_slope(raw[n]);
-            for (int64_t i = 0; i < 3 * hidden; ++i)
-                for (int64_t l = 0; l < count; ++l) ga[i * batch + start + l] = slope[i * LANES + l];
+    for (int64_t start = 0; start < batch; start += LANES) {
+        const int64_t count = batch - start < LANES ? batch - start : static_cast<int64_t>(LANES);
+        lanes_in(a + start, raw, 3 * hidden, batch, count);
+        for (int64_t n = 0; n < 3 * part; ++n) qkv[n] = mish(raw[n]), slope[n] = 0.0f;
+        const float *q = qkv, *k = qkv + part, *v = qkv + 2 * part;
+        float *gq = slope, *gk = slope + part, *gv = slope + 2 * part;
+        for (int64_t i = 0; i < hidden; ++i) {
+            float g[LANES], mean[LANES] = {}, gq_i[LANES] = {};
+            for (int64_t l = 0; l < LANES; ++l) g[l] = l < count ? go[i * batch + start + l] : 0.0f;
+            attention_row(q + i * LANES, k, weights, hidden);
+            for (int64_t j = 0; j < hidden; ++j)
+                for (int64_t l = 0; l < LANES; ++l) {
+                    const float p = weights[j * LANES + l];
+                    mean[l] += p * v[j * LANES + l];
+                    gv[j * LANES + l] += p * g[l];
+                }
+            for (int64_t j = 0; j < hidden; ++j)
+                for (int64_t l = 0; l < LANES; ++l) {
+                    const float gs = weights[j * LANES + l] * g[l] * (v[j * LANES + l] - mean[l]);
+                    gq_i[l] += gs * k[j * LANES + l];
+                    gk[j * LANES + l] += gs * q[i * LANES + l];
+                }
+            for (int64_t l = 0; l < LANES; ++l) gq[i * LANES + l] = gq_i[l];
         }
+        for (int64_t n = 0; n < 3 * part; ++n) slope[n] *= mish_slope(raw[n]);
+        for (int64_t i = 0; i < 3 * hidden; ++i)
+            for (int64_t l = 0; l < count; ++l) ga[i * batch + start + l] = slope[i * LANES + l];
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// out = the rows of x one below the other, plus those of one or two more tensors (or none: null)
+void gather_rows(ROWS(x), const float* plus, const float* more, float* __restrict__ out, int64_t rows, int64_t size) {
+    Rows from = READER(x, size);
+    for (int64_t row = 0; row < rows; ++row, out += size) {
+        const float* __restrict__ x = from.next();
+        if (plus == nullptr) {
+            std::memcpy(out, x, size * sizeof(float));
+        } else if (more == nullptr) {
+            for (int64_t n = 0; n < size; ++n) out[n] = x[n] + plus[n];
+            plus += size;
+        } else {
+            for (int64_t n = 0; n < size; ++n) out[n] = x[n] + plus[n] + more[n];
+            plus += size, more += size;
+        }
+    }
+}
+
+// out = mish(BN(depthwise 3x3 of x)), plus the rows of skip where there are any.  Training: mean and variance of each
+// row are written, else they are read.
+void depthwise_forward(ROWS(x), ROWS(skip), const float* w, const float* gamma, const float* beta, float* out,
+                       float* mean, float* variance, int64_t rows, int64_t height, int64_t width, int64_t batch,
+                       int training, float eps) {
+    const int64_t size = height * width * batch;
+    float* y = scratch(0, size);
+    const float* zeros = scratch(7, width * batch);
+    Rows from = READER(x, size), added = READER(skip, size);
+    for (int64_t row = 0; row < rows; ++row, out += size, w += 9) {
+        convolve(from.next(), w, zeros, y, height, width, batch);
+        norm_row(y, out, size, gamma[row], beta[row], mean + row, variance + row, training, true, eps);
+        if (skip_sources != nullptr) {
+            const float* __restrict__ plus = added.next();
+            for (int64_t n = 0; n < size; ++n) out[n] += plus[n];
+        }
+    }
+}
+
+// gx = gradient by x, plus the rows of up to three more inputs.  The convolution is done again instead of keeping its
+// result: nine multiply-adds cost less than a trip to memory.
+void depthwise_backward(ROWS(go), ROWS(x), ROWS(first), ROWS(second), ROWS(third), const float* w, const float* gamma,
+                        const float* beta, const float* mean, const float* variance, float* gx, float* gw,
+                        float* g_gamma, float* g_beta, int64_t rows, int64_t height, int64_t width, int64_t batch,
+                        float eps) {
+    const int64_t line = width * batch, size = height * line;
+    float *y = scratch(0, size), *g = scratch(1, size);
+    const float* zeros = scratch(7, line);
+    Rows slope = READER(go, size), from = READER(x, size);
+    Rows plus[3] = {READER(first, size), READER(second, size), READER(third, size)};
+    const int added = (first_sources != nullptr) + (second_sources != nullptr) + (third_sources != nullptr);
+    for (int64_t row = 0; row < rows; ++row, gx += size, w += 9, gw += 9) {
+        const float* in = from.next();
+        convolve(in, w, zeros, y, height, width, batch);
+        norm_row_backward(y, slope.next(), g, size, gamma[row], beta[row], mean[row], variance[row], true, eps,
+                          g_gamma + row, g_beta + row);
+        float flipped[9];
+        for (int t = 0; t < 9; ++t) flipped[t] = w[8 - t];
+        convolve(g, flipped, zeros, gx, height, width, batch);
+        for (int i = 0; i < added; ++i) {
+            const float* __restrict__ more = plus[i].next();
+            for (int64_t n = 0; n < size; ++n) gx[n] += more[n];
+        }
+        double sums[9] = {};
+        for (int64_t i = 0; i < height; ++i)
+            weight_gradient(i > 0 ? in + (i - 1) * line : zeros, in + i * line,
+                            i + 1 < height ? in + (i + 1) * line : zeros, g + i * line, sums, width, batch);
+        for (int t = 0; t < 9; ++t) gw[t] = static_cast<float>(sums[t]);
+    }
+}
+
+// out = BN(W x), or mish of it, network by network; members has (in, out) channels of each; y = W x is kept.
+void matmul_forward(ROWS(x), const int64_t* members, const float* w, const float* gamma, const float* beta, float* y,
+                    float* out, float* mean, float* variance, int64_t networks, int64_t size, int training,
+                    int mish_after, float eps) {
+    Rows from = READER(x, size);
+    for (int64_t m = 0; m < networks; ++m, members += 2) {
+        const int64_t in = members[0], outs = members[1];
+        const float** x = addresses<const float>(0, in);
+        float** to = addresses<float>(1, outs);
+        for (int64_t c = 0; c < in; ++c) x[c] = from.next();
+        for (int64_t o = 0; o < outs; ++o) to[o] = y + o * size;
+        product(w, in, 1, x, to, in, outs, size);
+        for (int64_t o = 0; o < outs; ++o, y += size, out += size)
+            norm_row(y, out, size, *gamma++, *beta++, mean++, variance++, training, mish_after, eps);
+        w += in * outs;
+    }
+}
+
+// Without gx, the gradient by x is not wanted (the stem).
+void matmul_backward(ROWS(go), ROWS(x), const int64_t* members, const float* w, const float* gamma, const float* beta,
+                     const float* mean, const float* variance, const float* y, float* gx, float* gw, float* g_gamma,
+                     float* g_beta, int64_t networks, int64_t size, int mish_after, float eps) {
+    Rows slope = READER(go, size), from = READER(x, size);
+    for (int64_t m = 0; m < networks; ++m, members += 2) {
+        const int64_t in = members[0], outs = members[1];
+        float *copy = scratch(0, size), *g = scratch(1, outs * size);
+        const float **x = addresses<const float>(0, in), **gy = addresses<const float>(2, outs);
+        float** to = addresses<float>(1, in);
+        for (int64_t o = 0; o < outs; ++o, y += size) {
+            std::memcpy(copy, y, size * sizeof(float));
+            norm_row_backward(copy, slope.next(), g + o * size, size, *gamma++, *beta++, *mean++, *variance++,
+                              mish_after, eps, g_gamma++, g_beta++);
+            gy[o] = g + o * size;
+        }
+        for (int64_t c = 0; c < in; ++c) x[c] = from.next();
+        outer(gy, x, gw, in, outs, size);
+        if (gx != nullptr) {
+            for (int64_t c = 0; c < in; ++c, gx += size) to[c] = gx;
+            product(w, 1, in, gy, to, outs, in, size);
+        }
+        w += in * outs, gw += in * outs;
+    }
+}
+
+// Attention: out = x relu6(raw + 3) / 6 with raw = Wb attend(Wqkv pooled).  members has (channels, hidden) of each
+// network, whose weights lie one after the other: q, k, v (3 hidden, channels), then Wb (channels, hidden).  pooled and
+// raw (rows, batch), a (3 hidden of all, batch) and mixed (hidden of all, batch) are kept.
+void attention_forward(ROWS(x), const int64_t* members, const float* w, float* pooled, float* a, float* mixed,
+                       float* raw, float* out, int64_t networks, int64_t pixels, int64_t batch) {
+    const int64_t size = pixels * batch;
+    const float share = 1.0f / static_cast<float>(pixels);
+    Rows from = READER(x, size);
+    for (int64_t m = 0; m < networks; ++m, members += 2) {
+        const int64_t c = members[0], hidden = members[1];
+        const float** x = addresses<const float>(0, c);
+        const float** in = addresses<const float>(2, c);
+        float** to = addresses<float>(1, c + 3 * hidden);
+        for (int64_t i = 0; i < c; ++i) {
+            x[i] = from.next();
+            float* __restrict__ mean = pooled + i * batch;
+            std::memset(mean, 0, batch * sizeof(float));
+            for (int64_t p = 0; p < pixels; ++p)
+                for (int64_t n = 0; n < batch; ++n) mean[n] += x[i][p * batch + n];
+            for (int64_t n = 0; n < batch; ++n) mean[n] *= share;
+            in[i] = mean;
+        }
+        for (int64_t i = 0; i < 3 * hidden; ++i) to[i] = a + i * batch;
+        product(w, c, 1, in, to, c, 3 * hidden, batch);
+        attend(a, mixed, hidden, batch);
+        for (int64_t i = 0; i < hidden; ++i) in[i] = mixed + i * batch;
+        for (int64_t i = 0; i < c; ++i) to[i] = raw + i * batch;
+        product(w + 3 * hidden * c, hidden, 1, in, to, hidden, c, batch);
+        float* gate = scratch(0, batch);
+        for (int64_t i = 0; i < c; ++i) {
+            for (int64_t n = 0; n < batch; ++n) {
+                const float v = raw[i * batch + n] + 3.0f;
+                const float bounded_below = v < 0.0f ? 0.0f : v;
+                gate[n] = (bounded_below > 6.0f ? 6.0f : bounded_below) * (1.0f / 6.0f);
+            }
+            for (int64_t p = 0; p < pixels; ++p, out += batch)
+                for (int64_t n = 0; n < batch; ++n) out[n] = x[i][p * batch + n] * gate[n];
+        }
+        pooled += c * batch, raw += c * batch, a += 3 * hidden * batch, mixed += hidden * batch;
+        w += 4 * hidden * c;
+    }
+}
+
+void attention_backward(ROWS(go), ROWS(x), const int64_t* members, const float* w, const float* pooled, const float* a,
+                        const float* mixed, const float* raw, float* gx, float* gw, int64_t networks, int64_t pixels,
+                        int64_t batch) {
+    const int64_t size = pixels * batch;
+    const float share = 1.0f / static_cast<float>(pixels);
+    Rows slope = READER(go, size), from = READER(x, size);
+    for (int64_t m = 0; m < networks; ++m, members += 2) {
+        const int64_t c = members[0], hidden = members[1], wide = c > 3 * hidden ? c : 3 * hidden;
+        const float** slopes_out = addresses<const float>(0, c);
+        const float** left = addresses<const float>(2, wide);
+        const float** right = addresses<const float>(3, wide);
+        float** to = addresses<float>(1, c);
+        float *g_raw = scratch(3, c * batch), *g_pooled = scratch(4, c * batch), *g_mixed = scratch(5, hidden * batch);
+        float* ga = scratch(6, 3 * hidden * batch);
+        for (int64_t i = 0; i < c; ++i) {
+            const float *g = slope.next(), *in = from.next();
+            float* __restrict__ sum = g_raw + i * batch;
+            std::memset(sum, 0, batch * sizeof(float));
+            for (int64_t p = 0; p < pixels; ++p)
+                for (int64_t n = 0; n < batch; ++n) sum[n] += g[p * batch + n] * in[p * batch + n];
+            for (int64_t n = 0; n < batch; ++n) {
+                const float v = raw[i * batch + n];
+                sum[n] *= (v > -3.0f) & (v < 3.0f) ? 1.0f / 6.0f : 0.0f;
+            }
+            slopes_out[i] = g, left[i] = sum;
+        }
+        const float* w_back = w + 3 * hidden * c;
+        for (int64_t i = 0; i < hidden; ++i) right[i] = mixed + i * batch, to[i] = g_mixed + i * batch;
+        outer(left, right, gw + 3 * hidden * c, hidden, c, batch);
+        product(w_back, 1, hidden, left, to, c, hidden, batch);
+        attend_backward(g_mixed, a, ga, hidden, batch);
+        for (int64_t i = 0; i < 3 * hidden; ++i) left[i] = ga + i * batch;
+        for (int64_t i = 0; i < c; ++i) right[i] = pooled + i * batch, to[i] = g_pooled + i * batch;
+        outer(left, right, gw, c, 3 * hidden, batch);
+        product(w, 1, c, left, to, 3 * hidden, c, batch);
+        float* gate = scratch(0, batch);
+        for (int64_t i = 0; i < c; ++i) {
+            const float* __restrict__ g = slopes_out[i];
+            const float* __restrict__ through = g_pooled + i * batch;
+            for (int64_t n = 0; n < batch; ++n) {
+                const float v = raw[i * batch + n] + 3.0f;
+                const float bounded_below = v < 0.0f ? 0.0f : v;
+                gate[n] = (bounded_below > 6.0f ? 6.0f : bounded_below) * (1.0f / 6.0f);
+            }
+            for (int64_t p = 0; p < pixels; ++p, gx += batch, g += batch)
+                for (int64_t n = 0; n < batch; ++n) gx[n] = g[n] * gate[n] + through[n] * share;
+        }
+        pooled += c * batch, raw += c * batch, a += 3 * hidden * batch, mixed += hidden * batch;
+        w += 4 * hidden * c, gw += 4 * hidden * c;
+    }
 }
 
 }  // extern "C"
