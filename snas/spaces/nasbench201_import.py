@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,16 +62,16 @@ def import_nasbench201(
     try:
         table = accuracies.complete(frame, str(source), allow_partial=allow_partial)
     except InputError:
-        shutil.rmtree(work, ignore_errors=True)
+        source_nats_bench.remove_parts(work)
         raise
-    metadata = {**found, **_counts(table), "source": source.name, "snas_version": snas.__version__}
+    metadata = {**found, **_counts(table), "source": source.resolve().name, "snas_version": snas.__version__}
     snas.tables.write(out, table, accuracies.ACCURACIES, metadata)
-    shutil.rmtree(work, ignore_errors=True)
+    source_nats_bench.remove_parts(work)
     return metadata
 
 
 def recognise(source: Path) -> str:
-    """Return the kind of a source by its name and first bytes; raises :class:`InputError` where it is none."""
+    """Return the kind of a source by its name; raises :class:`InputError` where it is none."""
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; a source of NAS-Bench-201 is expected")
     if source.is_dir():

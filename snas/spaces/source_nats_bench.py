@@ -6,9 +6,9 @@ done stays done, and a kill costs the parts in flight.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -66,7 +66,7 @@ def read(
     try:
         frame, digests = _parts(indices, epochs, work, jobs, progress)
     except InputError:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_parts(work)
         raise
     listing = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
     return frame, {
@@ -172,6 +172,15 @@ def _signature(group: dict[int, Member], epochs: Sequence[int]) -> str:
 
 def _path(work: Path, part: int) -> Path:
     return work / f"part_{part:03d}.parquet"
+
+
+def remove_parts(work: Path) -> None:
+    """Remove the parts and their folder; whatever else lies in it stays."""
+    for pattern in ("part_*.parquet", ".part_*.parquet.*"):
+        for path in work.glob(pattern):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        work.rmdir()
 
 
 def _keep(
