@@ -17,6 +17,15 @@ METHODS = Registry(
         "siamese+nsam+bts": "snas.search.methods:SIAMESE_NSAM_BTS",
         "siamese+nsam+fts": "snas.search.methods:SIAMESE_NSAM_FTS",
         "brp_nas": "snas.search.methods:BRP_NAS",
+        "gp": "snas.search.gp:GP",
+        "gp+fidelity": "snas.search.gp:GP_CODE",
+        "gp+select": "snas.search.gp:GP_SELECT",
+        "gp+synflow": "snas.search.gp:GP_SYNFLOW",
+        "gp+coarse": "snas.search.gp:GP_COARSE",
+        "gp+rerank": "snas.search.gp:GP_RERANK",
+        "siamese+nsam+gp": "snas.search.gp:SIAMESE_NSAM_GP",
+        "evolution": "snas.search.neighbours:EVOLUTION",
+        "local_search": "snas.search.neighbours:LOCAL_SEARCH",
     },
 )
 

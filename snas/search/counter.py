@@ -115,6 +115,13 @@ class QueryCounter:
         seen = self._seen.get(name)
         return np.zeros(len(self._asked), np.int64) if seen is None else seen.sum(axis=1)
 
+    def unit_price(self, name: str) -> float:
+        """Return the price of a look at ``name`` in complete trainings; raises :class:`NotAsked` where it is not declared."""
+        if name not in self._limits:
+            known = ", ".join(self._limits) or "none"
+            raise NotAsked(f"this search has no measurement {name!r} to look at; declared: {known}")
+        return self._limits[name][1]
+
     def price(self) -> Float[np.ndarray, " runs"]:
         """Return what each run has cost in complete trainings: trainings plus priced looks, codes among them."""
         looks = sum((self.looks(name) * price for name, (_, price) in self._limits.items()), start=0.0)

@@ -6,6 +6,7 @@ A new space is one file with a subclass of :class:`Space` and one line in the re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -96,6 +97,27 @@ class Graph:
             matrix[source, target] = True
         return matrix
 
+    def live(self, dead: Collection[str] = ()) -> Graph:
+        """Return the part that computes something: nodes on a path from input to output past all ``dead`` operations.
+
+        Where there is no such path, input and output are left, without an edge.
+        """
+        adjacency, last = self.adjacency(), len(self.operations) - 1
+        passable = [operation not in dead for operation in self.operations]
+        reached = np.array(passable)
+        for node in range(1, last + 1):
+            reached[node] &= bool((adjacency[:node, node] & reached[:node]).any())
+        needed = np.array(passable)
+        for node in range(last - 1, -1, -1):
+            needed[node] &= bool((adjacency[node, node + 1 :] & needed[node + 1 :]).any())
+        alive = reached & needed
+        kept = [node for node in range(last + 1) if alive[node] or node in (0, last)]
+        place = {node: number for number, node in enumerate(kept)}
+        return Graph(
+            tuple(self.operations[node] for node in kept),
+            tuple((place[a], place[b]) for a, b in self.edges if alive[a] and alive[b]),
+        )
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -144,6 +166,20 @@ class Space(ABC):
         self, *, width: int | None = None, channels: int = 3, side: int = 32, classes: int = 10
     ) -> tuple[Int64[np.ndarray, " archs"], Int64[np.ndarray, " archs"]]:
         """Return (MACs, trainable parameters) of all architectures as networks of the given size."""
+
+    def computing(self, cell: Cell) -> Graph:
+        """Return the part of a cell's graph that computes something, for the graph-count features.
+
+        By default the nodes on a path from input to output.  A space with an operation that gives zeros leaves it out.
+        """
+        return cell.graph().live()
+
+    def function(self, cell: Cell) -> Hashable:
+        """Return a key that cells share where they compute the same, whatever their weights are.
+
+        By default the computing part of the graph.  A space that knows more of its operations says more.
+        """
+        return self.computing(cell)
 
     @cached_property
     def _cells(self) -> tuple[Cell, ...]:

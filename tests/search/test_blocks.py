@@ -349,7 +349,7 @@ def test_priced_looks_of_other_fidelities(bench):
     with registered(Looking, looks={"select": 40}):
         table = run_block(bench(select_price=0.06), settings)
         with pytest.raises(InputError, match="has no price"):
-            run_block(bench(name="unpriced"), settings)
+            run_block(bench(name="unpriced", select_price=None), settings)
         with pytest.raises(InputError, match="cannot be a cheap look as well"):
             run_block(bench(select_price=0.06), replace(settings, labels="accuracy_select"))
     assert table["price"].tolist() == pytest.approx((table["trainings"] + 40 * 0.06).tolist())

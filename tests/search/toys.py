@@ -13,19 +13,41 @@ from snas import seeds, tables
 from snas.predictors.predictor import Predictor
 from snas.search import block
 from snas.search.methods import PredictorMethod
-from snas.spaces.space import Encoding
+from snas.spaces.space import Cell, Encoding, Space
 
 SIZE = 240
 NODES = 5
 
 
-class ToySpace:
-    """What a search needs of a space: its encoding."""
+class ToySpace(Space):
+    """Random graphs of five nodes with three operations."""
+
+    name = "toy"
+    title = "Toy"
+    default_width = 1
+    network = "none:none"
 
     def encoding(self) -> Encoding:
         rng = np.random.default_rng(7)
         upper = np.triu(rng.integers(0, 2, (SIZE, NODES, NODES)), 1) + np.eye(NODES, dtype=int)
         return Encoding(upper.astype(np.float32), rng.integers(0, 3, (SIZE, NODES)), ("a", "b", "c"))
+
+    def enumerate(self) -> list[Cell]:
+        encoding = self.encoding()
+        return [
+            Cell(
+                tuple(encoding.vocabulary[k] for k in operations),
+                tuple(zip(*map(np.ndarray.tolist, np.triu(graph, 1).nonzero()), strict=True))
+                + ((NODES - 1, NODES),),
+                f"cell {arch}",
+            )
+            for arch, (graph, operations) in enumerate(
+                zip(encoding.adjacency, encoding.operations, strict=True)
+            )
+        ]
+
+    def costs(self, **size):  # type: ignore[no-untyped-def]
+        return np.arange(SIZE, dtype=np.int64), np.arange(SIZE, dtype=np.int64)
 
 
 class LinearPredictor(Predictor):
@@ -98,6 +120,7 @@ METADATA = {
     "truth_source": "drawn",
     "code_source": "drawn",
     "code_price": 0.003,
+    "select_price": 0.06,
     "chance": 0.1,
 }
 
