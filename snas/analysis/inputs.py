@@ -108,7 +108,16 @@ class Bench:
     def metadata(self) -> dict[str, Any]:
         """Return what every table of the analysis carries in its Parquet metadata about the bench."""
         optimum = self.optimum
-        named = ("table", "truth_source", "code_source", "code_price", "chance", "recipe", "base_seed")
+        named = (
+            "label",
+            "table",
+            "truth_source",
+            "code_source",
+            "code_price",
+            "chance",
+            "recipe",
+            "base_seed",
+        )
         known = int(self.table["accuracy"].notna().sum())
         return {
             "bench": self.name,

@@ -239,9 +239,12 @@ def _rho_lines(ax: Axes, rho: pd.DataFrame, measure: str) -> None:
 
 
 def _rectangles(ax: Axes, source: Source) -> None:
-    """Outline the paper's regions of figure 8a."""
+    """Outline the paper's regions of figure 8a that hold a point: another code lies elsewhere on its axis."""
+    x, y = source.frame["code"], source.frame["accuracy"]
     colours = {"red": style.VERMILLION, "blue": style.BLUE}
     for name, low, high, left, right in RECTANGLES.get((source.space, source.dataset), ()):
+        if not (x.between(left, right) & y.between(low, high)).any():
+            continue
         ax.add_patch(
             Rectangle((left, low), right - left, high - low, fill=False, ec=colours[name], ls="--", lw=0.9)
         )
@@ -316,7 +319,8 @@ def _finish_small(ax: Axes, parts: list[Source], absent: list[str]) -> float:
     Returns the lower end of the axis.
     """
     values = np.concatenate([part.frame["accuracy"].dropna().to_numpy() for part in parts])
-    low, high = np.quantile(values, 0.02), values.max()
+    quarter, three = np.quantile(values, [0.25, 0.75])
+    low, high = max(values.min(), quarter - 3 * (three - quarter)), values.max()
     margin = 0.08 * (high - low) or 0.01
     below = int((values < low - margin).sum())
     ax.set_ylim(low - margin, high + margin)

@@ -52,8 +52,9 @@ class Source:
 
     @property
     def title(self) -> str:
-        """Space and image set as figures print them, with a mark where the numbers are not the official ones."""
-        return " · ".join(filter(None, (style.space_title(self.space), style.dataset_title(self.dataset))))
+        """Space and image set as figures print them; metadata ``label`` follows (numbers of another source, say)."""
+        title = " · ".join(filter(None, (style.space_title(self.space), style.dataset_title(self.dataset))))
+        return f"{title} ({self.facts['label']})" if self.facts.get("label") else title
 
     def sources(self) -> str:
         """Return one sentence on where the numbers of the bench come from."""

@@ -301,6 +301,16 @@ def test_no_text_lies_over_another_or_outside(data, digits):
                     assert not box.padded(-1).overlaps(second.padded(-1)), (name, text, other)
 
 
+def test_a_label_of_the_bench_stands_in_every_title(synthetic, data, tmp_path):
+    """Accuracies of another source than the official one carry its name."""
+    path = next(p for p in data if p.match("*/nasbench201-cifar10/points.parquet"))
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts | {"label": "other source"})
+    figure = shown("fig5", [tmp_path / "points.parquet"]).figure
+    assert "NAS-Bench-201 · CIFAR-10 (other source)" in figure.axes[0].get_title(loc="left")
+
+
 def test_an_unknown_figure_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"unknown figure 'fig11'.*known: fig1, fig4"):
         draw("fig11", [], tmp_path / "x")
