@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from snas.networks.population import Population
+    from snas.networks.populations import Population
     from snas.spaces.space import Cell, Space
 
 
@@ -96,7 +96,7 @@ def population(
         "bn_momentum": bn_momentum,
     }
     if space.population is None:
-        from snas.networks.population import Singles
+        from snas.networks.populations import Singles
 
         modules = [build(space, arch, base_seed=base_seed, **options) for arch in archs]
         return Singles(modules, device=device)

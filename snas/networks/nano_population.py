@@ -34,7 +34,7 @@ from snas.networks.nano_layout import (
     Step,
     lay_out,
 )
-from snas.networks.population import Population
+from snas.networks.populations import Population
 from snas.spaces.nanobench import CELLS_PER_STAGE, STAGES, cell_widths, plan, stage_widths
 from snas.spaces.space import Cell
 

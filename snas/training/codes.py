@@ -1,0 +1,129 @@
+"""Estimation codes: the mean training losses of the first epochs on a share of the images (section 3.1; SPEC section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from snas import networks, spaces
+from snas.device import torch_device
+from snas.images.imageset import ImageSet
+from snas.tables import Column, Schema
+from snas.training.groups import group_size, run_in_groups
+from snas.training.loop import Progress, make_batches, train
+from snas.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snas.spaces.space import Space
+
+EPOCHS = 3
+"""Values of a code."""
+STATUS = Column("string", "ok | diverged (a loss is not finite) | out_of_memory (does not fit alone)")
+CODES = Schema(
+    name="codes",
+    description="Estimation codes: mean training loss of each of the first three epochs on a share of the images.",
+    key=("arch",),
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "cell": Column("string", "Name of the cell"),
+        **{
+            f"loss_{epoch}": Column(
+                "float32",
+                f"Mean training loss of epoch {epoch}; missing where status is not ok",
+                null=True,
+                low=0,
+            )
+            for epoch in range(1, EPOCHS + 1)
+        },
+        "status": STATUS,
+        "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
+    },
+)
+
+
+def estimation_codes(
+    space: str | Space,
+    archs: Sequence[int],
+    images: ImageSet,
+    share: Int64[Tensor, " drawn"],
+    recipe: Recipe,
+    *,
+    base_seed: int,
+    width: int | None = None,
+    device: str = "cpu",
+    compile: bool = True,
+    group: int = 0,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Return the codes of ``archs`` with the schema :data:`CODES`, in their order.
+
+    ``share`` are the indices of the training images that codes are measured on (:func:`snas.images.draw_share`).
+    ``group`` networks are one program, 0 for as many as the memory holds; a group that does not fit is halved.  Batches,
+    augmentation and initial weights do not depend on the group or the shard.
+
+    Raises ``InputError`` for an unknown space, architecture or device, and a recipe of other than three epochs.
+    """
+    import pandas as pd
+
+    from snas import InputError
+
+    if recipe.epochs != EPOCHS:
+        raise InputError(
+            f"recipe {recipe.name!r} has {recipe.epochs} epochs; an estimation code needs {EPOCHS}"
+        )
+    space = spaces.load(space) if isinstance(space, str) else space
+    width = width or space.default_width
+    place = torch_device(device)
+    size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
+    group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
+
+    def work(part: list[int]) -> list[dict[str, Any]]:
+        population = networks.population(
+            space,
+            part,
+            base_seed=base_seed,
+            bn_momentum=recipe.bn_momentum,
+            device=place,
+            compile=compile,
+            **size,
+        )
+        batches = make_batches(
+            images.train_images[share], images.train_labels[share], recipe,
+            classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
+        )  # fmt: skip
+        return [{"losses": losses} for losses in train(population, batches, recipe).tolist()]
+
+    def done(count: int) -> None:
+        if progress is not None:
+            progress(count, len(archs), "estimation codes")
+
+    rows = []
+    for arch, row, seconds in run_in_groups(archs, group, work, done):
+        losses, status = checked(None if row is None else row["losses"])
+        code = losses if losses is not None else [None] * EPOCHS
+        rows.append((arch, space.cell(arch).name, *code, status, seconds))
+    types = {"arch": "int32", **{f"loss_{e}": "float32" for e in range(1, EPOCHS + 1)}, "seconds": "float64"}
+    return pd.DataFrame(rows, columns=list(CODES.columns)).astype(types)
+
+
+def checked(losses: list[float] | None) -> tuple[list[float] | None, str]:
+    """Return (losses or None, status): None is a network that did not fit, a loss that is not finite has diverged."""
+    if losses is None:
+        return None, "out_of_memory"
+    if not all(map(math.isfinite, losses)):
+        return None, "diverged"
+    return losses, "ok"
+
+
+def price(code: Recipe, code_images: int, truth: Recipe, train_images: int) -> float:
+    """Return what one code costs in complete trainings: its image passes over theirs (SPEC section 2).
+
+    The paper's: 3 × 4,992 of 100 × 49,920 images, 0.3 %.
+    """
+    return code.passes(code_images) / truth.passes(train_images)

@@ -1,0 +1,79 @@
+"""Architectures of a shard in groups that are trained as one program, by what fits into memory."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from snas import networks
+from snas.spaces.space import Space
+
+CPU_BYTES = 512 * 2**20
+"""Activations of a group on a CPU: beyond some 100 small networks a larger group gains nothing."""
+GPU_SHARE = 0.5
+"""Share of a GPU's free memory that the activations of a group may take by the estimate."""
+
+Work = Callable[[list[int]], list[dict[str, Any]]]
+"""Trains a group of architectures and returns one row for each."""
+
+
+def group_size(
+    space: Space, archs: Sequence[int], *, width: int, side: int, batch: int, device: torch.device
+) -> int:
+    """Return how many networks are one program: as many of the largest as the memory holds, at least one."""
+    needed = [networks.activation_bytes(space, arch, width=width, side=side, batch=batch) for arch in archs]
+    if not needed or needed[0] is None:
+        return 1
+    budget = GPU_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_BYTES
+    mean = sum(size for size in needed if size is not None) / len(needed)
+    return max(1, int(budget / max(mean, 1)))
+
+
+def run_in_groups(
+    archs: Sequence[int],
+    group: int,
+    work: Work,
+    done: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, dict[str, Any] | None, float]]:
+    """Yield (architecture, its row, its share of the seconds) in order; the row is None where it does not fit alone.
+
+    The groups are of equal size, at most ``group``.  Where one runs out of memory, it is done again in two halves, and
+    the following groups are no larger than these.
+    """
+    waiting = list(archs)
+    while waiting:
+        count = -(-len(waiting) // group)
+        size = -(-len(waiting) // count)
+        part = waiting[:size]
+        started = time.perf_counter()
+        rows = _attempt(work, part)
+        if rows is None and size > 1:
+            group = -(-size // 2)
+            continue
+        waiting = waiting[size:]
+        seconds = (time.perf_counter() - started) / size
+        for index, arch in enumerate(part):
+            yield arch, None if rows is None else rows[index], seconds
+        if done is not None:
+            done(len(archs) - len(waiting))
+
+
+def _attempt(work: Work, part: list[int]) -> list[dict[str, Any]] | None:
+    """Return the rows of a group, or None where it does not fit into memory; what it held is free again then."""
+    try:
+        return work(part)
+    except torch.OutOfMemoryError:
+        pass
+    except MemoryError:
+        pass
+    except RuntimeError as error:  # torch on a CPU has no class of its own for it
+        if "DefaultCPUAllocator: can't allocate memory" not in str(error):
+            raise
+    gc.collect()  # the failed program lives in reference cycles with its traceback
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None

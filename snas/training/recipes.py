@@ -1,0 +1,78 @@
+"""How networks are trained.  A recipe has a name, and results of different recipes never stand in one file.
+
+A shorter recipe is another recipe with its own name.  With few steps the paper's BN momentum of 0.003 would leave the
+running statistics near their initial values (70 % after 120 steps), so a short recipe has a larger one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from snas import InputError
+from snas.images.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``phases`` are (learning rate, epochs) in turn; Adam starts anew, without moments, in each.
+
+    An epoch is ``⌊images / batch⌋`` batches drawn with replacement.  ``bn_momentum`` is in the sense of torch.
+    ``bn_batches`` > 0: the running statistics are estimated anew after training, as the mean over that many batches.
+    """
+
+    name: str
+    batch: int
+    phases: tuple[tuple[float, int], ...]
+    augmentation: Augmentation
+    label_smoothing: float = 0.01
+    bn_momentum: float = 0.003
+    bn_batches: int = 0
+    adam_eps: float = 1e-7
+    """As in Keras (torch's own default is 1e-8); the paper is silent, its BN constants are Keras's."""
+
+    def __post_init__(self) -> None:
+        for what, value, good in (
+            ("batch", self.batch, self.batch >= 1),
+            ("phases", self.phases, self.phases and all(lr > 0 and n >= 1 for lr, n in self.phases)),
+            ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),
+            ("bn_momentum", self.bn_momentum, 0 < self.bn_momentum <= 1),
+            ("bn_batches", self.bn_batches, self.bn_batches >= 0),
+        ):
+            if not good:
+                raise InputError(f"recipe {self.name!r}: {what} = {value} makes no sense")
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return sum(epochs for _, epochs in self.phases)
+
+    def steps(self, images: int) -> int:
+        """Return the steps on ``images`` training images."""
+        return self.epochs * (images // self.batch)
+
+    def passes(self, images: int) -> int:
+        """Return how many images go through a network in training: what a training's price is counted in."""
+        return self.steps(images) * self.batch
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the recipe as JSON types."""
+        return {"recipe": self.name, **{f"recipe_{k}": v for k, v in asdict(self).items() if k != "name"}}
+
+
+PAPER = Augmentation()
+SHIFTS = Augmentation(flip=False, crop=0, mixup=0.0)
+"""Small shifts alone: what 8×8 digits bear in few steps."""
+
+PAPER_TRUTH = Recipe("paper_truth", 128, ((1e-2, 50), (1e-3, 38), (1e-4, 12)), PAPER)
+"""The paper's complete training (section 4): 100 epochs."""
+PAPER_CODE = Recipe("paper_code", 16, ((1e-3, 3),), PAPER)
+"""The paper's estimation code (section 3.1): three epochs on a tenth of the images."""
+DIGITS_TRUTH = Recipe("digits_truth", 32, ((1e-2, 4), (1e-3, 3), (1e-4, 1)), SHIFTS, bn_momentum=0.1)
+"""Complete training of the default run: 96 steps on 400 images, the paper's three phases."""
+DIGITS_CODE = Recipe("digits_code", 16, ((1e-3, 3),), SHIFTS, bn_momentum=0.1)
+"""Estimation code of the default run: 18 steps on 100 images."""
+SMOKE_TRUTH = Recipe("smoke_truth", 32, ((1e-2, 1), (1e-3, 1)), SHIFTS, bn_momentum=0.3)
+"""Just enough to see that everything runs."""
+SMOKE_CODE = Recipe("smoke_code", 16, ((1e-3, 3),), SHIFTS, bn_momentum=0.3)
+"""Just enough to see that everything runs."""

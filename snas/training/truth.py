@@ -1,0 +1,112 @@
+"""Ground truth: test accuracy after a complete training under a named recipe (section 4; SPEC section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from snas import networks, spaces
+from snas.device import torch_device
+from snas.images.imageset import ImageSet
+from snas.tables import Column, Schema
+from snas.training.codes import STATUS, checked
+from snas.training.groups import group_size, run_in_groups
+from snas.training.loop import Progress, count_correct, make_batches, train
+from snas.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from snas.spaces.space import Space
+
+TRUTH = Schema(
+    name="truth",
+    description="Test accuracy after a complete training: plain images, running BN statistics, last weights.",
+    key=("arch",),
+    columns={
+        "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "cell": Column("string", "Name of the cell"),
+        "accuracy": Column(
+            "float64", "Share of the test images that are classified right; missing where status is not ok",
+            null=True, low=0, high=1,
+        ),
+        "correct": Column("int32", "Test images that are classified right; 0 where status is not ok", low=0),
+        "images": Column("int32", "Test images", low=1),
+        "losses": Column("list<float32>", "Mean training loss of each epoch; not finite once diverged, empty where it did not fit"),
+        "status": STATUS,
+        "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
+    },
+)  # fmt: skip
+
+
+def ground_truth(
+    space: str | Space,
+    archs: Sequence[int],
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    base_seed: int,
+    width: int | None = None,
+    device: str = "cpu",
+    compile: bool = True,
+    group: int = 0,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Train ``archs`` and return their accuracies with the schema :data:`TRUTH`, in their order (possibly none).
+
+    ``group`` networks are one program, 0 for as many as the memory holds; a group that does not fit is halved.  Batches,
+    augmentation and initial weights do not depend on the group or the shard.
+
+    Raises ``InputError`` for an unknown space, architecture or device.
+    """
+    import pandas as pd
+
+    space = spaces.load(space) if isinstance(space, str) else space
+    width = width or space.default_width
+    place = torch_device(device)
+    size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
+    group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
+
+    def work(part: list[int]) -> list[dict[str, Any]]:
+        population = networks.population(
+            space,
+            part,
+            base_seed=base_seed,
+            bn_momentum=recipe.bn_momentum,
+            device=place,
+            compile=compile,
+            **size,
+        )
+        batches = make_batches(
+            images.train_images, images.train_labels, recipe,
+            classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
+        )  # fmt: skip
+        losses = train(population, batches, recipe, epoch_done=epoch_done).tolist()
+        correct = count_correct(population, images.test_images, images.test_labels, batch=2 * recipe.batch)
+        return [{"losses": a, "correct": b} for a, b in zip(losses, correct.tolist(), strict=True)]
+
+    finished = 0
+
+    def say(text: str) -> None:
+        if progress is not None:
+            progress(finished, len(archs), text)
+
+    def epoch_done(epoch: int, epochs: int) -> None:
+        if epoch < epochs:
+            say(f"training, epoch {epoch} of {epochs}")
+
+    def done(count: int) -> None:
+        nonlocal finished
+        finished = count
+        say("training")
+
+    rows, total = [], len(images.test_labels)
+    for arch, row, seconds in run_in_groups(archs, group, work, done):
+        losses, status = checked(None if row is None else row["losses"])
+        correct = row["correct"] if row is not None and losses is not None else 0
+        accuracy = correct / total if status == "ok" else None
+        kept = [] if row is None else row["losses"]
+        rows.append((arch, space.cell(arch).name, accuracy, correct, total, kept, status, seconds))
+    return pd.DataFrame(rows, columns=list(TRUTH.columns)).astype(
+        {"arch": "int32", "accuracy": "float64", "correct": "int32", "images": "int32", "seconds": "float64"}
+    )
