@@ -2,7 +2,7 @@
 localrules:
     bench_analysis,
     counts,
-    costs,
+    stage_costs,
 
 
 rule bench_analysis:
@@ -41,7 +41,7 @@ rule counts:
         "../scripts/counts.py"
 
 
-rule costs:
+rule stage_costs:
     """Trainings, codes, seconds and GPU-seconds of every stage, from the metadata of its files."""
     input:
         **STAGES,

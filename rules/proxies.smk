@@ -22,9 +22,12 @@ rule proxy_shard:
         runtime=minutes(240),
     params:
         **TRAINING,
-        count=CONFIG.proxy_shards,
+        shards=CONFIG.proxy_shards,
         code=lambda wildcards: snas.provenance.code_hash(
-            "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
+            "snas.proxies.scores",
+            PROXIES.module(wildcards.proxy),
+            IMAGE_SETS.module(CONFIG.images),
+            *NETWORKS,
         ),
     script:
         "../scripts/proxy.py"

@@ -24,8 +24,9 @@ rule code_shard:
         runtime=minutes(240),
     params:
         **TRAINING,
-        count=CONFIG.code_shards,
+        shards=CONFIG.code_shards,
         recipe=CONFIG.code_recipe,
+        truth_recipe=CONFIG.truth_recipe,
         code=TRAINING_CODE,
     script:
         "../scripts/codes.py"
@@ -67,7 +68,7 @@ rule truth_shard:
         runtime=minutes(1440),
     params:
         **TRAINING,
-        count=CONFIG.truth_shards,
+        shards=CONFIG.truth_shards,
         recipe=CONFIG.truth_recipe,
         code=TRAINING_CODE,
     script:

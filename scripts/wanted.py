@@ -4,7 +4,8 @@ import pandas as pd
 
 from _job import begin
 from snas import tables
-from snas.search.block import WANTED, wanted
+from snas.search.block import wanted
+from snas.spaces.shards import WANTED
 
 job = begin(snakemake)
 archs = wanted(snakemake.input.asks, snakemake.input.known)

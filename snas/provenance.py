@@ -84,7 +84,10 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
         ):
             found.add(match.group(1))
     inside = sorted(n for n in found if (n == "snas" or n.startswith("snas.")) and _path(n) is not None)
-    return _plain(tree), tuple(inside)
+    beside = "".join(
+        p.read_text(encoding="utf-8") for s in (".cpp", ".cu") if (p := path.with_suffix(s)).is_file()
+    )
+    return _plain(tree) + beside, tuple(inside)
 
 
 def _is_registry(node: ast.stmt) -> bool:

@@ -105,6 +105,11 @@ class ImageSet:
             raise InputError(f"{where}: class {name!r} has no training image; each class needs at least one")
 
     @property
+    def size(self) -> dict[str, int]:
+        """Channels, side and number of classes, as networks are built for them."""
+        return {"channels": self.channels, "side": self.side, "classes": len(self.classes)}
+
+    @property
     def channels(self) -> int:
         """Channels of an image."""
         return self.train_images.shape[1]

@@ -13,6 +13,7 @@ from snas import networks, spaces
 from snas.device import torch_device
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema
+from snas.training import recipes
 from snas.training.groups import group_size, run_in_groups
 from snas.training.loop import Progress, make_batches, train
 from snas.training.recipes import Recipe
@@ -127,3 +128,23 @@ def price(code: Recipe, code_images: int, truth: Recipe, train_images: int) -> f
     The paper's: 3 × 4,992 of 100 × 49,920 images, 0.3 %.
     """
     return code.passes(code_images) / truth.passes(train_images)
+
+
+def facts(
+    space: str,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    share: Int64[Tensor, " drawn"],
+    truth: Recipe,
+    base_seed: int,
+    width: int | None,
+) -> dict[str, Any]:
+    """Return what says how codes were made and what one costs, for the metadata of their file."""
+    count = len(images.train_labels)
+    return {
+        **recipes.facts(space, images, recipe, train_images=count, base_seed=base_seed, width=width),
+        "code_images": len(share),
+        "code_price": price(recipe, len(share), truth, count),
+        "truth_recipe": truth.name,
+    }

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from snas import InputError
+from snas import InputError, spaces
 from snas.images.augment import Augmentation
+from snas.images.imageset import ImageSet
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,19 @@ SMOKE_TRUTH = Recipe("smoke_truth", 32, ((1e-2, 1), (1e-3, 1)), SHIFTS, bn_momen
 """Just enough to see that everything runs."""
 SMOKE_CODE = Recipe("smoke_code", 16, ((1e-3, 3),), SHIFTS, bn_momentum=0.3)
 """Just enough to see that everything runs."""
+
+
+def facts(
+    space: str, images: ImageSet, recipe: Recipe, *, train_images: int, base_seed: int, width: int | None
+) -> dict[str, Any]:
+    """Return what says how networks were trained, for the metadata of a file: equal facts, equal results."""
+    return {
+        **recipe.metadata(),
+        "space": space,
+        "images": images.name,
+        "image_digest": images.digest,
+        "train_images": train_images,
+        "classes": len(images.classes),
+        "width": width or spaces.load(space).default_width,
+        "seed": base_seed,
+    }

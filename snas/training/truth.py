@@ -9,6 +9,7 @@ from snas import networks, spaces
 from snas.device import torch_device
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema
+from snas.training import recipes
 from snas.training.codes import STATUS, checked
 from snas.training.groups import group_size, run_in_groups
 from snas.training.loop import Progress, count_correct, make_batches, train
@@ -110,3 +111,11 @@ def ground_truth(
     return pd.DataFrame(rows, columns=list(TRUTH.columns)).astype(
         {"arch": "int32", "accuracy": "float64", "correct": "int32", "images": "int32", "seconds": "float64"}
     )
+
+
+def facts(
+    space: str, images: ImageSet, recipe: Recipe, *, base_seed: int, width: int | None
+) -> dict[str, Any]:
+    """Return what says how accuracies were made, for the metadata of their file."""
+    count = len(images.train_labels)
+    return recipes.facts(space, images, recipe, train_images=count, base_seed=base_seed, width=width)

@@ -1,0 +1,21 @@
+"""Complete training of a share of the architectures."""
+
+from _job import begin
+from snas import images, provenance, tables, training
+from snas.device import torch_device
+from snas.spaces.shards import shard
+from snas.training.truth import TRUTH, facts, ground_truth
+
+job = begin(snakemake)
+p = snakemake.params
+archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
+image_set = images.load(**p.images)
+recipe = training.recipe(p.recipe)
+said = facts(p.space, image_set, recipe, base_seed=p.seed, width=p.width)
+with provenance.measured(torch_device(p.device), **said, code=p.code) as record:
+    frame = ground_truth(
+        p.space, archs, image_set, recipe,
+        base_seed=p.seed, width=p.width, device=p.device, compile=p.compile, group=p.group, progress=job.progress,
+    )  # fmt: skip
+tables.write(snakemake.output.shard, frame, TRUTH, record)
+job.progress.close()
