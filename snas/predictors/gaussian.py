@@ -32,6 +32,8 @@ FULL_DISTANCES = 2**25
 CHUNK_NUMBERS = 2**20
 """Numbers in a chunk of (runs, asked, candidates) while candidates are scored: what stays in a core's cache."""
 JITTER = 1e-9
+EQUAL = 1e-4
+"""Log expected improvements (or means) that differ by less are ties: candidates that are alike differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -341,14 +343,15 @@ def first_of_the_largest(
     free: Bool[Tensor, "runs candidates"],
     ties: Int64[Tensor, "runs candidates"],
 ) -> Int64[Tensor, " runs"]:
-    """Return the free candidate with the largest value of each row; among equal ones that with the smallest ``ties``.
+    """Return the free candidate with the largest value of each row; among equal ones (up to :data:`EQUAL`) that with
+    the smallest ``ties``.
 
     NaN counts as the smallest value.
     """
     values = torch.where(values.isnan(), -torch.inf, values).masked_fill(~free, -torch.inf)
     largest = values.max(dim=1, keepdim=True).values
     last = ties.max() + 1
-    return torch.where((values == largest) & free, ties, last).argmin(dim=1)
+    return torch.where((values >= largest - EQUAL) & free, ties, last).argmin(dim=1)
 
 
 def normal_scores(values: Float64[np.ndarray, "runs asked"]) -> Float64[np.ndarray, "runs asked"]:
