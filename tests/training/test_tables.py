@@ -1,0 +1,176 @@
+"""Codes and truth as tables: schemas, statuses, groups, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from snas import InputError, networks, spaces, tables, training
+from snas.spaces import REGISTRY as SPACES
+from snas.training import codes, truth
+from snas.training.codes import CODES, estimation_codes
+from snas.training.groups import group_size, run_in_groups
+from snas.training.truth import TRUTH, ground_truth
+
+ARCHS = [5, 300, 17, 1000, 2]
+LOSSES = ["loss_1", "loss_2", "loss_3"]
+
+
+@pytest.mark.parametrize("space", SPACES.names())
+def test_tables_are_written_and_read_back(space, digits, share, code_recipe, truth_recipe, tmp_path):
+    archs = ARCHS[:2]
+    calls = []
+    options = {"base_seed": 1, "width": 4, "progress": lambda *state: calls.append(state)}
+    coded = estimation_codes(space, archs, digits, share, code_recipe, **options)
+    trained = ground_truth(space, archs, digits, truth_recipe, **options)
+    for frame, schema in ((coded, CODES), (trained, TRUTH)):
+        tables.write(tmp_path / "table.parquet", frame, schema, code_recipe.metadata())
+        again = tables.read(tmp_path / "table.parquet", schema)
+        assert again.arch.tolist() == archs
+        assert again.status.tolist() == ["ok", "ok"]
+    assert (coded[LOSSES] > 0).all(axis=None)
+    assert (trained.accuracy == trained.correct / 60).all()
+    assert trained.losses.map(len).tolist() == [truth_recipe.epochs] * 2
+    assert calls[-1][:2] == (2, 2)
+    assert all(done <= total for done, total, _ in calls)
+
+
+def test_results_do_not_depend_on_group_order_or_shard(digits, share, code_recipe, truth_recipe, compiled):
+    frames = [
+        pd.concat(
+            [
+                estimation_codes(
+                    "tiny_nanobench", part, digits, share, code_recipe, base_seed=1, width=4, group=group
+                )
+                for part in parts
+            ]
+        )
+        .set_index("arch")
+        .loc[ARCHS, LOSSES]
+        for group, parts in ((0, [ARCHS]), (2, [ARCHS]), (3, [ARCHS[::-1]]), (0, [ARCHS[:1], ARCHS[1:]]))
+    ]
+    for frame in frames[1:]:
+        if compiled:
+            pd.testing.assert_frame_equal(frame, frames[0], check_exact=True)
+        else:
+            pd.testing.assert_frame_equal(frame, frames[0], rtol=1e-3)
+    if compiled:
+        accuracies = [
+            ground_truth("tiny_nanobench", ARCHS, digits, truth_recipe, base_seed=1, width=4, group=group)
+            for group in (1, 5)
+        ]
+        assert accuracies[0].correct.tolist() == accuracies[1].correct.tolist()
+
+
+def test_a_shard_may_be_empty(digits, share, code_recipe, truth_recipe, tmp_path):
+    frame = ground_truth("tiny_nanobench", [], digits, truth_recipe, base_seed=0, width=4)
+    tables.write(tmp_path / "none.parquet", frame, TRUTH)
+    assert len(tables.read(tmp_path / "none.parquet", TRUTH)) == 0
+    frame = estimation_codes("tiny_nanobench", [], digits, share, code_recipe, base_seed=0, width=4)
+    tables.write(tmp_path / "none.parquet", frame, CODES)
+
+
+def test_divergence_is_recorded_and_does_not_stop_the_others(
+    digits, share, truth_recipe, monkeypatch, tmp_path
+):
+    sound = networks.population
+
+    def poisoned(space, archs, **options):
+        population = sound(space, archs, **options)
+        if 17 in archs:
+            with torch.no_grad():
+                population.parameters[population.owners(list(archs).index(17))[0]] = torch.inf
+        return population
+
+    expected = ground_truth("tiny_nanobench", ARCHS, digits, truth_recipe, base_seed=1, width=4)
+    monkeypatch.setattr(networks, "population", poisoned)
+    found = ground_truth("tiny_nanobench", ARCHS, digits, truth_recipe, base_seed=1, width=4)
+    assert found.status.tolist() == ["ok", "ok", "diverged", "ok", "ok"]
+    assert math.isnan(found.accuracy[2])
+    assert found.correct[2] == 0
+    assert found.correct.drop(2).tolist() == expected.correct.drop(2).tolist()
+    tables.write(tmp_path / "truth.parquet", found, TRUTH)
+    coded = estimation_codes(
+        "tiny_nanobench", ARCHS, digits, share, training.recipe("smoke_code"), base_seed=1, width=4
+    )
+    assert coded.status.tolist() == ["ok", "ok", "diverged", "ok", "ok"]
+    assert coded.loc[2, LOSSES].isna().all()
+    tables.write(tmp_path / "codes.parquet", coded, CODES)
+    assert tables.read(tmp_path / "codes.parquet", CODES)[LOSSES].isna().sum().sum() == 3
+
+
+def test_a_group_that_does_not_fit_is_halved_and_done_again(digits, truth_recipe, monkeypatch, tmp_path):
+    sound, tried = networks.population, []
+
+    def small_memory(space, archs, **options):
+        tried.append(len(archs))
+        if len(archs) > 2 or 1000 in archs:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sound(space, archs, **options)
+
+    expected = ground_truth("tiny_nanobench", ARCHS, digits, truth_recipe, base_seed=1, width=4)
+    monkeypatch.setattr(networks, "population", small_memory)
+    found = ground_truth("tiny_nanobench", ARCHS, digits, truth_recipe, base_seed=1, width=4)
+    assert found.arch.tolist() == ARCHS
+    assert found.status.tolist() == ["ok", "ok", "ok", "out_of_memory", "ok"]
+    assert found.losses[3] == []
+    assert found.correct.drop(3).tolist() == expected.correct.drop(3).tolist()
+    assert tried[0] == 5
+    assert max(tried[1:]) == 3
+    tables.write(tmp_path / "truth.parquet", found, TRUTH)
+
+
+def test_groups_are_even_and_memory_errors_of_a_cpu_count():
+    seen = []
+
+    def work(part):
+        seen.append(list(part))
+        if len(part) > 3:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return [{"value": arch} for arch in part]
+
+    rows = list(run_in_groups(range(10), 4, work))
+    assert [arch for arch, _, _ in rows] == list(range(10))
+    assert all(row == {"value": arch} for arch, row, _ in rows)
+    assert [len(part) for part in seen] == [4, 2, 2, 2, 2, 2]
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def work(part):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        list(run_in_groups([1, 2], 2, work))
+
+
+def test_group_follows_the_memory(monkeypatch):
+    space, cpu = spaces.load("tiny_nanobench"), torch.device("cpu")
+    archs = list(range(0, 1120, 100))
+    small = group_size(space, archs, width=8, side=8, batch=32, device=cpu)
+    large = group_size(space, archs, width=32, side=32, batch=128, device=cpu)
+    assert small > 50
+    assert large == 1
+    assert group_size(spaces.load("nasbench201"), [1], width=8, side=8, batch=32, device=cpu) == 1
+
+
+def test_a_recipe_of_other_length_is_no_code(digits, share, truth_recipe):
+    with pytest.raises(InputError, match="'smoke_truth' has 2 epochs; an estimation code needs 3"):
+        estimation_codes("tiny_nanobench", [0], digits, share, truth_recipe, base_seed=0, width=4)
+
+
+def test_codes_know_the_share_only(digits, share, code_recipe):
+    """Images outside of the share change nothing."""
+    outside = torch.ones(len(digits.train_labels), dtype=torch.bool)
+    outside[share] = False
+    pixels = digits.train_images.clone()
+    pixels[outside] = 0
+    other = dataclasses.replace(digits, train_images=pixels)
+    options = {"base_seed": 1, "width": 4}
+    first = estimation_codes("tiny_nanobench", [40], digits, share, code_recipe, **options)
+    second = estimation_codes("tiny_nanobench", [40], other, share, code_recipe, **options)
+    assert first[LOSSES].equals(second[LOSSES])
+    assert codes.STATUS is truth.STATUS
