@@ -54,6 +54,7 @@ FIGURE_OPTIONS = dict(
     fig6=dict(budget=CONFIG.fig6_budget, top=CONFIG.fig6_top),
     fig7=dict(tops=CONFIG.fig7_tops),
     differences=dict(top=CONFIG.top_k),
+    headline=dict(top=CONFIG.top_k, published_top=CONFIG.fig6_top),
 )
 
 # What the library's functions take, by name.
