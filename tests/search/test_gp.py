@@ -1,0 +1,272 @@
+"""The methods with a Gaussian process, evolution and local search: what they ask, in which order, at what price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from snas import InputError, spaces
+from snas.search import METHODS
+from snas.search.bench import Bench
+from snas.search.block import Settings, run_block
+from snas.search.gp import GP, GP_CODE, GP_SELECT
+from snas.search.neighbours import Neighbourhood
+from snas.search.removed import remove_best
+from snas.spaces.features import classes
+
+from .toys import SIZE
+
+RUNS = (0, 1, 5)
+LOOKING = {"looks": 12, "looks_more": 5, "looks_every": 3, "looks_start": 4}
+
+
+def search(path, method="gp", budget=14, **options):
+    return run_block(path, Settings(method, budget, 0, RUNS, options=options))
+
+
+def asked(table):
+    return np.stack(table["pool"].to_list())
+
+
+@pytest.mark.parametrize("method", ["gp", "gp+select", "evolution", "local_search"])
+def test_a_larger_budget_goes_on_where_a_smaller_one_ends(bench, method):
+    """What is asked after t trainings does not hang on N: one search is the whole curve."""
+    path = bench()
+    assert np.array_equal(asked(search(path, method, 13)), asked(search(path, method, 20))[:, :13])
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_batches_use_the_budget_exactly(bench, batch):
+    table = search(bench(), budget=31, batch=batch, start=5)
+    assert all(len(set(pool)) == 31 for pool in table["pool"])
+    assert GP.sizes(31, {"batch": batch, "start": 5}) == [
+        5,
+        *[batch] * (26 // batch),
+        *[26 % batch] * (26 % batch > 0),
+    ]
+
+
+def test_a_batch_of_one_after_another_shares_its_first_with_the_single_search(bench):
+    path = bench()
+    single, batch = search(path, budget=12, start=8), search(path, budget=12, start=8, batch=4)
+    assert np.array_equal(asked(single)[:, :9], asked(batch)[:, :9])
+
+
+def test_it_finds_the_optimum_sooner_than_chance(bench):
+    """On the toy bench (accuracy grows with counts of operations and edges), against the random order."""
+    path = bench()
+    accuracy = Bench.read(path).accuracy
+    mine = accuracy[asked(search(path, budget=40))].max(axis=1)
+    random = accuracy[asked(search(path, "random", budget=40))].max(axis=1)
+    assert (mine >= random).all()
+    assert mine.mean() > random.mean()
+    assert (mine >= np.sort(accuracy)[-5]).all()
+
+
+def test_every_class_is_asked_once_and_then_the_others_follow(bench):
+    """The space's own classes: of equal cells only one, the random start itself excepted, until there is nothing else."""
+    path = bench(lambda frame: frame.head(60))
+    found = classes(spaces.load("toy"), np.arange(60))
+    assert len(found) < 60, "the toy space has equal cells"
+    pool = asked(search(path, budget=60))
+    assert (np.sort(pool, axis=1) == np.arange(60)).all()
+    first = found.of[pool[:, : len(found)]]
+    assert (np.sort(first, axis=1) == np.arange(len(found))).all()
+    assert (pool[:, 1 : len(found)] == found.first[first[:, 1:]]).all()
+
+
+def test_looks_are_counted_priced_and_topped_up_as_planned(bench):
+    for name, method, price in (("gp+fidelity", GP_CODE, 0.003), ("gp+select", GP_SELECT, 0.06)):
+        for budget in (4, 5, 7, 8, 12):
+            table = search(bench(), name, budget, **LOOKING)
+            planned = method.looks_after(budget, LOOKING)
+            assert len(planned) == budget
+            assert planned[-1] == 12 + 5 * ((budget - 5) // 3 + 1 if budget > 4 else 0)
+            assert np.allclose(table["price"], budget + planned[-1] * price)
+            assert method.looks(budget, 60, LOOKING) == {method.measured: planned[-1]}
+
+
+def test_there_are_no_more_looks_than_architectures(bench):
+    table = search(bench(lambda frame: frame.head(30)), "gp+select", 8, **LOOKING | {"looks": 100})
+    found = classes(spaces.load("toy"), np.arange(30))
+    assert np.allclose(table["price"], 8 + 0.06 * len(found))
+
+
+def test_a_telling_fidelity_helps_and_a_constant_one_falls_back(bench):
+    """A cheap measurement that is the accuracy itself leads to the optimum; a constant one leaves the process to itself."""
+    path = bench()
+    accuracy = Bench.read(path).accuracy
+    telling = bench(lambda f: f.assign(accuracy_select=f["accuracy"]), "telling")
+    table = search(telling, "gp+select", 5, looks=100, looks_start=4)
+    alone = asked(search(path, "gp", 5, start=4))
+    assert accuracy[asked(table)].max(axis=1).mean() > accuracy[alone].max(axis=1).mean()
+    for constant in (0.5, np.nan):
+        flat = bench(lambda f, c=constant: f.assign(accuracy_select=c), "flat")
+        table = search(flat, "gp+select", 20, **LOOKING)
+        assert all(len(set(pool)) == 20 for pool in table["pool"])
+        ranked = np.stack(table["ranking"].to_list())
+        assert accuracy[asked(table)].max(axis=1).mean() > np.median(accuracy)
+        assert ranked.shape == (len(RUNS), 20)
+
+
+def test_free_looks_are_had_of_everything(bench):
+    table = search(bench(), "gp+synflow", 12)
+    assert (table["price"] == 12).all()
+    assert table["codes"].eq(0).all()
+
+
+def test_ties_everywhere_end_in_a_random_order(bench):
+    """A table of one accuracy: nothing to learn, no NaN, every run another order."""
+    path = bench(lambda f: f.assign(accuracy=0.7))
+    table = search(path, budget=25)
+    pools = asked(table)
+    assert all(len(set(pool)) == 25 for pool in pools)
+    assert len({tuple(pool) for pool in pools.tolist()}) == len(RUNS)
+    assert len({tuple(r) for r in table["ranking"]}) == len(RUNS)
+
+
+def test_failed_trainings_count_as_chance(bench):
+    def half_failed(frame):
+        failed = frame["arch"] % 2 == 1
+        frame.loc[failed, ["accuracy", "accuracy_select"]] = np.nan
+        frame.loc[failed, "status"] = "diverged"
+
+    path = bench(half_failed)
+    for method in ("gp", "gp+select", "evolution", "local_search"):
+        table = search(path, method, 16)
+        assert all(len(set(pool)) == 16 for pool in table["pool"])
+
+
+def test_the_same_twice_and_alone(bench):
+    path = bench()
+    for method in ("gp", "gp+select", "evolution", "local_search"):
+        table, again = search(path, method, 12), search(path, method, 12)
+        assert np.array_equal(asked(table), asked(again))
+        for row, run in enumerate(RUNS):
+            alone = run_block(path, Settings(method, 12, 0, (run,)))
+            assert np.array_equal(alone["pool"][0], table["pool"][row])
+
+
+def test_combinations_share_the_process_s_pool(bench):
+    """The predictor's pool is what the process has asked for; only the ranking differs."""
+    path = bench(lambda frame: frame.head(60))
+    plain = search(path, budget=12)
+    for method in ("gp+rerank", "siamese+nsam+gp"):
+        table = search(path, method, 12, predictor={"epochs": 20})
+        assert np.array_equal(asked(table), asked(plain))
+        assert (table["codes"] >= 12).all()
+        assert (table["codes"] <= METHODS.load(method).looks(12, 60)["code"]).all()
+        assert np.array_equal(np.stack(table["coarse_ranking"]), np.stack(plain["coarse_ranking"])) == (
+            method == "gp+rerank"
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "sentence"),
+    [
+        ("gp", {"strat": 3}, "no option 'strat'; known: start, batch"),
+        ("gp", {"batch": 0}, "'batch' is 0; expected an integer of at least 1"),
+        ("gp", {"batch": 2.5}, "'batch' is 2.5; expected an integer"),
+        ("gp", {"acquisition": "ucb"}, "known: ei, mean"),
+        ("evolution", {"batch": 2}, "evolution has no option 'batch'; known: population, sample"),
+        ("evolution", {"sample": 0}, "'sample' is 0; expected an integer of at least 1"),
+        ("local_search", {"population": 2}, "no option 'population'; known: none"),
+    ],
+)
+def test_unknown_or_senseless_options_are_refused(bench, method, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        search(bench(), method, **options)
+
+
+def test_a_fidelity_without_a_price_is_refused(bench):
+    with pytest.raises(InputError, match="has no price; metadata 'select_price' is missing"):
+        search(bench(select_price=None), "gp+select")
+
+
+def test_a_budget_of_one_is_too_small(bench):
+    with pytest.raises(InputError, match="budget 1 is too small for a Gaussian process; the smallest is 2"):
+        search(bench(), budget=1)
+
+
+# ---- neighbours
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "tiny_nanobench"])
+def test_neighbours_differ_in_few_places_and_connect_the_space(name):
+    encoding = spaces.load(name).encoding()
+    near = Neighbourhood(encoding)
+    rng = np.random.default_rng(0)
+    for arch in rng.choice(len(encoding), 10, replace=False):
+        operations = (encoding.operations != encoding.operations[arch]).sum(axis=1)
+        edges = (encoding.adjacency != encoding.adjacency[arch]).sum(axis=(1, 2))
+        distance = operations + edges
+        assert np.array_equal(near.differences(np.array([arch]))[0], distance)
+        expected = np.flatnonzero((distance <= near.radius) & (distance > 0))
+        assert np.array_equal(near.of(int(arch)), expected)
+    if name == "nasbench201":
+        assert near.radius == 1
+        assert len(near.of(0)) == 24
+        return
+    assert connected(near, near.radius)
+    assert not connected(near, near.radius - 1)
+
+
+def connected(near, radius):
+    size = len(near._marks)
+    link = near.differences(np.arange(size)) <= radius
+    reached = link[0]
+    for _ in range(size):
+        more = link[reached].any(axis=0)
+        if (more == reached).all():
+            break
+        reached = more
+    return reached.all()
+
+
+def test_local_search_goes_to_better_neighbours_only(bench):
+    """Every step is a neighbour of the best of its walk, or a new start where all neighbours are trained."""
+    path = bench()
+    accuracy = Bench.read(path).accuracy
+    near = Neighbourhood(spaces.load("toy").encoding())
+    for pool in asked(search(path, "local_search", 60)):
+        here, trained = int(pool[0]), {int(pool[0])}
+        for arch in map(int, pool[1:]):
+            left = set(near.of(here).tolist()) - trained
+            assert arch in left if left else True
+            if not left or accuracy[arch] > accuracy[here]:
+                here = arch
+            trained.add(arch)
+
+
+def test_children_of_evolution_are_neighbours_of_the_living(bench):
+    near = Neighbourhood(spaces.load("toy").encoding())
+    for pool in asked(search(bench(), "evolution", 40, population=6, sample=3)):
+        for place in range(6, 40):
+            living = pool[place - 6 : place]
+            assert any(pool[place] in near.of(int(parent)) for parent in living)
+
+
+# ---- benches without their best
+
+
+def test_the_best_are_removed_and_the_search_does_without(bench, tmp_path):
+    path = bench()
+    whole = Bench.read(path)
+    remove_best(path, 4, tmp_path / "without.parquet")
+    part = Bench.read(tmp_path / "without.parquet")
+    assert len(part.archs) == SIZE - 4
+    assert part.accuracy.max() <= np.sort(whole.accuracy)[-5]
+    assert part.metadata["removed"] == 4
+    remove_best(tmp_path / "without.parquet", 2, tmp_path / "less.parquet")
+    assert Bench.read(tmp_path / "less.parquet").metadata["removed"] == 6
+    table = run_block(tmp_path / "without.parquet", Settings("gp", 12, 0, RUNS))
+    assert np.isin(asked(table), part.archs).all()
+    with pytest.raises(InputError, match="240 architectures cannot be removed"):
+        remove_best(path, SIZE, tmp_path / "none.parquet")
+
+
+def test_settings_of_a_method_are_not_those_of_another():
+    assert replace(GP, settings=replace(GP.settings, start=3)).sizes(5) == [3, 1, 1]
+    assert GP.sizes(5) == GP.sizes(5, {"start": 5}) or GP.settings.start < 5
