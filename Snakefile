@@ -49,7 +49,7 @@ for name in FIGURES:
 
 
 onstart:
-    PROGRESS.start()
+    PROGRESS.start(needed())
 
 
 onsuccess:

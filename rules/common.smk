@@ -230,9 +230,9 @@ def planned():
     """Return every costly file of this run with its seconds on one core of the machine that they were measured on."""
     seconds = {}
     size = len(snas.spaces.load(CONFIG.space).sample(CONFIG.architectures, 0)) if TRAINED else 0
-    stages = [("training/codes", CONFIG.code_shards, 0.06)]
-    stages += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, 0.3)]
-    stages += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.03) for proxy in CONFIG.proxies]
+    stages = [("training/codes", CONFIG.code_shards, 0.035)]
+    stages += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, 0.28)]
+    stages += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.04) for proxy in CONFIG.proxies]
     for folder, count, each in stages if TRAINED else []:
         for file in shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count):
             seconds[file] = each * size / count
@@ -247,6 +247,12 @@ def planned():
         ):
             seconds[file] = 0.3 * size / ROUNDS / CONFIG.truth_shards
     return seconds
+
+
+def needed():
+    """Return the files that this start is to make, so that time left is said of them alone; None where unknown."""
+    dag = getattr(workflow.persistence, "dag", None)
+    return {str(file) for job in dag.needrun_jobs() for file in job.output} if dag else None
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))

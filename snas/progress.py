@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 REPORT_SECONDS = 20.0
@@ -73,12 +73,13 @@ class Progress:
         self._started = 0.0
         self._before = 0.0
 
-    def start(self) -> None:
-        """Begin to watch, in a thread of this process."""
-        self._weights = dict(self._plan())
+    def start(self, needed: Collection[str] | None = None) -> None:
+        """Begin to watch, in a thread of this process; ``needed`` are the files that this start is to make, if known."""
+        plan = self._plan()
+        self._weights = {p: w for p, w in plan.items() if needed is None or p in needed or Path(p).exists()}
         self._started = time.monotonic()
         self._before = self._done()[0]
-        total = sum(self._weights.values())
+        total = sum(self._weights.values()) or 1.0
         known = sum(1 for path in self._weights if Path(path).exists())
         self._say(
             f"[snas] {len(self._weights)} files to make, {known} there already ({self._before / total:.0%} of the work)"
@@ -94,7 +95,7 @@ class Progress:
     def line(self) -> str:
         """Return the present state in one line."""
         done, files, running = self._done()
-        total = sum(self._weights.values())
+        total = sum(self._weights.values()) or 1.0
         gone = time.monotonic() - self._started
         text = f"[snas] {files} of {len(self._weights)} files, {done / total:.0%} of the work, {clock(gone)} gone"
         if done > self._before and gone > 5:

@@ -11,7 +11,7 @@ def test_lines_count_files_shares_and_time_left(tmp_path, monkeypatch):
     watch = progress.Progress(lambda: {str(made): 30.0, str(waiting): 10.0}, tmp_path / "logs", said.append)
     monkeypatch.setattr(watch, "_watch", lambda: None)
     watch.start()
-    assert said == ["[snas] 2 files to make, 0 there already (0% of the work)"]
+    assert said == ["[snas] 2 costly files, 0 there already (0% of the work)"]
     made.write_text("")
     clock[0] = 160.0
     assert watch.line() == "[snas] 1 of 2 files, 75% of the work, 1 min 00 s gone, about 20 s left"

@@ -32,7 +32,7 @@ def test_everything_is_made_and_says_how_it_was_made(smoke):
     for key in ("seed", "device", "versions", "seconds", "peak_memory_mb", "code", "width"):
         assert key in record, key
     assert "[snas]" in said
-    assert "files to make" in said
+    assert "costly files" in said
     assert "open results/smoke/report.html" in said
 
 
