@@ -82,7 +82,7 @@ class Progress:
         total = sum(self._weights.values()) or 1.0
         known = sum(1 for path in self._weights if Path(path).exists())
         self._say(
-            f"[snas] {len(self._weights)} files to make, {known} there already ({self._before / total:.0%} of the work)"
+            f"[snas] {len(self._weights)} costly files, {known} there already ({self._before / total:.0%} of the work)"
         )
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
