@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_name("native.cpp")
 # NaN and infinity keep their meaning; sums may be reordered, which is what makes vector code of them.
 FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared"),
+    *("-std=c++17", "-O3", "-march=native", "-funroll-loops", "-fPIC", "-shared"),
     *(
         "-fno-math-errno",
         "-fno-trapping-math",
