@@ -47,6 +47,8 @@ ANALYSES = [
     "correlations",
     "comparison",
     "timing",
+    "progress",
+    "needed",
 ]
 PUBLISHED = ["published/curves.csv", "published/table1.csv"]
 FIGURE_OPTIONS = dict(

@@ -77,7 +77,7 @@ def analyse(
     unknown = [key for key in outputs if key not in SCHEMAS]
     if unknown:
         raise InputError(f"unknown table {unknown[0]!r} of the analysis; known: {', '.join(SCHEMAS)}")
-    parts = [fewest(bench, paths, resamples, base_seed) for bench, paths in benches.items()]
+    parts = [fewest(read_bench(bench), paths, resamples, base_seed) for bench, paths in benches.items()]
     made = {
         "progress": pd.concat([progress for progress, _ in parts], ignore_index=True),
         "needed": pd.concat([needed for _, needed in parts], ignore_index=True),
@@ -87,29 +87,27 @@ def analyse(
 
 
 def fewest(
-    bench_path: str | Path, search_paths: Sequence[str | Path], resamples: int = 2000, base_seed: int = 0
+    bench: Bench, search_paths: Sequence[str | Path], resamples: int = 2000, base_seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (:data:`PROGRESS`, :data:`NEEDED`) of one bench; its metadata ``removed`` says which variant it is."""
-    bench = read_bench(bench_path)
-    if not np.isfinite(bench.optimum):
-        raise InputError(f"{bench_path}: no accuracy is known, so there is no optimum to be found")
-    progress, needed = [], []
+    """Return (:data:`PROGRESS`, :data:`NEEDED`) of one bench; its metadata ``removed`` says which variant it is.
+
+    Both are empty where no accuracy is known: there is no optimum to be found.
+    """
+    progress, needed = [pd.DataFrame(columns=list(PROGRESS.columns))], []
     groups: dict[tuple[str, str], list[str | Path]] = {}
-    for path in search_paths:
+    for path in search_paths if np.isfinite(bench.optimum) else ():
         facts = tables.metadata(path)
         groups.setdefault((label(path), str(facts.get("labels", "accuracy"))), []).append(path)
     for (name, labels), paths in groups.items():
         searched = read_search(paths, bench)
         options = tables.metadata(paths[0]).get("options") or {}
-        for budget, rows in searched.groupby("budget"):
+        for (_, budget), rows in searched.groupby(["method", "budget"]):
             runs = _Runs(bench, rows, options, labels)
             progress.append(runs.progress(resamples, base_seed).assign(method=name))
             if runs.continuous:
                 needed.append({**runs.needed(), "method": name, "budget": budget})
     common: dict[str, Any] = {"bench": bench.name, "removed": int(bench.facts.get("removed", 0))}
-    left = (
-        pd.concat(progress, ignore_index=True) if progress else pd.DataFrame(columns=list(PROGRESS.columns))
-    )
+    left = pd.concat(progress[1:] or progress, ignore_index=True)
     # one method at several budgets: of equal trainings, the search that was meant for the most counts
     left = left.drop_duplicates(["method", "trained"], keep="last").assign(**common)
     right = pd.DataFrame(needed, columns=[c for c in NEEDED.columns if c not in common]).assign(**common)
@@ -120,7 +118,7 @@ def fewest(
 def label(path: str | Path) -> str:
     """Return a method's name with its options, ``gp batch=4``; ``(fair)`` where it was selected on another table."""
     facts = tables.metadata(path)
-    names = pd.read_parquet(path, columns=["method"])["method"].unique()
+    names = pd.read_parquet(path, columns=["method"])["method"].unique()  # one per file
     options = [f"{key}={value}" for key, value in sorted((facts.get("options") or {}).items())]
     fair = ["(fair)"] if facts.get("labels", "accuracy") != "accuracy" else []
     return " ".join([*map(str, names), *options, *fair])
@@ -230,9 +228,10 @@ def _outside(rows: pd.DataFrame, pool: Int64[np.ndarray, "runs pool"]) -> Int64[
     found = []
     for ranking, asked in zip(rows["ranking"], pool, strict=True):
         ranked = np.asarray(ranking, dtype=np.int64)
-        top = len(ranked) - len(asked)  # a search keeps the first N + K
+        top = max(len(ranked) - len(asked), 0)  # a search keeps the first N + K
         found.append(ranked[~np.isin(ranked, asked)][:top])
-    return np.stack(found)
+    least = min(map(len, found))
+    return np.stack([archs[:least] for archs in found])
 
 
 def _finite(value: float) -> float:

@@ -11,6 +11,7 @@ import pandas as pd
 from snas import InputError, tables
 from snas.analysis.correlations import CORRELATIONS, SCATTER, correlations, scatter
 from snas.analysis.differences import DIFFERENCES, paired
+from snas.analysis.fewest import NEEDED, PROGRESS, fewest
 from snas.analysis.inputs import read_bench, read_search
 from snas.analysis.points import POINTS, aggregate
 from snas.analysis.published import COMPARISON, FOLDER, compare
@@ -19,7 +20,7 @@ from snas.analysis.timing import TIMING, timing
 from snas.tables import Schema
 
 SCHEMAS: dict[str, Schema] = {
-    schema.name: schema for schema in (SCORES, POINTS, DIFFERENCES, SCATTER, CORRELATIONS, COMPARISON, TIMING)
+    schema.name: schema for schema in (SCORES, POINTS, DIFFERENCES, SCATTER, CORRELATIONS, COMPARISON, TIMING, PROGRESS, NEEDED)
 }
 
 
@@ -54,6 +55,7 @@ def analyse(
         made["differences"] = paired(made["scores"], bench, resamples=resamples, base_seed=base_seed)
         made["comparison"] = compare(made["points"], bench, published)
         made["timing"] = timing(search, bench)
+        made["progress"], made["needed"] = fewest(bench, search_paths, base_seed=base_seed)
     facts = {
         **bench.metadata(),
         "tops": sorted({int(k) for k in tops}),

@@ -28,6 +28,9 @@ REGISTRY = Registry(
         "differences": "snas.figures.curves:differences",
         "ranks": "snas.figures.curves:ranks",
         "costs": "snas.figures.tabular:costs",
+        "fewest": "snas.figures.fewest:fewest",
+        "fewest_seconds": "snas.figures.fewest:fewest_seconds",
+        "needed": "snas.figures.fewest:needed",
     },
 )
 
@@ -45,6 +48,9 @@ READS: dict[str, tuple[str, ...]] = {
     "differences": ("differences",),
     "ranks": ("points",),
     "costs": ("costs",),
+    "fewest": ("progress",),
+    "fewest_seconds": ("progress",),
+    "needed": ("needed",),
 }
 """Names of the schemas that a figure reads, of every bench of the run; other files among its data are left alone."""
 

@@ -57,6 +57,13 @@ WORDS = {
     "bts": "BTS",
     "fts": "FTS",
     "brp_nas": "BRP-NAS",
+    "gp": "GP",
+    "fidelity": "codes",
+    "select": "few epochs",
+    "coarse": "coarse accuracy",
+    "rerank": "Siamese-Ranking",
+    "evolution": "Evolution",
+    "local_search": "Local search",
 }
 DATASETS = {
     "cifar10": "CIFAR-10",

@@ -1,0 +1,170 @@
+"""Fewer trainings: regret against the price of a search, and what each method needs until it has the optimum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from snas.figures import style
+from snas.figures.drawing import Drawing, card, span
+from snas.figures.sources import Sources
+from snas.spaces import REGISTRY as SPACES
+
+NEEDS = "Searches with methods that need few trainings are needed: add gp to methods, or run the target fewest."
+SMALLEST = 0.01
+"""Regret, in %, below which the axis is linear down to 0."""
+COLUMNS = [
+    "panel",
+    "bench",
+    "removed",
+    "method",
+    "trained",
+    "price",
+    "seconds",
+    "runs",
+    "regret",
+    "low",
+    "high",
+    "found",
+]
+NEEDED_COLUMNS = [
+    "panel", "bench", "removed", "method", "runs", "budget", "found", "price_low", "price_median", "price_high", "price_worst",
+]  # fmt: skip
+
+
+def fewest(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawing:
+    """Mean regret with its 95 % interval against the price in complete trainings, a panel per bench."""
+    return _progress(sources, "price", removed, most, "complete trainings, looks and codes counted")
+
+
+def fewest_seconds(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawing:
+    """The same against the seconds of the trainings on the machine of the source, where it has times."""
+    return _progress(sources, "seconds", removed, most, "hours of training on the source's machine")
+
+
+def needed(sources: Sources) -> Drawing:
+    """Price until the optimum is trained, median and 10-90 % of the runs, a panel per bench; the best removed beside."""
+    title = "What is needed until the best architecture is trained"
+    tables = sources.all("needed")
+    if not tables:
+        return card(title, NEEDS, NEEDED_COLUMNS)
+    frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    benches = list(dict.fromkeys(frame["bench"]))
+    methods = style.order(frame["method"])
+    figure = Figure(figsize=(style.WIDTH, 0.5 + len(benches) * (0.55 + 0.21 * len(methods))))
+    grid = figure.subplots(len(benches), 1, squeeze=False, sharex=True)
+    levels = sorted(frame["removed"].unique())
+    colours = dict(
+        zip(levels, (style.BLACK, style.BLUE, style.ORANGE, style.VERMILLION, style.GREY), strict=False)
+    )
+    shown = []
+    for place, bench in enumerate(benches):
+        ax, letter = grid[place, 0], chr(ord("a") + place)
+        rows = frame[frame["bench"] == bench]
+        for level in levels:
+            shift = (levels.index(level) - (len(levels) - 1) / 2) * 0.8 / len(levels)
+            _ranges(ax, rows[rows["removed"] == level], methods, shift, colours[level])
+        ax.set_yticks(range(len(methods)), [_title(method) for method in methods])
+        ax.set_ylim(len(methods) - 0.5, -0.5)
+        ax.set_xscale("log")
+        ax.set_title(f"({letter}) {_bench_title(bench)}")
+        shown.append(rows.assign(panel=letter))
+    grid[-1, 0].set_xlabel("price until the optimum is trained (complete trainings)")
+    handles = [
+        Line2D([], [], color=colours[k], marker="o", label=f"best {k} removed" if k else "whole table")
+        for k in levels
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    data = pd.concat(shown, ignore_index=True)
+    facts = [
+        f"n = {span(data['runs'])} runs. Dot: median; bar: 10 % to 90 % of the runs; an arrow: the run in this place had not "
+        f"found it when the search ended (at {span(data['budget'])} trainings)."
+    ]
+    return Drawing(figure, data[NEEDED_COLUMNS], title, facts)
+
+
+def _progress(sources: Sources, axis: str, removed: int, most: float, name: str) -> Drawing:
+    title = "Regret against price" if axis == "price" else "Regret against time"
+    tables = sources.all("progress")
+    frame = (
+        pd.concat([t.frame for t in tables], ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+    )
+    frame = frame[(frame["removed"] == removed) & (frame["price"] <= most) & frame[axis].notna()]
+    if not len(frame):
+        return card(title, NEEDS, COLUMNS)
+    benches = list(dict.fromkeys(frame["bench"]))
+    across = min(2, len(benches))
+    rows = -(-len(benches) // across)
+    figure = Figure(figsize=(style.WIDTH, 2.4 * rows + 1.0))
+    grid = figure.subplots(rows, across, squeeze=False, sharey=True)
+    looks = style.looks(frame["method"])
+    shown = []
+    for place, bench in enumerate(benches):
+        ax, letter = grid.flat[place], chr(ord("a") + place)
+        part = frame[frame["bench"] == bench]
+        for method in style.order(part["method"]):
+            _curve(ax, part[part["method"] == method].sort_values("trained"), axis, looks[method])
+        ax.set_yscale("symlog", linthresh=SMALLEST)
+        ax.set_ylim(bottom=0)
+        ax.set_title(f"({letter}) {_bench_title(bench)}")
+        ax.set_xlabel(name)
+        if place % across == 0:
+            ax.set_ylabel("mean regret (%)")
+        shown.append(part.assign(panel=letter))
+    for ax in list(grid.flat)[len(benches) :]:
+        ax.set_visible(False)
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, label=_title(method))
+        for method, look in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    data = pd.concat(shown, ignore_index=True)
+    without = f" The best {removed} architectures were removed before the search." if removed else ""
+    facts = [
+        f"n = {span(data['runs'])} runs with their own seeds; bands and bars: 95 % bootstrap interval of the mean.{without} "
+        f"Curves: one search read off as it goes on; single points: a search of its own for every N, with N + K trainings, "
+        f"the best of pool and top K. Linear below {SMALLEST} %."
+    ]
+    return Drawing(figure, data[COLUMNS], title, facts)
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, axis: str, look: style.Look) -> None:
+    x = rows[axis] / (3600 if axis == "seconds" else 1)
+    low, mean, high = (100 * rows[column] for column in ("low", "regret", "high"))
+    if rows["continuous"].all():
+        ax.plot(x, mean, color=look.colour, marker=look.marker, markevery=max(len(rows) // 8, 1))
+        ax.fill_between(x, low, high, color=look.colour, alpha=0.15, lw=0)
+    else:
+        ax.errorbar(
+            x, mean, yerr=[mean - low, high - mean], color=look.colour, marker=look.marker, lw=0.8, capsize=1.5, ls=":"
+        )  # fmt: skip
+
+
+def _ranges(ax: Axes, rows: pd.DataFrame, methods: list[str], shift: float, colour: str) -> None:
+    for row in rows.to_dict("records"):
+        y = methods.index(row["method"]) + shift
+        end = row["budget"]
+        high = row["price_high"] if np.isfinite(row["price_high"]) else end
+        low = row["price_low"] if np.isfinite(row["price_low"]) else end
+        ax.plot([low, high], [y, y], color=colour, lw=1)
+        if not np.isfinite(row["price_high"]):
+            ax.plot([end], [y], color=colour, marker=">", ms=3)
+        if np.isfinite(row["price_median"]):
+            ax.plot([row["price_median"]], [y], color=colour, marker="o", ms=3)
+
+
+def _title(label: str) -> str:
+    """Return a label of the analysis for legends: the method's title, then its options."""
+    method, *rest = label.split(" ")
+    return " ".join([style.method_title(method), *(f"({part})" if part[0] != "(" else part for part in rest)])
+
+
+def _bench_title(bench: Any) -> str:
+    space, _, dataset = str(bench).partition("-")
+    title = style.space_title(space) if space in SPACES else space
+    return " · ".join(filter(None, (title, style.dataset_title(dataset))))
