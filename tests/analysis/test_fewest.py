@@ -1,0 +1,156 @@
+"""Regret against price and queries to the optimum, by hand on three runs of six architectures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snas import InputError, tables
+from snas.analysis import fewest
+from snas.analysis.inputs import read_bench
+from snas.search.bench import write as write_bench
+from snas.search.block import SEARCH
+
+ACCURACY = [0.5, 0.6, 0.7, 0.8, 0.9, 0.3]
+SELECT = [0.5, 0.6, 0.9, 0.1, 0.4, 0.3]
+SECONDS = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+FACTS = {
+    "space": "made", "dataset": "up", "table": "mean", "truth_source": "hand", "code_source": "hand", "code_price": 0.01,
+    "select_price": 0.5, "chance": 0.1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path):
+    def make(accuracy=ACCURACY, **facts):
+        frame = pd.DataFrame(
+            {
+                "arch": np.arange(6, dtype=np.int32),
+                "cell": list("abcdef"),
+                "macs": 1,
+                "params": 1,
+                "accuracy": accuracy,
+                "accuracy_select": SELECT,
+                "code_1": np.float32(1),
+                "code_2": np.float32(1),
+                "code_3": np.float32(1),
+                "synflow": 0.0,
+                "truth_seconds": SECONDS,
+                "code_seconds": np.nan,
+                "status": "ok" if not np.isnan(accuracy).any() else "unknown",
+            }
+        )
+        write_bench(tmp_path / "bench.parquet", frame, FACTS | facts)
+        return tmp_path / "bench.parquet"
+
+    return make
+
+
+@pytest.fixture
+def search(tmp_path):
+    def make(method, pools, rankings=None, codes=0, first=0, name="search", **facts):
+        budget = len(pools[0])
+        rows = [
+            {
+                "method": method,
+                "budget": budget,
+                "top": 2,
+                "run": first + run,
+                "seed": run,
+                "ranking": list(rankings[run]) if rankings else list(pool)[:budget],
+                "coarse_ranking": [],
+                "pool": list(pool),
+                "trainings": budget,
+                "codes": codes,
+                "price": 0.0,
+                **dict.fromkeys(("spearman", "kendall", "coarse_spearman", "coarse_kendall")),
+                "seconds": 1.0,
+                "train_seconds": 1.0,
+            }
+            for run, pool in enumerate(pools)
+        ]
+        frame = pd.DataFrame(rows).astype(
+            {"spearman": float, "kendall": float, "coarse_spearman": float, "coarse_kendall": float}
+        )
+        path = tmp_path / f"{name}.parquet"
+        tables.write(path, frame, SEARCH, {"score": "asked", **facts})
+        return path
+
+    return make
+
+
+def test_a_curve_by_hand(bench, search):
+    pools = [[0, 3, 4, 1], [4, 0, 1, 2], [5, 0, 1, 2]]
+    progress, needed = fewest.fewest(read_bench(bench(removed=2)), [search("random", pools)])
+    assert progress["trained"].tolist() == [1, 2, 3, 4] == progress["price"].tolist()
+    regrets = np.array([[0.4, 0.1, 0, 0], [0, 0, 0, 0], [0.6, 0.4, 0.3, 0.2]])
+    assert progress["regret"].tolist() == pytest.approx(regrets.mean(axis=0).tolist())
+    assert progress["worst"].tolist() == pytest.approx([0.6, 0.4, 0.3, 0.2])
+    assert progress["found"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    seconds = np.cumsum([[10, 40, 50, 20], [50, 10, 20, 30], [60, 10, 20, 30]], axis=1)
+    assert progress["seconds"].tolist() == pytest.approx(seconds.mean(axis=0).tolist())
+    assert (progress["low"] <= progress["regret"]).all()
+    assert (progress["regret"] <= progress["high"]).all()
+    assert progress["removed"].eq(2).all()
+    assert progress["continuous"].all()
+    row = needed.iloc[0]
+    assert (row["found"], row["trained_low"], row["trained_median"]) == (pytest.approx(2 / 3), 1, 3)
+    assert np.isnan(row["trained_high"])
+    assert np.isnan(row["trained_worst"])
+
+
+def test_looks_are_part_of_the_price(bench, search):
+    """Two looks at half a training each before the first, one more after two trainings; quantiles in trainings and price."""
+    options = {"looks": 2, "looks_start": 2, "looks_every": 1, "looks_more": 1}
+    pools = [[0, 3, 4], [4, 0, 1]]
+    progress, needed = fewest.fewest(read_bench(bench()), [search("gp+select", pools, options=options)])
+    assert progress["price"].tolist() == [2.0, 3.0, 4.5]
+    assert progress["seconds"].tolist() == pytest.approx([30 + 35, 55 + 35, 90 + 52.5])
+    row = needed.iloc[0]
+    assert row["method"] == "gp+select looks=2 looks_every=1 looks_more=1 looks_start=2"
+    assert (row["trained_worst"], row["price_worst"], row["price_low"]) == (3, 4.5, 2.0)
+
+
+def test_a_predictor_is_a_point_with_the_best_outside_its_pool(bench, search):
+    pools, rankings = [[0, 1], [2, 3]], [[1, 4, 0, 3], [3, 2, 0, 1]]
+    progress, needed = fewest.fewest(
+        read_bench(bench()), [search("siamese", pools, rankings, codes=5, score="top")]
+    )
+    assert needed.empty
+    assert progress["trained"].tolist() == [4]
+    assert progress["price"].tolist() == pytest.approx([4 + 5 * 0.01])
+    assert progress["regret"].tolist() == pytest.approx([0.05])  # 4 and 3 among pool and top two outside it
+    assert not progress["continuous"].any()
+
+
+def test_the_fair_protocol_selects_on_another_table(bench, search):
+    """The best so far by accuracy_select, its accuracy reported; on its own row beside the optimistic one."""
+    pools = [[0, 3, 2, 4]]
+    paths = [
+        search("random", pools, labels="accuracy_select", name="fair"),
+        search("random", pools, name="plain"),
+    ]
+    progress, _ = fewest.fewest(read_bench(bench()), paths)
+    fair = progress[progress["method"] == "random (fair)"]
+    assert fair["regret"].tolist() == pytest.approx([0.4, 0.4, 0.2, 0.2])
+    plain = progress[progress["method"] == "random"]
+    assert plain["regret"].tolist() == pytest.approx([0.4, 0.1, 0.1, 0.0])
+
+
+def test_all_variants_of_a_bench_are_written(bench, search, tmp_path):
+    whole = bench()
+    paths = [search("random", [[0, 4]], name="a"), search("random", [[1, 2]], first=1, name="b")]
+    outputs = {name: tmp_path / f"{name}.parquet" for name in fewest.SCHEMAS}
+    fewest.analyse({whole: paths}, outputs)
+    progress = tables.read(outputs["progress"], fewest.PROGRESS)
+    assert progress["runs"].tolist() == [2, 2]
+    assert tables.read(outputs["needed"], fewest.NEEDED)["found"].tolist() == [0.5]
+    with pytest.raises(InputError, match="unknown table 'more' of the analysis; known: progress, needed"):
+        fewest.analyse({whole: paths}, {"more": tmp_path / "more.parquet"})
+
+
+def test_without_a_known_accuracy_there_is_nothing(bench, search):
+    progress, needed = fewest.fewest(read_bench(bench([np.nan] * 6)), [search("random", [[0, 1]])])
+    assert progress.empty
+    assert needed.empty
