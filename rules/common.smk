@@ -102,7 +102,7 @@ def one_of(names):
 wildcard_constraints:
     bench=one_of(BENCHES),
     space=one_of(SPACES),
-    method=one_of(METHODS),
+    method=one_of(dict.fromkeys(job.method for job in SEARCHES)),
     proxy=one_of(PROXIES),
     shard=r"\d+",
     round=r"\d\d",

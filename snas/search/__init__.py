@@ -4,9 +4,46 @@ Nothing heavy is imported here, so that a workflow can check a name while it is 
 :class:`snas.search.method.Method` and one line in :data:`METHODS`; a new sampler likewise in :data:`SAMPLERS`.
 """
 
-from snas.config import Registry
+from typing import Any
 
-METHODS = Registry(
+from snas.config import Registry
+from snas.predictors import REGISTRY as PREDICTORS
+
+
+class Methods(Registry):
+    """The methods by name, and every ``predictor`` or ``predictor+sampler`` of the two registries that has no own entry.
+
+    So a new predictor is searched with as soon as its room knows it.
+    """
+
+    def check(self, name: str) -> str:
+        """Return ``name``, or raise :class:`InputError` that lists the known ones."""
+        return name if self._parts(name) else super().check(name)
+
+    def module(self, name: str) -> str:
+        """Return the module that holds the method."""
+        return "snas.search.methods" if self._parts(name) else super().module(name)
+
+    def load(self, name: str) -> Any:
+        """Return the method; one that is put together imports no torch, either."""
+        parts = self._parts(name)
+        if not parts:
+            return super().load(name)
+        from snas.search.methods import PredictorMethod
+
+        return PredictorMethod(*parts)
+
+    def _parts(self, name: str) -> tuple[str, str] | None:
+        """Return (predictor, sampler) of a name without an own entry; None where there is none."""
+        if name in self:
+            return None
+        predictor, _, sampler = str(name).rpartition("+")
+        if name in PREDICTORS:
+            return name, "random"
+        return (predictor, sampler) if predictor in PREDICTORS and sampler in SAMPLERS else None
+
+
+METHODS = Methods(
     "method",
     {
         "random": "snas.search.methods:RANDOM",

@@ -66,7 +66,8 @@ class PredictorMethod(Method):
 
     predictor: str
     sampler: str
-    uses_code: bool
+    uses_code: bool | None = None
+    """Whether it looks at codes; None asks the predictor (and imports it)."""
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
     predictor_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,6 +80,11 @@ class PredictorMethod(Method):
             PREDICTORS.module(self.predictor),
             SAMPLERS.module(self.sampler),
         )
+
+    @property
+    def looks_at_codes(self) -> bool:
+        """Whether codes are looked at, and so counted."""
+        return bool(PREDICTORS.load(self.predictor).uses_code if self.uses_code is None else self.uses_code)
 
     def make_sampler(self, options: Mapping[str, Any] | None = None) -> Sampler:
         """Return the sampler with its options; raises ``InputError`` for an unknown one."""
@@ -113,7 +119,7 @@ class PredictorMethod(Method):
 
     def looks(self, budget: int, rerank: int, options: Mapping[str, Any] | None = None) -> dict[str, int]:
         """Return the most codes per run: the pool, the re-ranked ones of all updates, the last ``rerank``."""
-        if not self.uses_code:
+        if not self.looks_at_codes:
             return {}
         return {"code": budget + self.make_sampler(options).codes(budget) + rerank}
 

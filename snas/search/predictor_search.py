@@ -26,7 +26,7 @@ class PredictorSearch(Search):
     def __init__(self, method: PredictorMethod, problem: Problem, counter: QueryCounter) -> None:
         self.problem, self.counter = problem, counter
         self.size = problem.size
-        self.uses_code = method.uses_code
+        self.uses_code = method.looks_at_codes
         self.sampler = method.make_sampler(problem.options)
         self.predictor = method.make_predictor(problem)
         self.plan = self.sampler.plan(problem.budget, self.predictor.epochs)

@@ -1,0 +1,170 @@
+"""A new space, image set and predictor: one file each and one line in a registry, nothing else; then all of it works."""
+
+import sys
+import textwrap
+
+import pytest
+
+from snas import InputError, config, images, networks, spaces, tables, training
+from snas.analysis.inputs import read_bench, read_search
+from snas.analysis.scores import score_runs
+from snas.figures import REGISTRY as FIGURES
+from snas.predictors import REGISTRY as PREDICTORS
+from snas.search import METHODS, SAMPLERS, bench
+from snas.search.block import SEARCH, Settings, run_block
+from snas.training.codes import estimation_codes
+from snas.training.truth import ground_truth
+
+SPACE = """
+    from itertools import product
+    import numpy as np
+    from torch import nn
+    from snas.spaces.space import Cell, Encoding, Space
+
+    OPERATIONS = ("conv3x3", "conv1x1", "skip")
+
+    class Chains(Space):
+        name, title, default_width = "chains", "Chains", 4
+        network = "one_file_space:network"
+
+        def enumerate(self):
+            return [Cell(ops, ((0, 1), (1, 2), (2, 3)), ">".join(ops)) for ops in product(OPERATIONS, repeat=3)]
+
+        def encoding(self):
+            adjacency = np.tile(np.eye(4, dtype=np.float32) + np.eye(4, k=1, dtype=np.float32), (len(self), 1, 1))
+            operations = np.array([[*map(OPERATIONS.index, c.operations), 3] for c in self.cells()])
+            return Encoding(adjacency, operations, (*OPERATIONS, "output"))
+
+        def costs(self, *, width=None, channels=3, side=32, classes=10):
+            w = width or self.default_width
+            each = {"conv3x3": 9 * w * w, "conv1x1": w * w, "skip": 0}
+            inner = np.array([sum(each[o] for o in c.operations) for c in self.cells()])
+            return (channels * w + inner) * side**2 + w * classes, channels * w + inner + (w + 1) * classes
+
+    def network(cell, *, width, channels, side, classes, bn_momentum):
+        kinds = {"conv3x3": lambda: nn.Conv2d(width, width, 3, padding=1, bias=False),
+                 "conv1x1": lambda: nn.Conv2d(width, width, 1, bias=False), "skip": nn.Identity}
+        layers = [layer for o in cell.operations for layer in (kinds[o](), nn.ReLU())]
+        return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), *layers,
+                             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+"""
+IMAGES = """
+    import torch
+    from snas.images.imageset import divide
+
+    def stripes(options):
+        drawn = torch.Generator().manual_seed(0)
+        labels = torch.arange(60) % 2
+        pixels = torch.randint(0, 90, (60, 1, 8, 8), generator=drawn, dtype=torch.uint8)
+        pixels[labels == 1, :, ::2] += 120
+        pixels[labels == 0, :, :, ::2] += 120
+        return divide(options, pixels, labels, ("columns", "rows"), train_images=options.train_images or 40, flip=True,
+                      source="drawn")
+"""
+PREDICTOR = """
+    import torch
+    from snas.predictors.predictor import Predictor
+
+    class Counting(Predictor):
+        '''Ridge regression on how often each operation occurs: R runs in one solve.'''
+        name, uses_code, epochs = "counting", False, 1
+
+        def __init__(self, encoding, runs, *, base_seed, budget, device="cpu", compile=False, **options):
+            counts = torch.nn.functional.one_hot(torch.from_numpy(encoding.operations)).sum(1).double()
+            self.x, self.runs = torch.cat([counts, torch.ones(len(counts), 1)], 1), runs
+            self.w = torch.zeros(len(runs), self.x.shape[1], dtype=torch.float64)
+
+        def fit(self, pool, accuracy, codes, *, start, stop):
+            x = self.x[pool]
+            self.w = torch.linalg.solve(x.mT @ x + 1e-3 * torch.eye(x.shape[-1]), x.mT @ accuracy.double()[..., None])[..., 0]
+
+        def coarse(self, archs=None):
+            rows = self.x.expand(len(self.runs), -1, -1) if archs is None else self.x[archs]
+            return (rows @ self.w[..., None])[..., 0].float()
+
+        def state_dict(self):
+            return {"w": self.w}
+
+        def load_state_dict(self, state):
+            self.w = state["w"]
+"""
+NEW = [
+    (spaces.REGISTRY, "chains", SPACE, "Chains"),
+    (images.REGISTRY, "stripes", IMAGES, "stripes"),
+    (PREDICTORS, "counting", PREDICTOR, "Counting"),
+]
+
+
+@pytest.fixture
+def added(tmp_path, monkeypatch):
+    """Each thing as one file of a user's own, registered by one line."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for registry, name, source, attribute in NEW:
+        module = f"one_file_{registry.kind.replace(' ', '_')}"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        registry.register(name, f"{module}:{attribute}")
+    yield
+    for registry, name, *_ in NEW:
+        registry.unregister(name)
+        sys.modules.pop(f"one_file_{registry.kind.replace(' ', '_')}", None)
+
+
+def test_a_space_an_image_set_and_a_predictor_in_one_file_each(added, tmp_path):
+    config.load({"space": "chains", "images": "stripes", "methods": ["random", "counting", "siamese+bts"]})
+    space, drawn = spaces.load("chains"), images.load("stripes")
+    table = space.table()
+    assert networks.count_macs(networks.build(space, 0), (3, 32, 32)) == table["macs"][0]
+    archs = list(range(len(space)))
+    recipe, code = training.recipe("smoke_truth"), training.recipe("smoke_code")
+    share = images.draw_share(len(drawn.train_labels), 0.8, 0)
+    truth = ground_truth(space, archs, drawn, recipe, base_seed=0, compile=False)
+    codes = estimation_codes(space, archs, drawn, share, code, base_seed=0, compile=False)
+    frame = bench.trained_bench(table, truth=truth, codes=codes)
+    facts = dict(
+        space="chains",
+        dataset="stripes",
+        table="trained",
+        truth_source="x",
+        code_source="y",
+        code_price=0.1,
+        chance=0.5,
+    )
+    bench.write(tmp_path / "table.parquet", frame, facts)
+    runs = run_block(tmp_path / "table.parquet", Settings("counting", 9, 3, (0, 1)))
+    assert (runs["trainings"] <= 12).all()
+    assert set(SEARCH.columns) <= set(runs.columns)
+    tables.write(tmp_path / "runs.parquet", runs, SEARCH, {"score": "top"})
+    known = read_bench(tmp_path / "table.parquet", "chains-stripes")
+    scores = score_runs(known, read_search([tmp_path / "runs.parquet"], known), [3])
+    assert scores["score"].between(0, 1).all()
+
+
+def test_names_are_checked_without_torch():
+    assert METHODS.check("siamese+fts") == "siamese+fts"
+    with pytest.raises(InputError, match="unknown method 'siamese\\+xyz'"):
+        METHODS.check("siamese+xyz")
+
+
+ALL = {
+    "spaces": spaces.REGISTRY, "images": images.REGISTRY, "training": training.REGISTRY, "proxies": proxies.REGISTRY,
+    "predictors": PREDICTORS, "methods": METHODS, "samplers": SAMPLERS, "figures": FIGURES,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("room", "name"), [(room, name) for room, registry in ALL.items() for name in registry]
+)
+def test_every_entry_leads_to_something_documented(room, name):
+    found = ALL[room].load(name)
+    documented = found if isinstance(found, type) or callable(found) else type(found)
+    assert documented.__doc__, f"{room}: {name}"
+
+
+@pytest.mark.parametrize("room", ALL)
+def test_unknown_names_list_the_known_and_duplicates_raise(room):
+    registry = ALL[room]
+    with pytest.raises(InputError) as error:
+        registry.check("no such thing")
+    assert all(name in str(error.value) for name in registry)
+    with pytest.raises(ValueError, match="registered twice"):
+        registry.register(next(iter(registry)), "a:b")
