@@ -10,6 +10,7 @@ from snas.analysis.inputs import read_bench, read_search
 from snas.analysis.scores import score_runs
 from snas.figures import REGISTRY as FIGURES
 from snas.predictors import REGISTRY as PREDICTORS
+from snas.proxies import REGISTRY as PROXIES
 from snas.search import METHODS, SAMPLERS, bench
 from snas.search.block import SEARCH, Settings, run_block
 from snas.training.codes import estimation_codes
@@ -146,7 +147,7 @@ def test_names_are_checked_without_torch():
 
 
 ALL = {
-    "spaces": spaces.REGISTRY, "images": images.REGISTRY, "training": training.REGISTRY, "proxies": proxies.REGISTRY,
+    "spaces": spaces.REGISTRY, "images": images.REGISTRY, "training": training.REGISTRY, "proxies": PROXIES,
     "predictors": PREDICTORS, "methods": METHODS, "samplers": SAMPLERS, "figures": FIGURES,
 }  # fmt: skip
 
