@@ -40,12 +40,12 @@ class Settings:
         refresh: with the coarse accuracy as score, trainings between two trainings of the predictor.
     """
 
-    start: int = 10
+    start: int = 6
     batch: int = 1
     acquisition: Literal["ei", "mean"] = "ei"
     looks: int = 60
     looks_every: int = 4
-    looks_more: int = 12
+    looks_more: int = 4
     looks_start: int = 6
     refresh: int = 10
 

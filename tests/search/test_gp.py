@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snas import InputError, spaces
+from snas import InputError, spaces, tables
+from snas.analysis import fewest
 from snas.search import METHODS
 from snas.search.bench import Bench
 from snas.search.block import Settings, run_block
 from snas.search.gp import GP, GP_CODE, GP_SELECT
 from snas.search.neighbours import Neighbourhood
 from snas.search.removed import remove_best
+from snas.search.study import Entry, study
 from snas.spaces.features import classes
 
 from .toys import SIZE
@@ -270,3 +272,27 @@ def test_the_best_are_removed_and_the_search_does_without(bench, tmp_path):
 def test_settings_of_a_method_are_not_those_of_another():
     assert replace(GP, settings=replace(GP.settings, start=3)).sizes(5) == [3, 1, 1]
     assert GP.sizes(5) == GP.sizes(5, {"start": 5}) or GP.settings.start < 5
+
+
+def test_a_study_is_resumed_and_analysed(bench, tmp_path):
+    entries = [
+        Entry("random", 6),
+        Entry("gp", 6, options={"start": 3}),
+        Entry("gp", 6, labels="accuracy_select"),
+    ]
+    run = lambda: list(study(bench(), tmp_path / "study", entries, runs=3, block=2, removed=(0, 2)))
+    paths = run()
+    assert len(paths) == len(set(paths)) == 2 * 3 * 2
+    before = [path.stat().st_mtime_ns for path in paths]
+    paths[3].unlink()
+    assert run() == paths
+    after = [path.stat().st_mtime_ns for path in paths]
+    assert [a != b for a, b in zip(after, before, strict=True)] == [k == 3 for k in range(12)]
+    homes = sorted({path.parent.parent for path in paths})
+    searches = {home / "table.parquet": [p for p in paths if home in p.parents] for home in homes}
+    outputs = {name: tmp_path / f"{name}.parquet" for name in fewest.SCHEMAS}
+    fewest.analyse(searches, outputs, resamples=50)
+    needed = tables.read(outputs["needed"], fewest.NEEDED)
+    assert set(needed["method"]) == {"random", "gp start=3", "gp (fair)"}
+    assert set(needed["removed"]) == {0, 2}
+    assert needed["runs"].eq(3).all()
