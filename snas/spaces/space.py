@@ -102,20 +102,23 @@ class Graph:
 
         Where there is no such path, input and output are left, without an edge.
         """
-        adjacency, last = self.adjacency(), len(self.operations) - 1
-        passable = [operation not in dead for operation in self.operations]
-        reached = np.array(passable)
-        for node in range(1, last + 1):
-            reached[node] &= bool((adjacency[:node, node] & reached[:node]).any())
-        needed = np.array(passable)
-        for node in range(last - 1, -1, -1):
-            needed[node] &= bool((adjacency[node, node + 1 :] & needed[node + 1 :]).any())
+        last = len(self.operations) - 1
+        reached, needed = {0}, {last}
+        edges = sorted(
+            (a, b) for a, b in self.edges if not {self.operations[a], self.operations[b]} & set(dead)
+        )
+        for source, target in edges:  # sources in topological order: what leads to a source has been seen
+            if source in reached:
+                reached.add(target)
+        for source, target in reversed(edges):
+            if target in needed:
+                needed.add(source)
         alive = reached & needed
-        kept = [node for node in range(last + 1) if alive[node] or node in (0, last)]
+        kept = sorted(alive | {0, last})
         place = {node: number for number, node in enumerate(kept)}
         return Graph(
             tuple(self.operations[node] for node in kept),
-            tuple((place[a], place[b]) for a, b in self.edges if alive[a] and alive[b]),
+            tuple((place[a], place[b]) for a, b in edges if a in alive and b in alive),
         )
 
 
