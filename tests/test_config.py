@@ -40,7 +40,7 @@ def test_readme_is_made_from_the_schema():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"runz": 3}, "unknown key 'runz'; did you mean 'runs'?"),
+        ({"budgetz": 3}, "unknown key 'budgetz'; did you mean 'budgets'?"),
         ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
         ({"runs": "many"}, "key 'runs' is 'many' (str); integer is expected"),
         ({"runs": 2.5}, "key 'runs' is 2.5 (float); integer is expected"),
@@ -98,7 +98,7 @@ def test_any_value_is_taken_or_refused_in_one_sentence(values):
 
 
 @pytest.mark.parametrize(
-    "text", ["run: !!python/object/apply:os.system ['true']", "- a\n- b", "run: [", "\0", "runs: &a [*a]"]
+    "text", ["run: !!python/object/apply:os.system ['true']", "- a\n- b", "run: [", "\0"]
 )
 def test_a_file_that_is_not_a_plain_mapping_is_refused(tmp_path, text):
     path = tmp_path / "config.yaml"

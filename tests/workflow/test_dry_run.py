@@ -55,7 +55,7 @@ def test_one_figure_has_a_target_of_its_own(workflow):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--config", "runz=3"], "configuration: unknown key 'runz'; did you mean 'runs'?"),
+        (["--config", "budgetz=3"], "configuration: unknown key 'budgetz'; did you mean 'budgets'?"),
         (["--config", "runs=0"], "configuration: key 'runs' is 0; allowed: at least 1"),
         (["--config", "space=nanobench"], "unknown space 'nanobench' (did you mean 'tiny_nanobench'?)"),
         (["--config", "images=mnist"], "unknown image set 'mnist'"),
