@@ -14,11 +14,12 @@ from snas import InputError
 from snas.predictors import parameters as par
 from snas.predictors.adam import adam, corrections
 from snas.predictors.compiling import Compiled
+from snas.predictors.fused import Kernels
 from snas.predictors.graphs import Graphs
 from snas.predictors.layers import (
     FEATURES,
     Norms,
-    convolve,
+    evaluate_products,
     graph_convolution,
     graph_convolution_layout,
     head,
@@ -35,8 +36,9 @@ from snas.predictors.schedule import Schedule, draw_batches
 if TYPE_CHECKING:
     from snas.spaces.space import Encoding
 
-ADAM_EPSILON = 1e-7
-ROWS_AT_ONCE = 8_192  # node rows (runs × architectures × nodes) of one chunk of a ranking: what stays in the cache
+ROWS_AT_ONCE = (
+    8_192  # node rows (runs × architectures × nodes) of one chunk of a ranking: what stays in the cache
+)
 
 
 class AccuracyPredictor(Predictor):
@@ -78,11 +80,18 @@ class AccuracyPredictor(Predictor):
         self.layout = self._layout()
         self.statistics_layout = statistics_layout(self.layout)
         self.weights = par.initial(self.layout, self.runs, base_seed, dtype=self.dtype).to(self.device)
-        self.statistics = par.initial(self.statistics_layout, self.runs, base_seed, dtype=self.dtype).to(self.device)
+        self.statistics = par.initial(self.statistics_layout, self.runs, base_seed, dtype=self.dtype).to(
+            self.device
+        )
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.adam_step = self.reached = 0
-        self._step = Compiled(self.step, self.device, enabled=compile)
-        self._coarse = Compiled(self._coarse_chunk, self.device, enabled=compile)
+        self.kernels = Kernels(self.device, compile=compile)
+        self._adam = Compiled(_adam, self.device, enabled=compile)
+        # Views into the buffers, made once: the optimiser works on the buffer, the network on the views.
+        self.running = par.views(self.statistics_layout, self.statistics)
+        self.leaves = {
+            k: v.detach().requires_grad_() for k, v in par.views(self.layout, self.weights).items()
+        }
 
     @property
     def variant(self) -> str:
@@ -102,19 +111,6 @@ class AccuracyPredictor(Predictor):
             **head_layout(self.graphs.nodes),
         }
 
-    def _trunk(
-        self,
-        p: Mapping[str, Tensor],
-        norms: Norms,
-        adjacency: Float[Tensor, "runs batch nodes nodes"],
-        products: Float[Tensor, "runs batch nodes both"],
-    ) -> Float[Tensor, "runs batch nodes features"]:
-        """Return the node features of the basic branch from the second GC's products X·[W | W']."""
-        x = convolve("gc2", p, norms, adjacency, products)
-        if self.options["nsam"]:
-            x = nsam(p, norms, adjacency, x)
-        return graph_convolution("gc3", p, norms, adjacency, x)
-
     def _features(
         self,
         p: Mapping[str, Tensor],
@@ -124,7 +120,19 @@ class AccuracyPredictor(Predictor):
     ) -> Float[Tensor, "runs batch nodes features"]:
         """Return the node features of the basic branch."""
         x = graph_convolution("gc1", p, norms, adjacency, one_hot)
-        return self._trunk(p, norms, adjacency, product(x, p["gc2.weight"]))
+        return self._above_second(p, norms, adjacency, graph_convolution("gc2", p, norms, adjacency, x))
+
+    def _above_second(
+        self,
+        p: Mapping[str, Tensor],
+        norms: Norms,
+        adjacency: Float[Tensor, "runs batch nodes nodes"],
+        x: Float[Tensor, "runs batch nodes features"],
+    ) -> Float[Tensor, "runs batch nodes features"]:
+        """Return the node features of the basic branch from the second GC's."""
+        if self.options["nsam"]:
+            x = nsam(p, norms, adjacency, x)
+        return graph_convolution("gc3", p, norms, adjacency, x)
 
     @abstractmethod
     def _loss(
@@ -135,45 +143,37 @@ class AccuracyPredictor(Predictor):
         one_hot: Float[Tensor, "runs batch nodes vocabulary"],
         accuracy: Float[Tensor, "runs batch"],
         code: Float[Tensor, "runs batch code"],
-        has_code: Float[Tensor, "runs batch"],
+        has_code: Float[Tensor, "runs batch"] | None,
     ) -> Float[Tensor, " runs"]:
         """Return the training loss of each run."""
 
     def _coarse_loss(
-        self, p: Mapping[str, Tensor], x: Float[Tensor, "runs batch nodes features"], accuracy: Float[Tensor, "runs batch"]
+        self,
+        p: Mapping[str, Tensor],
+        x: Float[Tensor, "runs batch nodes features"],
+        accuracy: Float[Tensor, "runs batch"],
     ) -> Float[Tensor, " runs"]:
         return huber(head(p, x) - accuracy).mean(1)
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def gradient(
-        self, weights: Float[Tensor, "runs parameters"], statistics: Float[Tensor, "runs statistics"], *batch: Tensor
-    ) -> tuple[Float[Tensor, "runs parameters"], Float[Tensor, "runs statistics"], Float[Tensor, " runs"]]:
-        """Return gradient, moved running statistics and loss of one batch (the arguments of ``_loss`` after ``norms``)."""
-        running = par.views(self.statistics_layout, statistics)
+    def gradient(self, *batch: Any) -> tuple[Float[Tensor, "runs parameters"], Norms, Float[Tensor, " runs"]]:
+        """Return the gradient, the noted batch statistics and the loss of a batch (the arguments of ``_loss`` after ``norms``)."""
+        norms = Norms(self.kernels, self.running, training=True)
+        with torch.enable_grad():
+            loss = self._loss(self.leaves, norms, *batch)
+            # The sum over runs only starts the backward pass: nothing of one run enters the gradient of another.
+            found = torch.autograd.grad(
+                loss.sum(), list(self.leaves.values()), allow_unused=True, materialize_grads=True
+            )
+        return torch.cat([g.flatten(1) for g in found], 1), norms, loss.detach()
 
-        def total(p: dict[str, Tensor]) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
-            norms = Norms(running, training=True, momentum=self.options["bn_momentum"])
-            loss = self._loss(p, norms, *batch)
-            return loss.sum(), (loss, norms.updated)
-
-        # The sum over runs only starts the backward pass: nothing of one run enters the gradient of another.
-        gradients, (loss, updated) = torch.func.grad(total, has_aux=True)(par.views(self.layout, weights))
-        return par.flatten(self.layout, gradients), par.flatten(self.statistics_layout, updated), loss
-
-    def step(
-        self,
-        weights: Float[Tensor, "runs parameters"],
-        first: Float[Tensor, "runs parameters"],
-        second: Float[Tensor, "runs parameters"],
-        statistics: Float[Tensor, "runs statistics"],
-        optimiser: Float[Tensor, "3"],
-        *batch: Tensor,
-    ) -> Float[Tensor, " runs"]:
-        """Do one training step in place; ``optimiser`` holds the learning rate and Adam's two bias corrections."""
-        gradient, moved, loss = self.gradient(weights, statistics, *batch)
-        adam(weights, gradient, first, second, *optimiser.unbind(), epsilon=ADAM_EPSILON)
-        statistics.copy_(moved)
+    def step(self, optimiser: Float[Tensor, " 3"], *batch: Any) -> Float[Tensor, " runs"]:
+        """Do one training step in place and return its loss; ``optimiser``: learning rate and Adam's bias corrections."""
+        gradient, norms, loss = self.gradient(*batch)
+        self._adam(self.weights, gradient, self.first, self.second, optimiser)
+        noted = torch.cat([norms.batch.get(k, self.running[k]) for k in self.statistics_layout], 1)
+        self.statistics.lerp_(noted, self.options["bn_momentum"])
         return loss
 
     @torch.no_grad()
@@ -207,7 +207,9 @@ class AccuracyPredictor(Predictor):
     ) -> None:
         """Train one epoch: its batches are gathered at once, then taken step by step."""
         steps = self.schedule.steps
-        draws = draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=pool.shape[1]).to(self.device)
+        draws = draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=pool.shape[1]).to(
+            self.device
+        )
         rows = torch.arange(len(self.runs), device=self.device)[None, :, None]
         archs, code = pool[rows, draws], codes[rows, draws]
         has_code = ~code.isnan().any(-1, keepdim=True)
@@ -216,15 +218,13 @@ class AccuracyPredictor(Predictor):
             self.graphs.one_hot(archs),
             accuracy[rows, draws],
             torch.where(has_code, code, 0.0),
-            has_code[..., 0].to(self.dtype),
+            None if bool(has_code.all()) else has_code[..., 0].to(self.dtype),
         )
         rate = self.schedule.rate(epoch)
         hyper = [(rate, *corrections(self.adam_step + 1 + s)) for s in range(steps)]
         optimiser = torch.tensor(hyper, dtype=self.dtype).to(self.device)
         for s in range(steps):
-            self._step(
-                self.weights, self.first, self.second, self.statistics, optimiser[s], *(part[s] for part in batches)
-            )
+            self.step(optimiser[s], *(None if part is None else part[s] for part in batches))
         self.adam_step += steps
 
     def _checked(self, pool: Tensor, accuracy: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -246,37 +246,27 @@ class AccuracyPredictor(Predictor):
         """
         if archs is None:
             archs = torch.arange(self.graphs.size)[None].expand(len(self.runs), -1)
-        table = self._table()
-        predict = lambda chunk: self._coarse(self.weights, self.statistics, table, *chunk)
+        p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
+        tables = self._tables(p, norms)
+        run = torch.arange(len(self.runs), device=self.device)[:, None, None]
+
+        def predict(adjacency: Tensor, rows: Tensor) -> Tensor:
+            x = evaluate_products("gc2", p, norms, adjacency, *(table[run, rows] for table in tables))
+            return head(p, self._above_second(p, norms, adjacency, x))
+
         return self._chunks(predict, archs, lambda ids: (self.graphs.adjacency[ids], self.graphs.rows[ids]))
 
-    def _table(self) -> Float[Tensor, "runs distinct both"]:
-        """Return the second GC's products X·[W | W'] for every distinct row that the first GC can give."""
-        p, norms = self._evaluation(self.weights, self.statistics)
-        width = FEATURES
-        out = norms("gc1.out", p, self.graphs.out @ p["gc1.weight"][..., :width])
-        into = norms("gc1.in", p, self.graphs.into @ p["gc1.weight"][..., width:])
-        return product((out + into) * 0.5, p["gc2.weight"])
-
-    def _coarse_chunk(
-        self,
-        weights: Float[Tensor, "runs parameters"],
-        statistics: Float[Tensor, "runs statistics"],
-        table: Float[Tensor, "runs distinct both"],
-        adjacency: Float[Tensor, "runs archs nodes nodes"],
-        rows: Int64[Tensor, "runs archs nodes"],
-    ) -> Float[Tensor, "runs archs"]:
-        p, norms = self._evaluation(weights, statistics)
-        products = table[torch.arange(rows.shape[0], device=rows.device)[:, None, None], rows]
-        return head(p, self._trunk(p, norms, adjacency, products))
-
-    def _evaluation(self, weights: Tensor, statistics: Tensor) -> tuple[dict[str, Tensor], Norms]:
-        norms = Norms(par.views(self.statistics_layout, statistics), training=False, momentum=0.0)
-        return par.views(self.layout, weights), norms
+    def _tables(
+        self, p: Mapping[str, Tensor], norms: Norms
+    ) -> tuple[Float[Tensor, "runs distinct features"], Float[Tensor, "runs distinct features"]]:
+        """Return the second GC's products X·W and X·W' for every distinct row that the first GC can give."""
+        out = norms("gc1.out", p, self.graphs.out @ p["gc1.out.weight"])
+        x = (out + norms("gc1.in", p, self.graphs.into @ p["gc1.in.weight"])) * 0.5
+        return product(x, p["gc2.out.weight"]), product(x, p["gc2.in.weight"])
 
     def _chunks(
         self,
-        predict: Callable[[tuple[Tensor, ...]], Tensor],
+        predict: Callable[..., Tensor],
         archs: Int64[Tensor, "runs archs"],
         inputs: Callable[[Tensor], tuple[Tensor, ...]],
         *more: Tensor,
@@ -288,7 +278,7 @@ class AccuracyPredictor(Predictor):
         for at in range(0, asked, chunk):
             places = torch.arange(at, at + chunk).clamp(max=asked - 1)
             ids = archs[:, places].to(self.device)
-            values = predict((*inputs(ids), *(part[:, places].to(self.device, self.dtype) for part in more)))
+            values = predict(*inputs(ids), *(part[:, places].to(self.device, self.dtype) for part in more))
             out[:, at : at + chunk] = values[:, : asked - at].cpu()
         return out
 
@@ -297,7 +287,12 @@ class AccuracyPredictor(Predictor):
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of weights, running statistics, Adam's moments and the counters."""
         counters = torch.tensor([self.reached, self.adam_step])
-        parts = {"weights": self.weights, "statistics": self.statistics, "first": self.first, "second": self.second}
+        parts = {
+            "weights": self.weights,
+            "statistics": self.statistics,
+            "first": self.first,
+            "second": self.second,
+        }
         return {name: part.detach().cpu().clone() for name, part in parts.items()} | {"counters": counters}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -309,6 +304,11 @@ class AccuracyPredictor(Predictor):
                 raise InputError(f"saved {self.name}: {name} is {found}; {tuple(part.shape)} would be right")
             part.copy_(state[name])
         self.reached, self.adam_step = (int(x) for x in state["counters"])
+
+
+def _adam(weights: Tensor, gradient: Tensor, first: Tensor, second: Tensor, optimiser: Tensor) -> None:
+    """Adam as Keras sets it: epsilon 1e-7."""
+    adam(weights, gradient, first, second, *optimiser.unbind(), epsilon=1e-7)
 
 
 def checked_options(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

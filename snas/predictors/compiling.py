@@ -29,7 +29,7 @@ def why_not(device: torch.device) -> str | None:
 class Compiled:
     """A function that is compiled at its first call; where that fails, it runs eagerly from then on and says so once.
 
-    Shapes are fixed (``dynamic=False``): a block of runs has one batch size, so one graph serves every budget.
+    Shapes are free (``dynamic=True``), so that one graph serves every block size, space and budget.
     """
 
     def __init__(self, function: Callable[..., Any], device: torch.device, *, enabled: bool) -> None:
@@ -46,13 +46,15 @@ class Compiled:
         self.tried = True
         reason = why_not(self.device)
         if reason is None:
-            compiled = torch.compile(self.function, dynamic=False, fullgraph=True)
+            compiled = torch.compile(self.function, dynamic=True, fullgraph=True)
             try:
                 result = compiled(*arguments)
             except Exception as error:
                 if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                     raise
-                reason = f"torch.compile failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+                reason = (
+                    f"torch.compile failed ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+                )
             else:
                 self.call = compiled
                 return result

@@ -31,20 +31,49 @@ class Graphs:
         _check(adjacency, operations, len(encoding.vocabulary))
         self.size, self.nodes = operations.shape
         self.vocabulary = len(encoding.vocabulary)
-        one_hot = np.eye(self.vocabulary, dtype=np.float32)[operations]
-        both = np.concatenate([adjacency @ one_hot, adjacency.transpose(0, 2, 1) @ one_hot], -1)
-        distinct, rows = np.unique(both.reshape(-1, 2 * self.vocabulary), axis=0, return_inverse=True)
+        distinct, rows = _distinct_rows(adjacency, operations, self.vocabulary)
         self.adjacency: Float[Tensor, "space nodes nodes"] = torch.as_tensor(adjacency).to(device, dtype)
         self.operations: Int64[Tensor, "space nodes"] = torch.as_tensor(operations).to(device, torch.int64)
-        self.rows: Int64[Tensor, "space nodes"] = torch.as_tensor(rows.reshape(operations.shape)).to(device, torch.int64)
+        self.rows: Int64[Tensor, "space nodes"] = torch.as_tensor(rows.reshape(operations.shape)).to(
+            device, torch.int64
+        )
         distinct_rows = torch.as_tensor(distinct).to(device, dtype)
         self.out: Float[Tensor, "distinct vocabulary"] = distinct_rows[:, : self.vocabulary].contiguous()
         self.into: Float[Tensor, "distinct vocabulary"] = distinct_rows[:, self.vocabulary :].contiguous()
-        self.eye: Float[Tensor, "vocabulary vocabulary"] = torch.eye(self.vocabulary, device=device, dtype=dtype)
+        self.eye: Float[Tensor, "vocabulary vocabulary"] = torch.eye(
+            self.vocabulary, device=device, dtype=dtype
+        )
 
     def one_hot(self, archs: Int64[Tensor, "*any"]) -> Float[Tensor, "*any nodes vocabulary"]:
         """Return the one-hot operations of ``archs``."""
         return self.eye[self.operations[archs]]
+
+
+def _distinct_rows(
+    adjacency: np.ndarray, operations: np.ndarray, vocabulary: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct rows (distinct, 2V) of A·X beside Aᵀ·X for one-hot X, and which one each node has.
+
+    The entries are small counts.  Column by column they are joined into one integer key per node, which is numbered afresh before
+    it could overflow: sorting integers is far cheaper than sorting rows.
+    """
+    key = np.zeros(operations.size, dtype=np.int64)
+    largest = 1
+    base = operations.shape[1] + 1
+    for matrix in (adjacency, adjacency.transpose(0, 2, 1)):
+        for symbol in range(vocabulary):
+            count = np.einsum("aij,aj->ai", matrix, (operations == symbol).astype(np.float32))
+            key = key * base + count.astype(np.int64).ravel()
+            largest *= base
+            if largest > 2**62 // base:
+                key = np.unique(key, return_inverse=True)[1]
+                largest = operations.size
+    _, first, rows = np.unique(key, return_index=True, return_inverse=True)
+    arch, node = np.divmod(first, operations.shape[1])
+    one_hot = np.eye(vocabulary, dtype=np.float32)[operations[arch]]
+    out = np.einsum("dj,djv->dv", adjacency[arch, node], one_hot)
+    into = np.einsum("dj,djv->dv", adjacency[arch, :, node], one_hot)
+    return np.concatenate([out, into], 1), rows
 
 
 def _check(adjacency: np.ndarray, operations: np.ndarray, vocabulary: int) -> None:
@@ -53,9 +82,11 @@ def _check(adjacency: np.ndarray, operations: np.ndarray, vocabulary: int) -> No
             f"encoding: adjacency {adjacency.shape} and operations {operations.shape} do not fit;"
             " (A, n, n) and (A, n) would be right"
         )
-    if operations.size and not (0 <= operations.min() and operations.max() < vocabulary):
+    if operations.size and not (operations.min() >= 0 and operations.max() < vocabulary):
         raise InputError(
             f"encoding: operations run from {operations.min()} to {operations.max()}; 0 to {vocabulary - 1} would be right"
         )
     if not (np.einsum("aii->ai", adjacency) == 1).all():
-        raise InputError("encoding: the adjacency lacks the identity; a 1 on every diagonal entry would be right")
+        raise InputError(
+            "encoding: the adjacency lacks the identity; a 1 on every diagonal entry would be right"
+        )

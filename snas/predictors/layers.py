@@ -3,8 +3,7 @@
 Axes: ``runs`` R, ``batch`` architectures of a step, ``nodes`` n of a graph, ``features`` 64 (or 128, 192: several graph
 convolutions of the same input side by side, which is the same as one after another since everything is per feature).
 
-A *graph convolution group* GC has two directions, A·X·W + b and Aᵀ·X·W' + b'.  Their weights stand side by side in one matrix
-``[W | W']``.  The biases b and b' are left out: the batch norm that follows takes the batch mean away, so their gradient is exactly
+A *graph convolution group* GC has two directions, ``out`` A·X·W + b and ``in`` Aᵀ·X·W' + b'.  The biases b and b' are left out: the batch norm that follows takes the batch mean away, so their gradient is exactly
 zero and they would stay at their initial zero for ever (in floating point they would collect rounding noise instead).
 """
 
@@ -16,17 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from snas.predictors.fused import EPSILON, GraphConvolution, Kernels, NormMish, mish
 from snas.predictors.parameters import Initial, Layout, glorot
 
-EPSILON = 1e-4  # of every batch norm (SPEC section 1: "BN … eps 1e-4", and section 4: "BN (as above)")
 FEATURES = 64
-
-
-def mish(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Return x·tanh(softplus(x)) with one exponential: with z = eˣ it is x·(z² + 2z)/(z² + 2z + 2)."""
-    z = torch.exp(x.clamp(max=20.0))  # beyond 20 the quotient is 1 in single and double precision
-    t = z * (z + 2)
-    return x * (t / (t + 2))
 
 
 def huber(error: Float[Tensor, "*any"], delta: float = 0.5) -> Float[Tensor, "*any"]:
@@ -36,50 +28,55 @@ def huber(error: Float[Tensor, "*any"], delta: float = 0.5) -> Float[Tensor, "*a
 
 
 class Norms:
-    """The batch norms of one forward pass.
+    """The batch norms of one forward pass, each followed by mish.
 
-    In training they use the statistics of the batch (all rows, or those of weight 1) and collect the running ones in ``updated``
-    (``running + momentum·(batch − running)``, the variance unbiased, as torch does); in evaluation they use the running ones.
+    In training they use the statistics of the batch (all rows, or those of weight 1) and collect them in ``batch``, with the variance
+    unbiased as in torch, for :meth:`moved`; in evaluation they use the running ones.
     """
 
-    def __init__(self, running: Mapping[str, Tensor], *, training: bool, momentum: float) -> None:
-        self.updated = dict(running)
+    def __init__(self, kernels: Kernels, running: Mapping[str, Tensor], *, training: bool) -> None:
+        self.kernels = kernels
+        self.running = running
         self.training = training
-        self.momentum = momentum
+        self.batch: dict[str, Tensor] = {}
+        self.ones: dict[tuple[int, int], Tensor] = {}
+
+    def weight(self, x: Float[Tensor, "runs rows features"]) -> Float[Tensor, "runs rows 1"]:
+        """Return weight 1 for every row."""
+        key = (x.shape[0], x.shape[1])
+        if key not in self.ones:
+            self.ones[key] = x.new_ones(*key, 1)
+        return self.ones[key]
+
+    def note(self, name: str, mean: Tensor, variance: Tensor, weight: Tensor | None) -> None:
+        """Note the batch's statistics; a batch without a row notes the running ones, so that nothing moves."""
+        for key, value in ((f"{name}.mean", mean), (f"{name}.variance", variance)):
+            self.batch[key] = (
+                value if weight is None else torch.where(weight.sum(1) > 0, value, self.running[key])
+            )
+
+    def affine(
+        self, name: str, p: Mapping[str, Tensor]
+    ) -> tuple[Float[Tensor, "runs features"], Float[Tensor, "runs features"]]:
+        """Return slope and shift of a batch norm in evaluation."""
+        slope = p[f"{name}.scale"] * torch.rsqrt(self.running[f"{name}.variance"] + EPSILON)
+        return slope, p[f"{name}.shift"] - self.running[f"{name}.mean"] * slope
 
     def __call__(
         self,
         name: str,
-        parameters: Mapping[str, Tensor],
+        p: Mapping[str, Tensor],
         x: Float[Tensor, "runs rows features"],
         weight: Float[Tensor, "runs rows 1"] | None = None,
     ) -> Float[Tensor, "runs rows features"]:
         """Return mish(BN(x)); ``weight`` 0 keeps a row out of the statistics."""
-        scale, shift = parameters[f"{name}.scale"][:, None], parameters[f"{name}.shift"][:, None]
         if not self.training:
-            mean, variance = self.updated[f"{name}.mean"][:, None], self.updated[f"{name}.variance"][:, None]
-            slope = scale * torch.rsqrt(variance + EPSILON)
-            return mish(x * slope + (shift - mean * slope))
-        if weight is None:
-            count = x.new_full((1, 1, 1), x.shape[1])
-            mean = x.sum(1, keepdim=True) / count
-            centred = x - mean
-            squares = (centred * centred).sum(1, keepdim=True)
-        else:
-            count = weight.sum(1, keepdim=True)
-            mean = (x * weight).sum(1, keepdim=True) / count.clamp(min=1)
-            centred = x - mean
-            squares = (centred * centred * weight).sum(1, keepdim=True)
-        variance = squares / count.clamp(min=1)
-        self._update(name, mean.detach(), squares.detach() / (count - 1).clamp(min=1), (count > 0).to(x.dtype))
-        return mish(centred * (scale * torch.rsqrt(variance + EPSILON)) + shift)
-
-    def _update(self, name: str, mean: Tensor, variance: Tensor, seen: Tensor) -> None:
-        """Move the running statistics of ``name`` towards the batch's; a batch without a row moves nothing."""
-        step = self.momentum * seen[:, 0]
-        for key, batch in (("mean", mean), ("variance", variance)):
-            running = self.updated[f"{name}.{key}"]
-            self.updated[f"{name}.{key}"] = running + step * (batch[:, 0] - running)
+            slope, shift = self.affine(name, p)
+            return mish(x * slope[:, None] + shift[:, None])
+        used = self.weight(x) if weight is None else weight
+        y, mean, variance = NormMish.apply(self.kernels, x, p[f"{name}.scale"], p[f"{name}.shift"], used)
+        self.note(name, mean, variance, weight)
+        return y
 
 
 def norm_layout(name: str, features: int) -> dict[str, Initial]:
@@ -99,11 +96,12 @@ def statistics_layout(parameters: Layout) -> dict[str, Initial]:
 
 
 def graph_convolution_layout(name: str, inputs: int, groups: int = 1) -> dict[str, Initial]:
-    """Return the parameters of ``groups`` GC(64) side by side: columns ``[W | W']``, each ``groups``·64 wide."""
+    """Return the parameters of ``groups`` GC(64) side by side, W and W' each ``groups``·64 wide."""
     width = groups * FEATURES
     return {
-        f"{name}.weight": glorot((inputs, 2 * width), inputs, FEATURES),
+        f"{name}.out.weight": glorot((inputs, width), inputs, FEATURES),
         **norm_layout(f"{name}.out", width),
+        f"{name}.in.weight": glorot((inputs, width), inputs, FEATURES),
         **norm_layout(f"{name}.in", width),
     }
 
@@ -116,33 +114,51 @@ def product(
     return torch.bmm(rows, weight).view(*x.shape[:-1], weight.shape[-1])
 
 
-def convolve(
-    name: str,
-    parameters: Mapping[str, Tensor],
-    norms: Norms,
-    adjacency: Float[Tensor, "runs batch nodes nodes"],
-    products: Float[Tensor, "runs batch nodes both"],
-    weight: Float[Tensor, "runs rows 1"] | None = None,
-) -> Float[Tensor, "runs batch nodes features"]:
-    """Return the GC whose products X·[W | W'] are given: the mean of mish(BN(A·X·W)) and mish(BN(Aᵀ·X·W'))."""
-    runs, batch, nodes, both = products.shape
-    width = both // 2
-    out, into = adjacency @ products[..., :width], adjacency.transpose(2, 3) @ products[..., width:]
-    a = norms(f"{name}.out", parameters, out.reshape(runs, batch * nodes, width), weight)
-    b = norms(f"{name}.in", parameters, into.reshape(runs, batch * nodes, width), weight)
-    return ((a + b) * 0.5).view(runs, batch, nodes, width)
-
-
 def graph_convolution(
     name: str,
-    parameters: Mapping[str, Tensor],
+    p: Mapping[str, Tensor],
     norms: Norms,
     adjacency: Float[Tensor, "runs batch nodes nodes"],
     x: Float[Tensor, "runs batch nodes inputs"],
     weight: Float[Tensor, "runs rows 1"] | None = None,
 ) -> Float[Tensor, "runs batch nodes features"]:
     """Return GC(x) (paper section 6.1; A has the identity and is not normalised)."""
-    return convolve(name, parameters, norms, adjacency, product(x, parameters[f"{name}.weight"]), weight)
+    if not norms.training:
+        products = product(x, p[f"{name}.out.weight"]), product(x, p[f"{name}.in.weight"])
+        return evaluate_products(name, p, norms, adjacency, *products)
+    runs, batch, nodes, _ = x.shape
+    rows = x.reshape(runs, batch * nodes, -1)
+    y, mean_out, variance_out, mean_in, variance_in = GraphConvolution.apply(
+        norms.kernels,
+        adjacency.reshape(runs * batch, nodes, nodes),
+        rows,
+        norms.weight(rows) if weight is None else weight,
+        *(
+            p[f"{name}.{direction}.{what}"]
+            for direction in ("out", "in")
+            for what in ("weight", "scale", "shift")
+        ),
+    )
+    norms.note(f"{name}.out", mean_out, variance_out, weight)
+    norms.note(f"{name}.in", mean_in, variance_in, weight)
+    return y.view(runs, batch, nodes, -1)
+
+
+def evaluate_products(
+    name: str,
+    p: Mapping[str, Tensor],
+    norms: Norms,
+    adjacency: Float[Tensor, "runs batch nodes nodes"],
+    out: Float[Tensor, "runs batch nodes features"],
+    into: Float[Tensor, "runs batch nodes features"],
+) -> Float[Tensor, "runs batch nodes features"]:
+    """Return the GC of evaluation whose products X·W and X·W' are given."""
+    runs, batch, nodes, width = out.shape
+    graphs, per_graph = adjacency.reshape(-1, nodes, nodes), (runs * batch, nodes, width)
+    a = torch.bmm(graphs, out.reshape(per_graph)).view(runs, batch * nodes, width)
+    b = torch.bmm(graphs.transpose(1, 2), into.reshape(per_graph)).view(runs, batch * nodes, width)
+    affine = *norms.affine(f"{name}.out", p), *norms.affine(f"{name}.in", p)
+    return norms.kernels.pair_evaluate(a, b, *affine).view(runs, batch, nodes, width)
 
 
 def attend(
@@ -163,18 +179,20 @@ def attend(
 
 def nsam_layout() -> dict[str, Initial]:
     """Return the parameters of NSAM: GC(64) for q, k and v side by side, and the closing GC(64)."""
-    return graph_convolution_layout("nsam.qkv", FEATURES, 3) | graph_convolution_layout("nsam.close", FEATURES)
+    return graph_convolution_layout("nsam.qkv", FEATURES, 3) | graph_convolution_layout(
+        "nsam.close", FEATURES
+    )
 
 
 def nsam(
-    parameters: Mapping[str, Tensor],
+    p: Mapping[str, Tensor],
     norms: Norms,
     adjacency: Float[Tensor, "runs batch nodes nodes"],
     x: Float[Tensor, "runs batch nodes features"],
 ) -> Float[Tensor, "runs batch nodes features"]:
     """Return the Nodes self-Attention Module of x (section 3.2.2, figure 3b), the closing GC included."""
-    q, k, v = graph_convolution("nsam.qkv", parameters, norms, adjacency, x).split(FEATURES, -1)
-    return graph_convolution("nsam.close", parameters, norms, adjacency, attend(x, q, k, v, adjacency))
+    q, k, v = graph_convolution("nsam.qkv", p, norms, adjacency, x).split(FEATURES, -1)
+    return graph_convolution("nsam.close", p, norms, adjacency, attend(x, q, k, v, adjacency))
 
 
 def efm_layout(nodes: int, *, shared_qv: bool) -> dict[str, Initial]:
@@ -190,7 +208,7 @@ def efm_layout(nodes: int, *, shared_qv: bool) -> dict[str, Initial]:
 
 
 def efm(
-    parameters: Mapping[str, Tensor],
+    p: Mapping[str, Tensor],
     norms: Norms,
     adjacency: Float[Tensor, "runs batch nodes nodes"],
     x: Float[Tensor, "runs batch nodes features"],
@@ -205,12 +223,12 @@ def efm(
     weight = None
     if has_code is not None:
         weight = has_code[:, :, None].expand(runs, batch, nodes).reshape(runs, batch * nodes, 1)
-    lifted = product(code, parameters["efm.code.weight"]) + parameters["efm.code.bias"][:, None]
-    lifted = norms("efm.code", parameters, lifted.view(runs, batch * nodes, FEATURES), weight)
-    k = graph_convolution("efm.k", parameters, norms, adjacency, lifted.view(runs, batch, nodes, FEATURES), weight)
-    qv = graph_convolution("efm.qv", parameters, norms, adjacency, x, weight)
+    lifted = product(code, p["efm.code.weight"]) + p["efm.code.bias"][:, None]
+    lifted = norms("efm.code", p, lifted.view(runs, batch * nodes, FEATURES), weight)
+    k = graph_convolution("efm.k", p, norms, adjacency, lifted.view(runs, batch, nodes, FEATURES), weight)
+    qv = graph_convolution("efm.qv", p, norms, adjacency, x, weight)
     fused = attend(x, qv[..., :FEATURES], k, qv[..., -FEATURES:], adjacency)  # a shared layer is both q and v
-    return graph_convolution("efm.close", parameters, norms, adjacency, fused, weight)
+    return graph_convolution("efm.close", p, norms, adjacency, fused, weight)
 
 
 def head_layout(nodes: int) -> dict[str, Initial]:
@@ -219,7 +237,7 @@ def head_layout(nodes: int) -> dict[str, Initial]:
 
 
 def head(
-    parameters: Mapping[str, Tensor], x: Float[Tensor, "runs batch nodes features"]
+    p: Mapping[str, Tensor], x: Float[Tensor, "runs batch nodes features"]
 ) -> Float[Tensor, "runs batch"]:
     """Return sigmoid(linear(mean over features)): an accuracy per architecture."""
-    return torch.sigmoid(product(x.mean(-1), parameters["head.weight"])[..., 0] + parameters["head.bias"])
+    return torch.sigmoid(product(x.mean(-1), p["head.weight"])[..., 0] + p["head.bias"])

@@ -26,7 +26,7 @@ class NeuralPredictor(AccuracyPredictor):
         one_hot: Float[Tensor, "runs batch nodes vocabulary"],
         accuracy: Float[Tensor, "runs batch"],
         code: Float[Tensor, "runs batch code"],
-        has_code: Float[Tensor, "runs batch"],
+        has_code: Float[Tensor, "runs batch"] | None,
     ) -> Float[Tensor, " runs"]:
         """Return the Huber loss of the accuracy; codes play no part."""
         return self._coarse_loss(p, self._features(p, norms, adjacency, one_hot), accuracy)

@@ -33,6 +33,7 @@ class Predictor(ABC):
     uses_code: ClassVar[bool]
     epochs: int
 
+    @abstractmethod
     def __init__(
         self,
         encoding: Encoding,

@@ -53,6 +53,7 @@ def draw_batches(
     train on the same pool see the same batches.
     """
     draws = [
-        torch.randint(pool, (steps, BATCH), generator=seeds.generator(base_seed, "batches", run, epoch)) for run in runs
+        torch.randint(pool, (steps, BATCH), generator=seeds.generator(base_seed, "batches", run, epoch))
+        for run in runs
     ]
     return torch.stack(draws, 1)

@@ -36,12 +36,15 @@ class Siamese(AccuracyPredictor):
         one_hot: Float[Tensor, "runs batch nodes vocabulary"],
         accuracy: Float[Tensor, "runs batch"],
         code: Float[Tensor, "runs batch code"],
-        has_code: Float[Tensor, "runs batch"],
+        has_code: Float[Tensor, "runs batch"] | None,
     ) -> Float[Tensor, " runs"]:
         """Return Huber(coarse) + Huber(fine), unweighted, no gradient stopped; the fine mean is over rows with a code."""
         x = self._features(p, norms, adjacency, one_hot)
         fine = head(p, efm(p, norms, adjacency, x, code, has_code))
-        fine_loss = (huber(fine - accuracy) * has_code).sum(1) / has_code.sum(1).clamp(min=1)
+        loss = huber(fine - accuracy)
+        fine_loss = (
+            loss.mean(1) if has_code is None else (loss * has_code).sum(1) / has_code.sum(1).clamp(min=1)
+        )
         return self._coarse_loss(p, x, accuracy) + fine_loss
 
     @torch.no_grad()
@@ -49,10 +52,9 @@ class Siamese(AccuracyPredictor):
         self, archs: Int64[Tensor, "runs archs"], codes: Float[Tensor, "runs archs code"]
     ) -> Float[Tensor, "runs archs"]:
         """Predict accuracies with the estimation branch and running BN statistics; NaN where the code has a NaN."""
-        p, norms = self._evaluation(self.weights, self.statistics)
+        p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
 
-        def predict(chunk: tuple[Tensor, ...]) -> Tensor:
-            adjacency, one_hot, code = chunk
+        def predict(adjacency: Tensor, one_hot: Tensor, code: Tensor) -> Tensor:
             return head(p, efm(p, norms, adjacency, self._features(p, norms, adjacency, one_hot), code))
 
         inputs = lambda ids: (self.graphs.adjacency[ids], self.graphs.one_hot(ids))
