@@ -87,8 +87,9 @@ TRAINING_CODE = snas.provenance.code_hash(
 )
 BENCH_CODE = snas.provenance.code_hash("snas.search.bench")
 
-# A job that can use a GPU asks for one, where jobs may find one.
-GPU = int(snas.device.wanted(CONFIG.device))
+# A job that can use a GPU asks for one, where jobs may find one; `nodes` is set where a cluster runs them.
+ELSEWHERE = workflow.resource_settings.nodes is not None
+GPU = int(snas.device.wanted(CONFIG.device, elsewhere=ELSEWHERE))
 
 if DRIVER:
     os.environ["SNAS_DRIVER"] = f"{os.uname().nodename}:{os.getpid()}"

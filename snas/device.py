@@ -67,11 +67,11 @@ def visible_devices(environment: Mapping[str, str] | None = None) -> tuple[str, 
     return tuple(d.strip() for d in given.split(",") if d.strip() and d.strip() != "-1")
 
 
-def wanted(name: str) -> bool:
-    """Return whether jobs are to ask for a GPU: ``cuda`` always does, ``auto`` where this machine has one or SLURM is
-    there to find one, ``cpu`` never.  Without torch, for the Snakefile."""
+def wanted(name: str, *, elsewhere: bool = False) -> bool:
+    """Return whether jobs are to ask for a GPU: ``cuda`` always does, ``cpu`` never, ``auto`` where this machine has one
+    or the jobs run ``elsewhere``, on machines that nothing is known of here.  Without torch, for the Snakefile."""
     if name == "auto":
-        return bool(visible_devices()) or shutil.which("sbatch") is not None
+        return elsewhere or bool(visible_devices())
     return name == "cuda"
 
 

@@ -79,3 +79,18 @@ def test_unknown_and_absent_devices_are_refused():
     if device.torch_device("auto").type == "cpu":
         with pytest.raises(InputError, match="torch sees no GPU"):
             device.torch_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "elsewhere", "expected"),
+    [
+        ("auto", "", False, False),
+        ("auto", "0", False, True),
+        ("auto", "", True, True),
+        ("cpu", "0", True, False),
+        ("cuda", "", False, True),
+    ],
+)
+def test_jobs_ask_for_a_gpu_where_they_may_find_one(monkeypatch, name, given, elsewhere, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert device.wanted(name, elsewhere=elsewhere) is expected
