@@ -68,7 +68,11 @@ def ground_truth(
     size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
     group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
 
+    finished, working = 0, 0
+
     def work(part: list[int]) -> list[dict[str, Any]]:
+        nonlocal working
+        working = len(part)
         population = networks.population(
             space,
             part,
@@ -86,20 +90,18 @@ def ground_truth(
         correct = count_correct(population, images.test_images, images.test_labels, batch=2 * recipe.batch)
         return [{"losses": a, "correct": b} for a, b in zip(losses, correct.tolist(), strict=True)]
 
-    finished = 0
-
-    def say(text: str) -> None:
-        if progress is not None:
-            progress(finished, len(archs), text)
-
     def epoch_done(epoch: int, epochs: int) -> None:
-        if epoch < epochs:
-            say(f"training, epoch {epoch} of {epochs}")
+        if (
+            progress is not None and epoch < epochs
+        ):  # a group counts by its epochs, so that the time left is known early
+            part = working * epoch // epochs
+            progress(finished + part, len(archs), f"trainings, epoch {epoch} of {epochs}")
 
     def done(count: int) -> None:
         nonlocal finished
         finished = count
-        say("training")
+        if progress is not None:
+            progress(finished, len(archs), "trainings")
 
     rows, total = [], len(images.test_labels)
     for arch, row, seconds in run_in_groups(archs, group, work, done):
