@@ -54,6 +54,7 @@ onstart:
 
 onsuccess:
     PROGRESS.finish()
+    snas.provenance.clear_leftovers(Path(RUN))
     print(f"[snas] open {RUN}/report.html", file=sys.stderr)
 
 

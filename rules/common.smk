@@ -1,4 +1,5 @@
 # Names and targets; no logic.
+import logging
 import os
 import re
 import sys
@@ -19,12 +20,15 @@ from snas.search import METHODS, jobs
 from snas.spaces import REGISTRY as SPACES
 
 try:
+    for path in workflow.configfiles:
+        snas.config.read_file(path)
     CONFIG = snas.config.load(config)
     # The reader of a dry run neither waits for a driver nor becomes one; jobs parse this file too, as part of theirs.
     DRIVER = workflow.is_main_process and snas.provenance.hold_run(
         Path.cwd(), CONFIG.run, reads_only=snas.provenance.only_reads(sys.argv)
     )
 except InputError as error:
+    logging.raiseExceptions = False  # the sentence is enough, also where Snakemake's own log is on a full disk
     raise WorkflowError(str(error)) from None
 
 RUN = f"results/{CONFIG.run}"

@@ -1,5 +1,7 @@
 """What every job does around its one call into the library: log, one-sentence errors, device, progress."""
 
+import contextlib
+import io
 import os
 import sys
 import threading
@@ -8,31 +10,47 @@ from pathlib import Path
 
 import snas.device
 import snas.progress
+import snas.provenance
 from snas import InputError
 
 
 def begin(snakemake):
     """Send everything to the rule's log, make errors readable, lease a GPU where the rule asks for one."""
-    Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
-    log = open(snakemake.log[0], "w", buffering=1)  # noqa: SIM115 - open for the life of the process
-    os.dup2(log.fileno(), 1)
-    os.dup2(log.fileno(), 2)
-    sys.stdout = sys.stderr = log
 
     def hook(kind, error, trace):
-        sys.__excepthook__(kind, error, trace)
-        known = issubclass(kind, (InputError, OSError))
-        print(f"[snas] {snakemake.rule}: {error if known else f'{kind.__name__}: {error}'}", file=terminal)
+        with contextlib.suppress(OSError):  # the log's disk may be the full one
+            sys.__excepthook__(kind, error, trace)
+        sentence = f"{kind.__name__}: {error}"
+        if issubclass(kind, OSError):
+            sentence = snas.provenance.unwritable(error, snakemake.output[0])
+        elif issubclass(kind, InputError):
+            sentence = str(error)
+        print(f"[snas] {snakemake.rule}: {sentence}", file=terminal)
         print(f"[snas]   log: {snakemake.log[0]}", file=terminal)
 
     sys.excepthook = hook
+    Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+    log = Log(snakemake.log[0], "w")
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = io.TextIOWrapper(log, line_buffering=True, write_through=True)
     threading.Thread(target=_leave_with_driver, daemon=True).start()
     os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
     lease = snas.device.lease(say=print) if snakemake.resources.get("gpu", 0) else None
     run = Path(snakemake.log[0]).parts[:2]
     path = snas.progress.share_path(Path(*run, "logs"), str(snakemake.output[0]))
     return Job(lease, snas.progress.Share(path, print))
+
+
+class Log(io.FileIO):
+    """A log whose full disk does not end the job: what it computes may still find room."""
+
+    def write(self, data):
+        """Write what there is room for, and call it all."""
+        with contextlib.suppress(OSError):
+            super().write(data)
+        return len(data)
 
 
 class Job:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from snas import InputError, __version__
 
@@ -48,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     imported.set_defaults(command=_import_nasbench201)
     table = commands.add_parser("config-table", help="print config/README.md, made from config/schema.yaml")
     table.set_defaults(command=_config_table)
+    checked = commands.add_parser(
+        "config-check", help="check a configuration file without running anything that it says"
+    )
+    checked.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    checked.set_defaults(command=_config_check)
     documented = commands.add_parser(
         "tables", help="print docs/tables.md, made from the schemas of all files"
     )
@@ -85,6 +91,17 @@ class _Line:
             self._said = now
             left = (now - self._started) / done * (total - done)
             print(f"{done} of {total} {text}, about {clock(left)} left", file=sys.stderr)
+
+
+def _config_check(options: argparse.Namespace) -> int:
+    from snas import config
+
+    values: dict[str, Any] = {}
+    for path in options.files:
+        values.update(config.read_file(path))
+    config.load(values)
+    print(f"{', '.join(map(str, options.files))}: a valid configuration")
+    return 0
 
 
 def _config_table(options: argparse.Namespace) -> int:

@@ -136,6 +136,11 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: a configuration is a mapping of keys to values, not {type(loaded).__name__}"
         )
+    if "__use_yte__" in loaded:
+        raise InputError(
+            f"{path}: key '__use_yte__' makes Snakemake run the file as a Python template; a configuration is plain, "
+            "so remove it"
+        )
     return loaded
 
 

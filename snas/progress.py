@@ -7,6 +7,7 @@ their share in a small file; so the same lines serve a laptop and a cluster.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -32,8 +33,9 @@ class Share:
         now = time.monotonic()
         if now - self._written >= 1.0:
             self._written = now
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps([done, total]), encoding="utf-8")
+            with contextlib.suppress(OSError):  # a full disk may be free again when the result is written
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.write_text(json.dumps([done, total]), encoding="utf-8")
         if now - self._said >= REPORT_SECONDS and done:
             self._said = now
             left = (now - self._started) / done * (total - done)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -20,6 +21,7 @@ import re
 import resource
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -176,8 +178,16 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
     Raises :class:`InputError` that says who holds the run.
     """
     path = folder / ".snakemake" / "snas" / f"{run}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+        if not reads_only:
+            _check_writable(path.parent)
+            _check_writable(folder / "results" / run)
+    except OSError as error:
+        if reads_only:
+            return None
+        raise snas.InputError(unwritable(error, str(folder))) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -193,11 +203,56 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
     if reads_only:
         file.close()
         return None
+    with contextlib.suppress(OSError):  # on a full disk the lock holds without a name
+        _sign(file)
+    return file
+
+
+def _sign(file: IO[str]) -> None:
+    """Say in the lock who holds it."""
     file.seek(0)
     file.truncate()
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
     file.flush()
-    return file
+
+
+def unwritable(error: OSError, path: str) -> str:
+    """Return what to do about a file that cannot be written, in one sentence; other errors in their own words.
+
+    >>> unwritable(OSError(28, "No space left on device"), "results/a")
+    'results/a cannot be written: no space left on the device; free some and start the same command again, it goes on'
+    """
+    path, again = str(error.filename or path), "start the same command again, it goes on"
+    text = str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
+        return f"{path} cannot be written: no space left on the device; free some and {again}"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{path} cannot be written: {os.strerror(error.errno).lower()}; make the folder writable and {again}"
+    return text
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise OSError, with the folder's name, where no file of some size can be made in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(BOOKKEEPING))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+BOOKKEEPING = 2**16
+"""Bytes that a driver needs for its own locks and logs before it starts."""
+
+LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?")
+"""Name of a file that a writer (:func:`snas.tables.replacing`) was killed before it could rename or remove."""
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed writers left below ``folder``; for a driver whose jobs are all done."""
+    for path in folder.rglob(".*"):
+        if LEFTOVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _clear_stale_locks(locks: Path, run: str) -> None:
