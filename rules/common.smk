@@ -28,7 +28,8 @@ try:
         Path.cwd(), CONFIG.run, reads_only=snas.provenance.only_reads(sys.argv)
     )
 except InputError as error:
-    logging.raiseExceptions = False  # the sentence is enough, also where Snakemake's own log is on a full disk
+    # The sentence is enough, also where Snakemake's own log is on a full disk.
+    logging.raiseExceptions = False
     raise WorkflowError(str(error)) from None
 
 RUN = f"results/{CONFIG.run}"
