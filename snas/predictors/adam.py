@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,9 +30,10 @@ def adam(
 
     ``rate`` and the two bias corrections are tensors, so that one compiled graph serves all steps.
     """
-    m = first + (gradient - first) * (1 - BETAS[0])
-    v = second * BETAS[1] + gradient * gradient * (1 - BETAS[1])
-    kept = weights * (1 - rate * decay) if decay else weights
-    weights.copy_(kept - (rate / bias_1) * m / (v.sqrt() / bias_2 + epsilon))
-    first.copy_(m)
-    second.copy_(v)
+    first.lerp_(gradient, 1 - BETAS[0])
+    second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+    change = second.sqrt().div_(bias_2).add_(epsilon)
+    change = torch.div(first, change).mul_(rate / bias_1)
+    if decay:
+        weights.mul_(1 - rate * decay)
+    weights.sub_(change)

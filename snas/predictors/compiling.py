@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +27,14 @@ def why_not(device: torch.device) -> str | None:
     return None
 
 
+@functools.cache
+def said(reason: str) -> None:
+    """Say once per process why predictors are not compiled."""
+    log.warning("predictors run in eager mode, several times slower: %s", reason)
+
+
 class Compiled:
-    """A function that is compiled at its first call; where that fails, it runs eagerly from then on and says so once.
+    """A function that is compiled at its first call; where that fails, it runs eagerly from then on and one line says so.
 
     Shapes are free (``dynamic=True``), so that one graph serves every block size, space and budget.
     """
@@ -58,5 +65,5 @@ class Compiled:
             else:
                 self.call = compiled
                 return result
-        log.warning("predictors run in eager mode, about 4 times slower: %s", reason)
+        said(reason)
         return self.function(*arguments)

@@ -7,12 +7,14 @@ the architectures that are asked about, ``code`` the three entries of an estimat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from snas.predictors.parameters import Layout
 
 if TYPE_CHECKING:
     from snas.spaces.space import Encoding
@@ -24,6 +26,8 @@ class Predictor(ABC):
     Attributes:
         name: name in the registry.
         uses_code: whether ``fine`` exists and ``fit`` learns from estimation codes.
+        defaults: the options and their defaults.
+        layout: names, shapes and starts of the parameters of one run; ``state_dict()["weights"]`` is their flat buffer.
         epochs: length of the training schedule in its own unit (200 epochs; 5 iterations for BRP-NAS).
         runs: the run numbers of the block, in order of the leading axis.
         budget: N, the number of architectures that the pool holds at the end; it sets the steps per epoch.
@@ -31,6 +35,8 @@ class Predictor(ABC):
 
     name: ClassVar[str]
     uses_code: ClassVar[bool]
+    defaults: ClassVar[Mapping[str, Any]]
+    layout: Layout
     epochs: int
 
     @abstractmethod

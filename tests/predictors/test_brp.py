@@ -1,0 +1,131 @@
+"""BRP-NAS: iterations, pairs, early stopping, ranking, and whole iterations against the plain version."""
+
+from __future__ import annotations
+
+import torch
+
+from snas.predictors.brp import BRPNAS, EarlyStopping, Iteration, _Training, draw_kept, ordered_pairs
+from tests.predictors import toys
+from tests.predictors.plain import PlainBRP
+
+
+def build(runs=(3, 5), **options):
+    small = {"hidden": 20, "epochs_each": 3, "dtype": torch.float64} | options
+    return BRPNAS(toys.encoding(), runs, base_seed=toys.BASE_SEED, budget=30, **small)
+
+
+def test_iterations_of_the_paper():
+    iterations = [Iteration(i) for i in range(1, 6)]
+    assert [i.epochs for i in iterations] == [50, 100, 150, 200, 250]
+    assert [i.batch for i in iterations] == [12, 24, 36, 48, 60]
+    assert [i.steps(6 * i.number) for i in iterations] == [3, 6, 9, 12, 15]
+    assert BRPNAS(toys.encoding(), [0], base_seed=0, budget=30, hidden=8).epochs == 5
+
+
+def test_the_learning_rate_is_torchs_cosine():
+    optimiser = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=3.5e-4)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=100)
+    for epoch in range(100):
+        assert abs(Iteration(2).rate(epoch) - optimiser.param_groups[0]["lr"]) < 1e-12
+        optimiser.step()
+        cosine.step()
+
+
+def test_pairs_are_all_ordered_pairs_of_different_members():
+    for n in (2, 5):
+        first, second = ordered_pairs(n)
+        assert list(zip(first.tolist(), second.tolist(), strict=True)) == [
+            (i, j) for i in range(n) for j in range(n) if i != j
+        ]
+
+
+def test_early_stopping_per_run():
+    losses = torch.tensor([[3.0, 1, 5], [2, 1, 4], [2.5, 1, float("nan")], [2.5, 0.5, 0], [2.5, 0.6, 0]])
+    stopping = EarlyStopping(3, patience=3)
+    assert [stopping.stop(torch.arange(3), row).tolist() for row in losses] == [
+        [False, False, False],
+        [False, False, False],
+        [False, False, True],
+        [False, False, False],
+        [True, False, False],
+    ]
+
+
+def test_two_iterations_equal_the_plain_version():
+    predictor = build()
+    ids, accuracy, _ = toys.pool(2, 6)
+    plain = PlainBRP(predictor, 1, toys.encoding())
+    for number, size in ((1, 4), (2, 6)):
+        predictor.fit(ids[:, :size], accuracy[:, :size], None, start=number - 1, stop=number)
+        plain.iterate(ids[1, :size], accuracy[1, :size], number=number, run=5, base_seed=toys.BASE_SEED)
+    mine = dict(
+        zip(
+            predictor.layout,
+            predictor.weights[1].split([e.size for e in predictor.layout.values()]),
+            strict=True,
+        )
+    )
+    for name, value in plain.p.items():
+        torch.testing.assert_close(
+            mine[name].view(value.shape), value.detach(), rtol=1e-7, atol=1e-9, msg=name
+        )
+
+
+def test_runs_stop_early_each_for_itself_as_the_plain_version_does():
+    options = {"patience": 1, "epochs_each": 40, "hidden": 8}
+    block = build(runs=(0, 1, 2, 3), **options)
+    ids, accuracy, _ = toys.pool(4, 3)
+    epochs = []
+    for run in range(4):
+        plain = PlainBRP(block, run, toys.encoding())
+        epochs.append(plain.iterate(ids[run], accuracy[run], number=1, run=run, base_seed=toys.BASE_SEED))
+    block.fit(ids, accuracy, None, start=0, stop=1)
+    assert len(set(epochs)) > 1  # or the test would show nothing
+    for run in range(4):
+        alone = build(runs=(run,), **options)
+        alone.fit(ids[run : run + 1], accuracy[run : run + 1], None, start=0, stop=1)
+        torch.testing.assert_close(block.weights[run], alone.weights[0], rtol=1e-8, atol=1e-10)
+
+
+def test_embedding_only_the_members_of_a_batch_changes_nothing():
+    """Beyond 24·i members only those that occur in the batch are embedded; without dropout the training is the same."""
+    ids, accuracy, _ = toys.pool(2, 27)
+    results = []
+    for everything in (False, True):
+        predictor = build(dropout=0.0)
+        training = _Training(predictor, Iteration(1, 2), slice(0, 2), ids)
+        assert training.slots == 24
+        training.slots = training.count if everything else training.slots
+        training.run(accuracy)
+        results.append(predictor.weights.clone())
+    torch.testing.assert_close(*results)
+
+
+def test_the_score_is_the_antisymmetric_log_odds():
+    predictor = build()
+    ids, accuracy, _ = toys.pool(2, 8)
+    predictor.fit(ids, accuracy, None, start=0, stop=1)
+    scores, plain = predictor.coarse(), PlainBRP(predictor, 1, toys.encoding())
+    with torch.no_grad():
+        x = {arch: plain.embed(arch) for arch in (0, 1, 7, 30, 39, 12)}
+        odds = lambda a, b: float(plain.logits(x[a], x[b]) @ torch.tensor([1.0, -1.0], dtype=torch.float64))
+    for a, b in ((0, 1), (7, 30), (39, 12)):
+        expected = (odds(a, b) - odds(b, a)) / 2
+        assert abs(float(scores[1, a] - scores[1, b]) - expected) < 1e-9
+
+
+def test_a_pool_of_one_has_no_pair_and_changes_nothing():
+    predictor = build()
+    before = predictor.weights.clone()
+    ids, accuracy, _ = toys.pool(2, 1)
+    predictor.fit(ids, accuracy, None, start=0, stop=1)
+    assert torch.equal(predictor.weights, before)
+
+
+def test_dropout_keeps_its_share_in_every_place_and_without_correlation():
+    kept = draw_kept((3001, 7), 0.8, torch.Generator().manual_seed(1)).double()
+    assert kept.shape == (3001, 7)
+    assert abs(float(kept.mean()) - 0.8) < 0.01
+    assert bool(((kept.mean(0) - 0.8).abs() < 0.04).all())
+    off_diagonal = torch.corrcoef(kept.T) - torch.eye(7, dtype=torch.float64)
+    assert float(off_diagonal.abs().max()) < 0.08

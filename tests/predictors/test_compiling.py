@@ -1,0 +1,45 @@
+"""Compiled equals eager; without a compiler the eager path serves and says so in one line."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from snas.predictors import REGISTRY, compiling
+from tests.predictors import toys
+
+
+def fitted(compile):
+    predictor = REGISTRY.load("siamese+nsam")(
+        toys.encoding(), [0, 1], base_seed=0, budget=8, epochs=10, compile=compile
+    )
+    ids, accuracy, codes = toys.pool(2, 12, missing=0.2)
+    predictor.fit(ids, accuracy, codes, start=0, stop=3)
+    return predictor
+
+
+def test_compiled_equals_eager(caplog):
+    if compiling.why_not(torch.device("cpu")):
+        pytest.skip("no C++ compiler on this machine")
+    with caplog.at_level(logging.WARNING):
+        compiled = fitted(True)
+        coarse = compiled.coarse()
+    assert not caplog.records
+    assert compiled.kernels.pair.call is not compiled.kernels.pair.function
+    torch.testing.assert_close(coarse, fitted(False).coarse(), rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler_eager_serves_and_one_line_says_so(monkeypatch, caplog):
+    def missing():
+        raise RuntimeError("nothing\nfound")
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", missing)
+    compiling.said.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        predictor = fitted(True)
+    assert [r.getMessage() for r in caplog.records] == [
+        "predictors run in eager mode, several times slower: no working C++ compiler was found (RuntimeError)"
+    ]
+    assert torch.equal(predictor.coarse(), fitted(False).coarse())
