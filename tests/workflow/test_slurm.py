@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Workflow
+from tests.conftest import ROOT
 from tests.workflow.conftest import columns, same
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("smoke")]
