@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import threading
 import time
@@ -77,6 +78,7 @@ class Progress:
 
     def start(self, needed: Collection[str] | None = None) -> None:
         """Begin to watch, in a thread of this process; ``needed`` are the files that this start is to make, if known."""
+        shutil.rmtree(self._logs / "progress", ignore_errors=True)  # shares of jobs that were killed
         plan = self._plan()
         self._weights = {p: w for p, w in plan.items() if needed is None or p in needed or Path(p).exists()}
         self._started = time.monotonic()
