@@ -49,7 +49,12 @@ class Recipe:
         return sum(epochs for _, epochs in self.phases)
 
     def steps(self, images: int) -> int:
-        """Return the steps on ``images`` training images."""
+        """Return the steps on ``images`` training images; raises :class:`InputError` where they fill no batch."""
+        if images < self.batch:
+            raise InputError(
+                f"recipe {self.name!r} takes batches of {self.batch} images, but there are only {images} to train on; "
+                "more images, a larger code_share or another recipe would be right"
+            )
         return self.epochs * (images // self.batch)
 
     def passes(self, images: int) -> int:
