@@ -1,0 +1,155 @@
+"""Names and files that mean harm, through the whole workflow: nothing of them runs, nothing is lost by them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snas import config, tables
+from snas.__main__ import main
+from snas.training.codes import CODES
+from tests.conftest import ROOT, Workflow
+
+NAME = "-a \"b\" 'c' $(touch harm) `touch harm` é叶; touch harm #"
+CLASSES = ("-rf", "$(touch harm)", "it's é", '"; touch harm')
+SMALL = {
+    "run": "smoke", "images": "folder", "images_path": NAME, "train_images": 0, "code_share": 0.5, "architectures": 4,
+    "code_shards": 1, "truth_shards": 1, "width": 4, "code_recipe": "smoke_code", "truth_recipe": "smoke_truth",
+    "compile": False,
+}  # fmt: skip
+
+
+def test_folders_and_files_of_any_name(tmp_path):
+    """A workflow in a folder, on images in folders, with a configuration, whose names would be commands in a shell."""
+    folder = tmp_path / NAME
+    folder.mkdir()
+    workflow = Workflow(folder)
+    draw = np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / NAME / name).mkdir(parents=True)
+        for i in range(24):
+            pixels = draw.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / NAME / name / f"-{i} '\".png")
+    (folder / "-over lay.yaml").write_text(json.dumps(SMALL, ensure_ascii=False))
+    target = "results/smoke/training/codes.parquet"
+    workflow.run("--configfile", "./-over lay.yaml", "--cores", "1", "--", target, timeout=240)
+    frame = tables.read(folder / target, CODES)
+    assert len(frame) == 4
+    assert (frame["status"] == "ok").all()
+    assert not list(tmp_path.rglob("harm"))
+
+
+CONFIGURATIONS = {
+    "a tag": (
+        "runs: !!python/object/apply:os.system ['touch harm']\n",
+        "is not valid JSON or YAML",
+        "line 1",
+    ),
+    "a tag at the root": (
+        "!!python/object/apply:os.system ['touch harm']\n",
+        "is not valid JSON or YAML",
+        "line 1",
+    ),
+    "a name with a command": (
+        "run: '$(touch harm)'\n",
+        "key 'run' is '$(touch harm)'; allowed: letters, digits",
+        "",
+    ),
+    "a run outside": ("run: ../../elsewhere\n", "key 'run' is '../../elsewhere'; allowed: letters", ""),
+    "a run that is an option": ("run: --delete-all-output\n", "allowed: letters, digits", ""),
+    "aliases that multiply": (
+        "runs: &a [1, 1]\nblock: &b [*a, *a]\nwidth: [*b, *b]\n",
+        "key 'block' is [[1, 1], [1, 1]] (list); integer is expected",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGURATIONS)
+def test_configurations_that_mean_harm(workflow, what, capsys):
+    content, said, checked = CONFIGURATIONS[what]
+    path = workflow.folder / "given.yaml"
+    path.write_text(content)
+    done = workflow.run("-n", "--configfile", "given.yaml", check=False)
+    assert done.returncode
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout
+    assert main(["config-check", str(path)]) == 2
+    assert (checked or said) in capsys.readouterr().err
+    assert not list(workflow.folder.rglob("harm"))
+
+
+def test_a_configuration_that_is_a_python_template_is_refused(workflow, capsys):
+    """Snakemake itself would evaluate it; config-check reads it without, and no run goes on from it."""
+    path = workflow.folder / "given.yaml"
+    path.write_text("__use_yte__: true\nruns: ?2 + 1\n")
+    assert main(["config-check", str(path)]) == 2
+    sentence = "given.yaml: key '__use_yte__' makes Snakemake run the file as a Python template"
+    assert sentence in capsys.readouterr().err
+    assert sentence in workflow.run("-n", "--configfile", "given.yaml", check=False).stdout
+
+
+def test_a_configuration_in_another_encoding_is_one_sentence(tmp_path, capsys):
+    path = tmp_path / "given.yaml"
+    path.write_bytes("run: schön\n".encode("latin-1"))
+    assert main(["config-check", str(path)]) == 2
+    assert "given.yaml: the configuration cannot be read: 'utf-8' codec" in capsys.readouterr().err
+
+
+def test_a_valid_configuration_is_said_to_be_one(capsys):
+    assert main(["config-check", str(ROOT / "config/smoke.yaml")]) == 0
+    assert "a valid configuration" in capsys.readouterr().out
+
+
+FORBIDDEN = {
+    "eval",
+    "exec",
+    "os.system",
+    "os.popen",
+    "pickle.load",
+    "pickle.loads",
+    "torch.load",
+    "yaml.load",
+    "__import__",
+}
+
+
+def dotted(node: ast.expr) -> str:
+    """Return a call's name as it is written."""
+    return ast.unparse(node)
+
+
+def test_nothing_is_run_that_somebody_else_wrote():
+    """No shell string, no evaluated text, no pickle beside the reader with an allow-list."""
+    files = [*(ROOT / "snas").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    assert len(files) > 50
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = dotted(node.func)
+            assert name not in FORBIDDEN, f"{path}:{node.lineno}: {name}"
+            shell = [k for k in node.keywords if k.arg == "shell"]
+            assert not shell, f"{path}:{node.lineno}: a shell"
+            if name == "np.load":
+                plain = [k for k in node.keywords if k.arg == "allow_pickle"]
+                assert not plain or ast.unparse(plain[0].value) == "False", f"{path}:{node.lineno}"
+    for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
+        assert not re.search(r"^\s*(shell|run|onerror_shell)\s*:", path.read_text(), re.MULTILINE), path
+
+
+def test_the_configuration_reader_makes_plain_values_only():
+    kinds = (str, int, float, bool, list, dict, type(None))
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        waiting = [config.read_file(path)]
+        while waiting:
+            value = waiting.pop()
+            assert isinstance(value, kinds), path
+            waiting += (
+                list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+            )
