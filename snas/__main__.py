@@ -129,6 +129,8 @@ SCHEMAS = (
     ("analysis/<bench>/correlations.parquet", "snas.analysis.correlations:CORRELATIONS"),
     ("analysis/<bench>/comparison.parquet", "snas.analysis.published:COMPARISON"),
     ("analysis/<bench>/timing.parquet", "snas.analysis.timing:TIMING"),
+    ("analysis/<bench>/progress.parquet", "snas.analysis.fewest:PROGRESS"),
+    ("analysis/<bench>/needed.parquet", "snas.analysis.fewest:NEEDED"),
     ("analysis/counts.parquet", "snas.analysis.counting:COUNTS"),
     ("analysis/costs.parquet", "snas.analysis.costs:COSTS"),
 )
