@@ -96,9 +96,6 @@ BENCH_CODE = snas.provenance.code_hash("snas.search.bench")
 ELSEWHERE = workflow.resource_settings.nodes is not None
 GPU = int(snas.device.wanted(CONFIG.device, elsewhere=ELSEWHERE))
 
-if DRIVER:
-    os.environ["SNAS_DRIVER"] = f"{os.uname().nodename}:{os.getpid()}"
-
 
 def one_of(names):
     """Return a wildcard constraint that allows just ``names``."""
@@ -216,8 +213,9 @@ def stages():
         for proxy in CONFIG.proxies:
             found[proxy] = shards(f"{RUN}/proxies/{proxy}/shard_{{shard}}.parquet", CONFIG.proxy_shards)
     for method in dict.fromkeys(job.method for job in SEARCHES):
-        key = "search_" + method.replace("+", "_")
-        found[key] = [result(job) for job in SEARCHES if job.method == method]
+        found[f"search_{method}".replace("+", "_")] = [
+            result(job) for job in SEARCHES if job.method == method
+        ]
     return found
 
 

@@ -62,7 +62,7 @@ class Job:
 
 def _leave_with_driver():
     """End this process when the driver on the same machine is gone: what it would write would be made again."""
-    host, _, pid = os.environ.get("SNAS_DRIVER", ":").rpartition(":")
+    host, _, pid = os.environ.get(snas.provenance.DRIVER, ":").rpartition(":")
     if host != os.uname().nodename or "SLURM_JOB_ID" in os.environ:
         return
     while True:

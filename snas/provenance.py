@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGE = Path(snas.__file__).resolve().parent
+DRIVER = "SNAS_DRIVER"
+"""Variable that tells jobs who drives them, as host:process."""
 TARGET = re.compile(r"^(snas(?:\.\w+)+):\w+$")
 
 
@@ -205,6 +207,7 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
         return None
     with contextlib.suppress(OSError):  # on a full disk the lock holds without a name
         _sign(file)
+    os.environ[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"  # jobs of this machine end when it is gone
     return file
 
 

@@ -20,7 +20,8 @@ from snas.analysis.timing import TIMING, timing
 from snas.tables import Schema
 
 SCHEMAS: dict[str, Schema] = {
-    schema.name: schema for schema in (SCORES, POINTS, DIFFERENCES, SCATTER, CORRELATIONS, COMPARISON, TIMING, PROGRESS, NEEDED)
+    schema.name: schema
+    for schema in (SCORES, POINTS, DIFFERENCES, SCATTER, CORRELATIONS, COMPARISON, TIMING, PROGRESS, NEEDED)
 }
 
 

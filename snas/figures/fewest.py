@@ -15,7 +15,9 @@ from snas.figures.drawing import Drawing, card, span
 from snas.figures.sources import Sources
 from snas.spaces import REGISTRY as SPACES
 
-NEEDS = "Searches with methods that need few trainings are needed: add gp to methods, or run the target fewest."
+NEEDS = (
+    "Searches with methods that need few trainings are needed: add gp to methods, or run the target fewest."
+)
 SMALLEST = 0.01
 """Regret, in %, below which the axis is linear down to 0."""
 COLUMNS = [

@@ -37,8 +37,10 @@ class ToySpace(Space):
         return [
             Cell(
                 tuple(encoding.vocabulary[k] for k in operations),
-                tuple(zip(*map(np.ndarray.tolist, np.triu(graph, 1).nonzero()), strict=True))
-                + ((NODES - 1, NODES),),
+                (
+                    *zip(*map(np.ndarray.tolist, np.triu(graph, 1).nonzero()), strict=True),
+                    (NODES - 1, NODES),
+                ),
                 f"cell {arch}",
             )
             for arch, (graph, operations) in enumerate(

@@ -223,7 +223,9 @@ class NamedCell(nn.Module):
 
     def key(self, k: int, source: int) -> str:
         """A name for what a convolution reads: the expression of its source, blind to a common factor."""
-        upto = [o if b <= source else "none" for (_, b), o in zip(FEATURE_EDGES, self.operations, strict=True)]
+        upto = [
+            o if b <= source else "none" for (_, b), o in zip(FEATURE_EDGES, self.operations, strict=True)
+        ]
         # bring the source's sum to the output: a convolution's expression is inside that of a cell that ends with it
         moved = ["none"] * 6
         if source == 0:
