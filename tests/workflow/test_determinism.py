@@ -83,7 +83,7 @@ def test_diverged_networks_are_seen_in_the_tables_and_come_last(smoke, tmp_path)
     for path in sorted((run / "training/truth").glob("shard_*.parquet")):
         frame, record = tables.read(path, TRUTH), tables.metadata(path)
         for row in frame.index[frame["arch"].isin(worst)]:
-            frame.loc[row, ["accuracy", "correct", "status"]] = [None, None, "diverged"]
+            frame.loc[row, ["accuracy", "correct", "status"]] = [None, 0, "diverged"]
             frame.at[row, "losses"] = np.full(len(frame.at[row, "losses"]), np.nan, dtype=np.float32)
         tables.write(path, frame, TRUTH, record)
     workflow.run(*SMOKE, timeout=900)
