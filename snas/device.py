@@ -2,7 +2,7 @@
 
 Snakemake's ``gpu=1`` only counts.  A job leases one device with a file lock that its process holds for life (a killed
 job frees its device at once) and sets ``CUDA_VISIBLE_DEVICES`` before torch touches CUDA.  What SLURM, or the user, has
-set is respected: SLURM's devices are the job's own, a user's list is what is leased from.
+set is respected: the device of a SLURM job is its own, a list of several is what is leased from.
 """
 
 from __future__ import annotations
@@ -96,19 +96,22 @@ def lease(
 ) -> Lease | None:
     """Wait for a free device of ``devices`` (default: the visible ones), hold it and make it the only visible one.
 
-    Returns ``None`` where there is no device at all, and where SLURM has given this job devices of its own (they are
-    left as they are).  Locks stand in ``folder`` (default: one per user in the temporary directory), so that all runs of
-    a user on this machine share them.
+    Returns ``None`` where there is no device at all, and where SLURM has given this job a device of its own (it is left
+    as it is); a whole workflow inside one SLURM job leases from that job's devices.  Locks stand in ``folder`` (default:
+    one per user, or per SLURM job, in the temporary directory), so that all runs of a user on this machine share them.
     """
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
-    if devices is None and "SLURM_JOB_ID" in os.environ:
-        say(f"device: SLURM's, CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}")
-        return None
+    job = os.environ.get("SLURM_JOB_ID") if devices is None else None
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible_devices() if devices is None else tuple(devices)
+    if job is not None and (given is None or len(devices) < 2):
+        say(f"device: SLURM's, CUDA_VISIBLE_DEVICES={'not set' if given is None else given}")
+        return None
     if not devices:
         say("device: no GPU on this machine, computing on the CPU")
         return None
-    root = Path(folder) if folder else Path(tempfile.gettempdir()) / f"snas-devices-{os.getuid()}"
+    of = f"-{job}" if job else ""  # SLURM may number each job's devices from 0
+    root = Path(folder) if folder else Path(tempfile.gettempdir()) / f"snas-devices-{os.getuid()}{of}"
     root.mkdir(parents=True, exist_ok=True)
     waiting = False
     while True:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METADATA_KEY = b"snas"
+MAX_VALUES = 50_000_000
+"""Values that one column of a file may announce: far more than any table of the product, and still some 400 MB."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
             f"{path}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
         ) from error
     with file:
+        _check_size(path, file)
         present = file.schema_arrow
         for name, column in schema.columns.items():
             index = present.get_field_index(name)
@@ -158,6 +161,19 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
             ) from error
     _check(path, frame, schema)
     return frame
+
+
+def _check_size(path: Path, file: Any) -> None:
+    """Refuse a file that announces more than a table of the product holds, before memory is taken for it."""
+    footer = file.metadata
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    for index in range(footer.num_columns):
+        values = sum(group.column(index).num_values for group in groups)
+        if max(values, footer.num_rows) > MAX_VALUES:
+            raise InputError(
+                f"{path}: announces {max(values, footer.num_rows)} values in column "
+                f"{footer.schema.column(index).path!r}; at most {MAX_VALUES} belong into a table"
+            )
 
 
 def join(

@@ -57,6 +57,23 @@ def test_slurms_devices_are_left_alone(tmp_path, monkeypatch):
     assert "SLURM" in said[0]
 
 
+def test_a_workflow_inside_one_slurm_job_leases_from_its_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(device.tempfile, "gettempdir", lambda: str(tmp_path))
+    held = device.lease(say=lambda text: None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    second = device.lease(say=lambda text: None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    other = device.lease(say=lambda text: None)
+    assert other.device == "0", "another job's device 0 is another device"
+    for lease in (held, second, other):
+        lease.release()
+
+
 def test_a_users_list_is_what_is_leased_from(tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")

@@ -142,3 +142,24 @@ def test_join_sorts_adds_up_and_refuses_to_mix(tmp_path):
     ):
         tables.join([a, b, c], THINGS, tmp_path / "mixed.parquet")
     assert not (tmp_path / "mixed.parquet").exists()
+
+
+def test_more_than_a_table_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    """A column of one value repeated takes some bytes on the disk and all of the memory."""
+    path = tmp_path / "things.parquet"
+    many = pa.table(
+        {
+            "arch": pa.nulls(1000, pa.int32()),
+            "accuracy": pa.nulls(1000, pa.float64()),
+            "losses": [[1.0]] * 1000,
+        }
+    )
+    pq.write_table(many, path)
+    monkeypatch.setattr(tables, "MAX_VALUES", 999)
+    with pytest.raises(
+        InputError, match="announces 1000 values in column 'arch'; at most 999 belong into a table"
+    ):
+        tables.read(path, THINGS)
+    pq.write_table(many.slice(0, 10).set_column(2, "losses", [[[1.0] * 100] * 10]), path)
+    with pytest.raises(InputError, match=r"announces 1000 values in column 'losses\.list\.element'"):
+        tables.read(path, THINGS)
