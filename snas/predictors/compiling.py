@@ -54,6 +54,11 @@ class Compiled:
         reason = why_not(self.device)
         if reason is None:
             compiled = torch.compile(self.function, dynamic=True, fullgraph=True)
+            chatter = logging.getLogger(
+                "torch.utils.cpp_extension"
+            )  # a CUDA build of torch warns that there is no GPU
+            level = chatter.level
+            chatter.setLevel(logging.ERROR)
             try:
                 result = compiled(*arguments)
             except Exception as error:
@@ -65,5 +70,7 @@ class Compiled:
             else:
                 self.call = compiled
                 return result
+            finally:
+                chatter.setLevel(level)
         said(reason)
         return self.function(*arguments)
