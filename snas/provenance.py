@@ -99,8 +99,23 @@ def _is_registry(node: ast.stmt) -> bool:
     return isinstance(value, ast.Call) and getattr(value.func, "id", "") == "Registry"
 
 
+class FormatStrings(ast.NodeTransformer):
+    """Writes f-strings as calls: how they are quoted changed with Python 3.12, and code would seem to be new."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        """Return the parts as arguments."""
+        self.generic_visit(node)
+        return ast.Call(ast.Name("f"), node.values, [])
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.AST:
+        """Return (value, conversion, format)."""
+        self.generic_visit(node)
+        return ast.Tuple([node.value, ast.Constant(node.conversion), node.format_spec or ast.Constant(None)])
+
+
 def _plain(tree: ast.Module) -> str:
-    """Return the source without comments and docstrings."""
+    """Return the source without comments and docstrings, the same text under every version of Python."""
+    tree = FormatStrings().visit(tree)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

@@ -1,5 +1,6 @@
 """Code hashes (an edit of a figure re-runs nothing, an edit of a network does), the driver's lock, measurements."""
 
+import ast
 import subprocess
 import sys
 import textwrap
@@ -121,3 +122,9 @@ def test_measured_says_what_it_cost():
     assert record["peak_memory_mb"] > 1
     assert record["gpu_seconds"] == 0
     assert "python" in record["versions"]
+
+
+def test_an_edit_inside_an_f_string_is_seen():
+    texts = ["f'{a}b'", "f'{a}c'", "f'{b}b'", "f'{a!r}b'", "f'{a:>3}b'", "f'{a:>{n}}b'", "'{a}b'"]
+    assert len({provenance._plain(ast.parse(text)) for text in texts}) == len(texts)
+    assert provenance._plain(ast.parse("f'{a[\"k\"]}'")) == provenance._plain(ast.parse("f\"{a['k']}\""))
