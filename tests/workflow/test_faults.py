@@ -136,7 +136,7 @@ def test_twenty_kills_lose_nothing_but_what_was_in_flight(smoke, tmp_path, capsy
         rows.append(
             (len(rows) + 1, f"{name} of the {whom}", after, len(now), len(in_flight(tmp_path)), len(lost))
         )
-    said = workflow.run(*SMOKE, timeout=900).stdout
+    said = workflow.run(*SMOKE, timeout=3600).stdout
     assert "unlock" not in said
     lost = [file for file, state in before.items() if finished(tmp_path).get(file) != state]
     assert not lost
