@@ -71,9 +71,7 @@ def jobs(folder: Path) -> list[dict[str, str]]:
 
 def table(found: list[dict[str, str]]) -> str:
     """Return the list of jobs as people read it."""
-    lines = [
-        f"{'job':>6} {'array':>6} {'state':<14} {'limit':>11} {'memory':>7} {'gpu':>4}  rule"
-    ]
+    lines = [f"{'job':>6} {'array':>6} {'state':<14} {'limit':>11} {'memory':>7} {'gpu':>4}  rule"]
     for job in found:
         array = f"{job['ArrayJobId']}_{job['ArrayTaskId']}" if "ArrayTaskId" in job else ""
         rule = job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
