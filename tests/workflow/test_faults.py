@@ -76,36 +76,49 @@ def finished(folder: Path) -> dict[str, tuple[int, int]]:
     return {name: state for name, state in found.items() if name not in in_flight(folder)}
 
 
-def kill_once(workflow: Workflow, name: str, whom: str, after: float, log: Path) -> bool:
-    """Start a run, kill it or a part of it ``after`` seconds, and wait until nothing of it lives; False if it was done."""
+def made(folder: Path) -> int:
+    """Return how many tables and pictures are there."""
+    return sum(1 for p in (folder / "results").rglob("[!.]*") if p.suffix in (".parquet", ".png"))
+
+
+def kill_once(workflow: Workflow, name: str, whom: str, files: int, after: float, log: Path) -> bool:
+    """Start a run and kill it, or a part of it, ``after`` seconds from when it has made ``files``; wait until nothing of
+    it lives.  False where it was done before."""
+    folder = workflow.folder
     with log.open("w") as out:
         driver = subprocess.Popen(
-            workflow.command(*SMOKE), cwd=workflow.folder, env=workflow.environment, start_new_session=True,
+            workflow.command(*SMOKE), cwd=folder, env=workflow.environment, start_new_session=True,
             stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        end = time.monotonic() + after
-        while time.monotonic() < end and driver.poll() is None:
+        there = made(folder)
+        while driver.poll() is None and made(folder) < there + files:
             time.sleep(0.05)
+        end = time.monotonic() + after
+        while driver.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        while whom == "job" and driver.poll() is None and not jobs_of(driver.pid):
+            time.sleep(0.02)
         if driver.poll() is not None:
             return False
-        number = getattr(signal, name)
+        send(getattr(signal, name), whom, driver)
+        driver.wait(timeout=600)
+        while processes(driver.pid):
+            time.sleep(0.1)
+    return True
+
+
+def send(number: signal.Signals, whom: str, driver: subprocess.Popen) -> None:
+    """Send a signal to the driver, to all of its group, or to one of its jobs (and stop the driver after that)."""
+    with contextlib.suppress(ProcessLookupError):
         if whom == "driver":
             driver.send_signal(number)
         elif whom == "group":
             os.killpg(driver.pid, number)
         else:
-            while not (victims := jobs_of(driver.pid)):
-                if driver.poll() is not None:
-                    return False
-                time.sleep(0.02)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victims[0], number)
-            time.sleep(0.7)  # the driver sees it, says it, and goes on; then it is stopped as well
+            for victim in jobs_of(driver.pid)[:1]:
+                os.kill(victim, number)
+            time.sleep(0.7)  # the driver sees it, says it, and goes on
             driver.send_signal(signal.SIGKILL)
-        driver.wait(timeout=120)
-        while processes(driver.pid):
-            time.sleep(0.1)
-    return True
 
 
 @pytest.mark.long
@@ -120,8 +133,9 @@ def test_twenty_kills_lose_nothing_but_what_was_in_flight(smoke, tmp_path, capsy
     before: dict[str, tuple[int, int]] = {}
     while len(rows) < len(kinds):
         name, whom = kinds[len(rows)]
-        after = draw.uniform(2.5, 14)
-        hit = kill_once(workflow, name, whom, after, log)
+        files = draw.choice((0, 1, 1, 2, 3, 4))
+        after = draw.uniform(0, 12 if files == 0 else 5)
+        hit = kill_once(workflow, name, whom, files, after, log)
         said = log.read_text()
         assert "unlock" not in said, said[-3000:]
         now = finished(tmp_path)
@@ -133,9 +147,8 @@ def test_twenty_kills_lose_nothing_but_what_was_in_flight(smoke, tmp_path, capsy
             before = {}
             continue
         before = now
-        rows.append(
-            (len(rows) + 1, f"{name} of the {whom}", after, len(now), len(in_flight(tmp_path)), len(lost))
-        )
+        moment, flying = f"{files} files + {after:.1f} s", len(in_flight(tmp_path))
+        rows.append((len(rows) + 1, f"{name} of the {whom}", moment, len(now), flying, len(lost)))
     said = workflow.run(*SMOKE, timeout=3600).stdout
     assert "unlock" not in said
     lost = [file for file, state in before.items() if finished(tmp_path).get(file) != state]
@@ -144,12 +157,10 @@ def test_twenty_kills_lose_nothing_but_what_was_in_flight(smoke, tmp_path, capsy
     assert NOTHING in workflow.run(*SMOKE).stdout
     assert not [p for p in (tmp_path / "results").rglob(".*") if provenance.LEFTOVER.fullmatch(p.name)]
     with capsys.disabled():
-        print("\n kill                        after s   finished  in flight  lost")
-        for number, how, after, done, flying, lost_files in rows:
-            print(f"{number:3d}. {how:22s} {after:8.1f} {done:9d} {flying:9d} {lost_files:6d}")
-        print(
-            f"{len(rows)} of {len(kinds)} kills; the finished run equals the undisturbed one in every column"
-        )
+        print(f"\n{'':>4} {'kill':<20} {'after':>16} {'tables':>7} {'in flight':>10} {'lost':>5}")
+        for row in rows:
+            print("{:>3}. {:<20} {:>16} {:>7} {:>10} {:>5}".format(*row))
+        print(f"{len(rows)} of {len(kinds)}: the finished run equals the undisturbed one in every column")
 
 
 # ---- disks and folders ----------------------------------------------------------------------------------------------
