@@ -21,6 +21,8 @@ from snas.search import METHODS
 from snas.tables import Column, Schema
 
 QUANTILES = (0.1, 0.5, 0.9)
+EQUAL = 1e-9
+"""Accuracies that differ by less are the same (means over seeds differ by rounding)."""
 
 PROGRESS = Schema(
     name="progress",
@@ -53,6 +55,7 @@ NEEDED = Schema(
         "method": Column("string", "Name of the method, with its options where it has some"),
         "runs": Column("int32", "Runs", low=1),
         "budget": Column("int32", "Complete trainings after which a run was ended", low=1),
+        "price_end": Column("float64", "Mean price of a run when it was ended", low=0),
         "found": Column("float64", "Share of the runs that had the optimum by then", low=0, high=1),
         **{
             f"{kind}_{name}": Column("float64", f"{text} until the optimum is trained: {which}; missing where the run in this place has not found it", null=True, low=0)
@@ -201,19 +204,23 @@ class _Runs:
                 "low": np.quantile(means, 0.025, axis=0),
                 "high": np.quantile(means, 0.975, axis=0),
                 "worst": regret.max(axis=0),
-                "found": (regret <= 0).mean(axis=0),
+                "found": (regret <= EQUAL).mean(axis=0),
                 "continuous": self.continuous,
             }
         )
 
     def needed(self) -> dict[str, Any]:
         """Return the row of :data:`NEEDED`; a run that never has the optimum counts as later than every other."""
-        hit: np.ndarray = np.less_equal(self.regret, 0)
+        hit: np.ndarray = np.less_equal(self.regret, EQUAL)
         has: np.ndarray = np.any(hit, axis=1)
         first = hit.argmax(axis=1)
         trained = np.where(has, first + 1.0, np.inf)
         price = np.where(has, np.take_along_axis(self.price(), first[:, None], axis=1)[:, 0], np.inf)
-        row: dict[str, Any] = {"runs": len(has), "found": float(has.mean())}
+        row: dict[str, Any] = {
+            "runs": len(has),
+            "found": float(has.mean()),
+            "price_end": float(self.price()[:, -1].mean()),
+        }
         for kind, values in (("trained", trained), ("price", price)):
             at = np.quantile(values, QUANTILES, method="inverted_cdf")
             row |= {

@@ -36,6 +36,7 @@ COLUMNS = [
 ]
 NEEDED_COLUMNS = [
     "panel", "bench", "removed", "method", "runs", "budget", "found", "price_low", "price_median", "price_high", "price_worst",
+    "price_end",
 ]  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def needed(sources: Sources) -> Drawing:
     data = pd.concat(shown, ignore_index=True)
     facts = [
         f"n = {span(data['runs'])} runs. Dot: median; bar: 10 % to 90 % of the runs; an arrow: the run in this place had not "
-        f"found it when the search ended (at {span(data['budget'])} trainings)."
+        f"found it when the search ended (at {span(data['budget'])} trainings, looks beside)."
     ]
     return Drawing(figure, data[NEEDED_COLUMNS], title, facts)
 
@@ -150,7 +151,7 @@ def _curve(ax: Axes, rows: pd.DataFrame, axis: str, look: style.Look) -> None:
 def _ranges(ax: Axes, rows: pd.DataFrame, methods: list[str], shift: float, colour: str) -> None:
     for row in rows.to_dict("records"):
         y = methods.index(row["method"]) + shift
-        end = row["budget"]
+        end = row["price_end"]
         high = row["price_high"] if np.isfinite(row["price_high"]) else end
         low = row["price_low"] if np.isfinite(row["price_low"]) else end
         ax.plot([low, high], [y, y], color=colour, lw=1)

@@ -33,13 +33,16 @@ METHODS = {
     "siamese+nsam+bts": Look(VERMILLION, "o"),
     "siamese+nsam+fts": Look(PURPLE, "P"),
     "brp_nas": Look(SKY, "v"),
+    "gp": Look(BLACK, "*"),
+    "gp+select": Look("#882255", "<"),
+    "gp+fidelity": Look("#332288", "d"),
 }
 OTHERS = (
-    Look(BLACK, "*"),
-    Look(YELLOW, "h"),
-    Look("#882255", "<"),
     Look("#999933", ">"),
-    Look("#332288", "d"),
+    Look("#44AA99", "h"),
+    Look("#AA4499", "p"),
+    Look("#117733", "X"),
+    Look(YELLOW, "8"),
 )
 """For methods that a user has added and for ablations, in the order in which a figure shows them."""
 
