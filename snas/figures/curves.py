@@ -127,7 +127,13 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
     grid[1, 0].set_ylabel(REGRET_LABEL)
     shown = pd.concat(data, ignore_index=True)
     handles = [
-        Line2D([], [], color=colours[b.space], marker="o", label=f"{b.title}, n = {span(b.frame['runs'])}")
+        Line2D(
+            [],
+            [],
+            color=colours[b.space],
+            marker="o",
+            label=f"{b.title}, n = {span(b.frame.loc[b.frame['method'] == method, 'runs'])}",
+        )
         for b in benches
     ]
     _space_legend(figure, handles, shown)
