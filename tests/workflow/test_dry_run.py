@@ -48,7 +48,7 @@ def test_on_demand_has_a_fixed_dag(workflow):
 
 
 def test_one_figure_has_a_target_of_its_own(workflow):
-    done = workflow.run("-n", "--quiet", "rules", "fig10")
+    done = workflow.run("fig10", "-n", "--quiet", "rules")
     assert jobs(done.stdout) == 3
 
 
