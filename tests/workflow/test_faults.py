@@ -260,6 +260,7 @@ def finished_run(smoke, tmp_path) -> Workflow:
     return workflow
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hours", [-72, 72])
 def test_a_clock_that_jumped_makes_nothing_again(finished_run, hours):
     """Half of the files, and all of the workflow's own, carry times of a clock that was days off."""
@@ -277,6 +278,7 @@ def remade(path: Path, **facts: object) -> None:
     tables.write(path, frame, CODES, {**record, **facts})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("key", "value"), [("code", "0123456789abcdef"), ("recipe", "digits_code"), ("seed", 7), ("width", 8)]
 )
