@@ -80,7 +80,8 @@ def test_a_figure_alone_is_drawn_alone(smoke):
 )
 def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path, edited, reruns, stays):
     workflow = smoke[0]
-    shutil.copytree(ROOT / "snas", tmp_path / "snas")
+    for name in ("snas", "config"):  # the library reads the schema that lies beside it
+        shutil.copytree(ROOT / name, tmp_path / name)
     done = subprocess.run(
         workflow.command("-n", "--quiet", "rules", *SMOKE),
         cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
