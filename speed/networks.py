@@ -1,155 +1,390 @@
-"""Time of a training step of Tiny-NanoBench networks: plain modules one at a time against populations of many.
+"""Small networks: populations of Tiny-NanoBench against a plain PyTorch loop, augmentation included.
 
-    python speed/networks.py            all rows, about five minutes
-    python speed/networks.py --quick    fewer networks and repeats
-    python speed/networks.py --json X   raw numbers of every repeat to the file X
+    python -m speed --only networks            all rows
+    python -m speed --only networks --quick    fewer steps and networks
 
-Each row is measured in a process of its own with one thread, in processor time (other jobs of the machine disturb it
-less than wall time), and rows of a table follow each other in one run.  A step is forward, backward and Adam on random
-images; per network means divided by the networks of the group.  Networks are spread evenly over the space; the 22 M
-network is the one whose cost is nearest to 22 M multiply-accumulates.
+*Plain* is :mod:`speed.plain_networks`: one network after the other, a ``DataLoader``, each image augmented by itself,
+eager.  *Step* is forward, backward and Adam; *together* is the step and what its batch took to make.  Both programs take
+turns, step for step, in one process of one thread; processor time, which other jobs of a machine disturb less than wall
+time.  Rows of two cores are wall time.  Steps of the paper's recipes are a sample: an epoch's further steps are the same
+program on other images.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-SIZES = {
-    "truth": {"width": 8, "channels": 1, "side": 8, "batch": 32, "title": "digits truth, 8×8, batch 32"},
-    "code": {"width": 8, "channels": 1, "side": 8, "batch": 16, "title": "digits code, 8×8, batch 16"},
-    "cifar_code": {"width": 32, "channels": 3, "side": 32, "batch": 16, "title": "paper's code, 32×32, batch 16"},
-    "cifar_truth": {"width": 32, "channels": 3, "side": 32, "batch": 128, "title": "paper's truth, 32×32, batch 128"},
-}  # fmt: skip
-LARGE_MACS = 22e6
+import numpy as np
+import torch
+from torch import Tensor
+
+from snas import images as image_sets
+from snas import networks, spaces, training
+from snas.networks.populations import Population, losses
+from snas.spaces.nanobench import cell_widths, plan
+from snas.spaces.space import Cell, Space
+from snas.training.groups import group_size
+from snas.training.loop import make_batches
+from snas.training.truth import ground_truth
+from speed.plain_networks import PlainTraining, loader, random_images
+from speed.record import Record
+
+COSTS = (4e6, 11e6, 22e6, 33e6)
+"""MACs of the networks that are measured on images of 32×32: the nearest of the space each."""
+FLOOR = (
+    "the multiply-adds alone: 1×1 convolutions and the stem as single matrix products (forward, gradients by input and by "
+    "weight) at this machine's torch.mm for their shapes, measured in the same turns; depthwise convolutions at the speed of "
+    "the fastest of these products, though they are bound by memory; batch norm, mish, attention and Adam for nothing"
+)
 
 
-def measure(size: str, kind: str, group: int, repeats: int) -> dict[str, object]:
-    """Return the times of ``repeats`` steps of ``group`` networks, in ms per network, and the memory they took."""
-    import torch
+@dataclass(frozen=True)
+class Setting:
+    """Images, a width and a recipe."""
 
-    from snas import networks, spaces
-    from snas.networks.populations import Singles, losses
+    title: str
+    recipe: str
+    width: int
+    channels: int
+    side: int
+    images: int
 
-    torch.set_num_threads(1)
-    options = {k: v for k, v in SIZES[size].items() if k not in ("batch", "title")}
-    space = spaces.load("tiny_nanobench")
-    if size.startswith("cifar"):
-        archs = [int(abs(space.costs()[0] - LARGE_MACS).argmin())] * group
-    else:
-        archs = [len(space) * (2 * i + 1) // (2 * group) for i in range(group)]
-    if kind != "plain":  # what torch and the library take themselves is not the networks'
-        networks.population(space, archs[:1], compile=kind == "native", **options)(
-            torch.rand(2, options["channels"], *[options["side"]] * 2)
-        )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.process_time()
-    if kind == "plain":
-        population = Singles([networks.build(space, arch, **options) for arch in archs])
-    else:
-        population = networks.population(space, archs, compile=kind == "native", **options)
-    built = time.process_time() - started
-    adam = torch.optim.Adam([population.parameters], lr=1e-3, fused=True)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(
-        SIZES[size]["batch"], options["channels"], *[options["side"]] * 2, generator=generator
+    @property
+    def size(self) -> dict[str, int]:
+        """What a network's size hangs on."""
+        return {"width": self.width, "channels": self.channels, "side": self.side, "classes": 10}
+
+
+CODE = Setting("paper's code, 32×32, batch 16", "paper_code", 32, 3, 32, 5000)
+TRUTH = Setting("paper's truth, 32×32, batch 128", "paper_truth", 32, 3, 32, 50000)
+DIGITS_CODE = Setting("default run's code, 8×8, batch 16", "digits_code", 8, 1, 8, 100)
+DIGITS_TRUTH = Setting("default run's truth, 8×8, batch 32", "digits_truth", 8, 1, 8, 400)
+
+
+def nearest(space: Space, macs: float) -> int:
+    """Return the architecture whose cost is nearest."""
+    return int(np.abs(space.costs()[0] - macs).argmin())
+
+
+def spread_out(space: Space, count: int) -> list[int]:
+    """Return architectures spread evenly over the space."""
+    return [len(space) * (2 * i + 1) // (2 * count) for i in range(count)]
+
+
+def endless(batches: Callable[[int], Any]) -> Iterator[Any]:
+    """Yield the batches of one epoch after the other."""
+    return itertools.chain.from_iterable(batches(epoch) for epoch in itertools.count())
+
+
+class Turns:
+    """One side of a comparison: its batches and its step."""
+
+    def __init__(self, batches: Iterator[Any], step: Callable[[Tensor, Tensor], None], count: int) -> None:
+        self.batches, self.step, self.count = batches, step, count
+
+    def run(self, steps: int) -> tuple[float, float]:
+        """Return processor ms per network and step: (the step alone, batch and step together)."""
+        clock = time.process_time
+        alone, began = 0.0, clock()
+        for _ in range(steps):
+            batch = next(self.batches)
+            started = clock()
+            self.step(*batch)
+            alone += clock() - started
+        share = 1e3 / steps / self.count
+        return alone * share, (clock() - began) * share
+
+
+def plain_turns(space: Space, archs: list[int], setting: Setting, workers: int = 0) -> Turns:
+    """Return plain loops, one network after the other, each with batches of its own."""
+    recipe = training.recipe(setting.recipe)
+    pixels, labels = random_images(setting.images, setting.channels, setting.side)
+    data = loader(pixels, labels, 10, recipe, workers)
+    trainings = [PlainTraining(networks.build(space, arch, **setting.size), recipe) for arch in archs]
+    batches = endless(lambda _: data)
+
+    def step(images: Tensor, targets: Tensor) -> None:
+        trainings[0].step(images, targets)
+        for each in trainings[1:]:
+            each.step(*next(batches))
+
+    return Turns(batches, step, len(archs))
+
+
+def population_turns(space: Space, archs: list[int], setting: Setting, *, compile: bool = True) -> Turns:
+    """Return the product's own loop over a population."""
+    recipe = training.recipe(setting.recipe)
+    population = networks.population(
+        space, archs, bn_momentum=recipe.bn_momentum, compile=compile, **setting.size
     )
-    targets = torch.softmax(torch.randn(len(images), 10, generator=generator), dim=1)
-
-    def step() -> float:
-        started = time.process_time()
-        population.zero_grad()
-        losses(population(images), targets).sum().backward()
-        adam.step()
-        return (time.process_time() - started) / group * 1e3
-
-    step()
-    times = [step() for _ in range(repeats)]
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 / group
-    return {
-        "times": times,
-        "build_ms": built / group * 1e3,
-        "memory_mb": memory,
-        "kernels": population.kernels,
-    }
+    adam = torch.optim.Adam([population.parameters], lr=recipe.phases[0][0], eps=recipe.adam_eps, fused=True)
+    batches = make_batches(
+        *random_images(setting.images, setting.channels, setting.side),
+        recipe,
+        classes=10,
+        flip=True,
+        base_seed=0,
+    )
+    return Turns(endless(batches.epoch), lambda x, t: population_step(population, adam, x, t), len(archs))
 
 
-def fresh(*arguments: object, **environment: str) -> dict[str, object]:
-    """Run this script's ``--one`` in a fresh process and return what it prints."""
-    command = [sys.executable, __file__, "--one", *map(str, arguments)]
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, capture_output=True, text=True, check=True
-    )  # fmt: skip
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+def population_step(
+    population: Population, adam: torch.optim.Optimizer, images: Tensor, targets: Tensor
+) -> None:
+    """Take a step, as :func:`snas.training.loop.train` does."""
+    population.zero_grad()
+    losses(population(images), targets).sum().backward()
+    adam.step()
+
+
+def alternate(
+    sides: dict[str, Turns], steps: int, repeats: int
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Return each side's (step alone, together) of every repeat; the sides take turns, the first turn is not counted."""
+    found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in sides}
+    for repeat in range(repeats + 1):
+        for name, side in sides.items():
+            values = side.run(1 if repeat == 0 else steps)
+            if repeat:
+                for kept, value in zip(found[name], values, strict=True):
+                    kept.append(value)
     return found
 
 
-def build_times() -> tuple[float, float]:
-    """Return the seconds that the native library takes the first time and every other time."""
-    code = "import time; from snas.networks import native; t = time.perf_counter(); native.load(); print(time.perf_counter() - t)"
-    with tempfile.TemporaryDirectory() as folder:
-        seconds = [
-            float(
-                subprocess.run(
-                    [sys.executable, "-c", code],
-                    env={**os.environ, "SNAS_CACHE": folder},
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                ).stdout
+# --- the floor -------------------------------------------------------------------------------------------------------
+
+
+def products(cell: Cell, setting: Setting) -> tuple[list[tuple[int, int, int]], float]:
+    """Return (outputs, inputs, pixels) of every dense product of a network, and the MACs of its depthwise convolutions."""
+    dense, depthwise = [(setting.width, 9 * setting.channels, setting.side**2)], 0.0
+    for stage, inputs, f in cell_widths(setting.width):
+        pixels = (setting.side // 2**stage) ** 2
+        for node in plan(cell, inputs, f).nodes:
+            if node.operation == "conv1x1" or node.projects:
+                dense.append((node.out_channels, node.in_channels, pixels))
+            depthwise += {"dwconv3x3": 9, "expand": 27}.get(node.operation, 0) * node.in_channels * pixels
+    return dense, depthwise
+
+
+def floor(cell: Cell, setting: Setting, batch: int) -> float:
+    """Return the ms that the multiply-adds of a step of one network take at least (:data:`FLOOR`)."""
+    dense, depthwise = products(cell, setting)
+    seconds, best = 0.0, 0.0
+    for m, k, pixels in set(dense):
+        w, x, y = torch.randn(m, k), torch.randn(k, pixels * batch), torch.randn(m, pixels * batch)
+        for a, b in ((w, x), (w.t(), y), (y, x.t())):
+            out = torch.mm(a, b)
+            spent = statistics.median(
+                timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out)) for _ in range(5)
             )
-            for _ in range(2)
-        ]
-    return seconds[0], seconds[1]
+            seconds += dense.count((m, k, pixels)) * spent
+            best = max(best, m * k * pixels * batch / spent)
+    return 1e3 * (seconds + 3 * depthwise * batch / best)
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json")
-    parser.add_argument("--one", nargs=4, metavar=("SIZE", "KIND", "GROUP", "REPEATS"))
-    options = parser.parse_args()
-    if options.one:
-        size, kind, group, repeats = options.one
-        print(json.dumps(measure(size, kind, int(group), int(repeats))))
-        return
-    cold, warm = build_times()
-    print(f"native library: built in {cold:.1f} s the first time, loaded in {warm:.2f} s after\n")
-    rows = [(size, "plain", 10) for size in ("truth", "code")]
-    rows += [(size, "eager", 50) for size in ("truth", "code")]
-    groups = (1, 10, 50) if options.quick else (1, 10, 50, 100, 200)
-    rows += [(size, "native", group) for size in ("truth", "code") for group in groups]
-    rows += [(size, kind, 1) for size in ("cifar_code", "cifar_truth") for kind in ("plain", "native")]
-    repeats = 3 if options.quick else 7
-    raw, plain = [], {}
-    print(
-        "| step | kernels | networks | ms per network and step: median (min-max) | times plain | MB per network | ms to build |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for size, kind, group in sorted(rows, key=lambda row: (list(SIZES).index(row[0]), row[1] != "plain")):
-        found = fresh(size, kind, group, repeats)
-        times = found["times"]
-        middle = statistics.median(times)
-        plain.setdefault(size, middle)
-        raw.append({"size": size, "kind": kind, "group": group, **found})
-        print(
-            f"| {SIZES[size]['title']} | {found['kernels']} | {group} | {middle:.2f} ({min(times):.2f}-{max(times):.2f}) "
-            f"| {plain[size] / middle:.1f} | {found['memory_mb']:.1f} | {found['build_ms']:.1f} |",
-            flush=True,
+def timed(function: Callable[[], object]) -> float:
+    """Return the processor seconds of a call."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def paper_rows(record: Record, setting: Setting, steps: int, repeats: int) -> None:
+    """Measure single networks at the paper's recipe."""
+    space, recipe = spaces.load("tiny_nanobench"), training.recipe(setting.recipe)
+    for macs in COSTS:
+        arch = nearest(space, macs)
+        found = alternate(
+            {
+                "plain": plain_turns(space, [arch], setting),
+                "native": population_turns(space, [arch], setting),
+            },
+            steps,
+            repeats,
         )
-    print(f"\nn = {repeats} steps each, one thread, processor time")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"cold_s": cold, "warm_s": warm, "rows": raw}, file, indent=1)
+        least = floor(space.cell(arch), setting, recipe.batch)
+        name = f"{setting.title}, {space.costs()[0][arch] / 1e6:.1f} M MACs"
+        for what, part in (("step alone", 0), ("augmentation and step", 1)):
+            plain, ours = found["plain"][part], found["native"][part]
+            record.row(f"{name}: {what}, plain loop", plain, "ms/step")
+            record.row(
+                f"{name}: {what}, product", ours, "ms/step", against=plain, floor=least, floor_assumes=FLOOR
+            )
+    batches = {
+        side: [both - alone for alone, both in zip(*values, strict=True)] for side, values in found.items()
+    }
+    record.row(f"{setting.title}: augmentation alone, plain loop", batches["plain"], "ms/step")
+    record.row(
+        f"{setting.title}: augmentation alone, product",
+        batches["native"],
+        "ms/step",
+        against=batches["plain"],
+    )
+
+
+def population_rows(record: Record, setting: Setting, groups: tuple[int, ...], repeats: int) -> None:
+    """Measure populations of the default run's size."""
+    space = spaces.load("tiny_nanobench")
+    sides = {"plain": plain_turns(space, spread_out(space, 5), setting)}
+    sides |= {str(group): population_turns(space, spread_out(space, group), setting) for group in groups}
+    sides["torch"] = population_turns(space, spread_out(space, 20), setting, compile=False)
+    epoch = (
+        setting.images // training.recipe(setting.recipe).batch
+    )  # whole, since a chunk of batches is made at once
+    found = alternate(sides, epoch, repeats)
+    for part, what in enumerate(("step alone", "augmentation and step")):
+        plain = found["plain"][part]
+        record.row(f"{setting.title}: {what}, plain loop, one at a time", plain, "ms/step/network")
+        for name, values in found.items():
+            if name != "plain":
+                title = "population of 20 without a compiler" if name == "torch" else f"population of {name}"
+                record.row(
+                    f"{setting.title}: {what}, {title}", values[part], "ms/step/network", against=plain
+                )
+
+
+def shard_rows(record: Record, repeats: int, quick: bool) -> None:
+    """Measure whole trainings of the default run: a shard by the product's own function, and plain loops."""
+    space, recipe = spaces.load("tiny_nanobench"), training.recipe("digits_truth")
+    digits = image_sets.load("digits", train_images=400, base_seed=0)
+    archs = spread_out(space, 20 if quick else 70)
+    some = spread_out(space, 1 if quick else 3)
+
+    def plain() -> None:
+        for arch in some:
+            data = loader(digits.train_images, digits.train_labels, 10, recipe)
+            one = PlainTraining(networks.build(space, arch, **DIGITS_TRUTH.size), recipe)
+            for _ in range(recipe.epochs):
+                for batch in data:
+                    one.step(*batch)
+
+    slow, fast = [], []
+    for _ in range(repeats):
+        slow.append(timed(plain) / len(some))
+        fast.append(
+            timed(lambda: ground_truth(space, archs, digits, recipe, base_seed=0, width=8)) / len(archs)
+        )
+    record.row(
+        f"default run's complete training, plain loop, mean of {len(some)} networks", slow, "s/network"
+    )
+    record.row(
+        f"default run's complete training, shard of {len(archs)}, with its test",
+        fast,
+        "s/network",
+        against=slow,
+    )
+
+
+def singles_rows(record: Record, steps: int, repeats: int) -> None:
+    """Measure NAS-Bench-201, whose networks are trained one at a time: only the batches are made faster."""
+    space = spaces.load("nasbench201")
+    arch = nearest(space, float(np.median(space.costs()[0])))
+    setting = Setting("NAS-Bench-201's code, 32×32, batch 16", "paper_code", 16, 3, 32, 5000)
+    found = alternate(
+        {"plain": plain_turns(space, [arch], setting), "ours": population_turns(space, [arch], setting)},
+        steps,
+        repeats,
+    )
+    for part, what in enumerate(("step alone", "augmentation and step")):
+        name = f"{setting.title}, {space.costs()[0][arch] / 1e6:.0f} M MACs: {what}"
+        record.row(f"{name}, plain loop", found["plain"][part], "ms/step")
+        record.row(
+            f"{name}, product (one at a time, eager)",
+            found["ours"][part],
+            "ms/step",
+            against=found["plain"][part],
+        )
+
+
+def two_cores(record: Record, steps: int, repeats: int) -> None:
+    """Measure both cores at work: two plain loops, one plain loop on two threads, two processes of the product."""
+    sides = {
+        "plain loop on two threads with a loading process": ("plain", 1, 2),
+        "two plain loops of one thread": ("plain", 2, 1),
+        "two processes of the product": ("native", 2, 1),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, (kind, processes, threads) in sides.items():
+            found[name].append(side_by_side(kind, processes, threads, steps))
+    name = f"{CODE.title}, 22 M MACs: augmentation and step, two cores"
+    for part, clock in enumerate(("processor", "wall")):
+        plain = [both[part] for both in found["two plain loops of one thread"]]
+        for side, values in found.items():
+            record.row(f"{name}, {side}", [each[part] for each in values], f"ms/step, {clock}", against=plain)
+
+
+def side_by_side(kind: str, processes: int, threads: int, steps: int) -> tuple[float, float]:
+    """Return (processor, wall) ms per network and step of processes that train together; they wait for one another."""
+    command = [sys.executable, "-m", "speed.networks", kind, str(threads), str(steps)]
+    running = [
+        subprocess.Popen(
+            command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(processes)
+    ]  # fmt: skip
+    for each in running:
+        assert each.stdout
+        assert each.stdout.readline().strip() == "ready"
+    for each in running:
+        assert each.stdin
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    found = [json.loads(each.communicate()[0]) for each in running]
+    return sum(spent for spent, _ in found) / processes, max(wall for _, wall in found) / processes
+
+
+def one_side(kind: str, threads: int, steps: int) -> None:
+    """Train in this process when told to, and print (processor, wall) ms per step."""
+    torch.set_num_threads(threads)
+    space = spaces.load("tiny_nanobench")
+    arch = nearest(space, 22e6)
+    turns = (
+        plain_turns(space, [arch], CODE, workers=threads - 1)
+        if kind == "plain"
+        else population_turns(space, [arch], CODE)
+    )
+    turns.run(2)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, spent = time.perf_counter(), time.process_time()
+    turns.run(steps)
+    print([1e3 * (time.process_time() - spent) / steps, 1e3 * (time.perf_counter() - began) / steps])
+
+
+def measure(*, quick: bool) -> Record:
+    """Measure and return all rows."""
+    torch.set_num_threads(1)
+    space = spaces.load("tiny_nanobench")
+    group = group_size(space, range(140), width=8, side=8, batch=32, device=torch.device("cpu"))
+    record = Record(
+        "networks",
+        notes=f"Processor time of one thread unless it says wall. A code is 936 steps, a complete training 39,000; the steps "
+        f"measured are the first of an epoch. The default run trains groups of at most {group} networks.",
+    )
+    paper_rows(record, CODE, 3 if quick else 6, 3 if quick else 7)
+    paper_rows(record, TRUTH, 1, 2 if quick else 5)
+    groups = (1, 100) if quick else (1, 10, 100, 200)
+    population_rows(record, DIGITS_TRUTH, groups, 1 if quick else 5)
+    population_rows(record, DIGITS_CODE, groups, 1 if quick else 5)
+    shard_rows(record, 1 if quick else 3, quick)
+    singles_rows(record, 3 if quick else 6, 3 if quick else 5)
+    two_cores(record, 6 if quick else 30, 1 if quick else 3)
+    return record
 
 
 if __name__ == "__main__":
-    main()
+    one_side(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,36 @@
+"""``python -m speed [--quick] [--only networks,predictors,workflow,scale]``: measure, print the tables, keep the records."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+
+TOPICS = ("predictors", "networks", "workflow", "scale")
+
+
+def main() -> None:
+    """Measure the topics in turn."""
+    parser = argparse.ArgumentParser(prog="python -m speed", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats and sizes: a first impression")
+    parser.add_argument("--only", default=",".join(TOPICS), help="topics, separated by commas")
+    parser.add_argument("--no-record", action="store_true", help="print, and leave speed/records as it is")
+    parser.add_argument("--table", action="store_true", help="only make speed/records/README.md anew")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from speed import record
+
+    if options.table:
+        (record.RECORDS / "README.md").write_text(record.table(), encoding="utf-8")
+        return
+    chosen = options.only.split(",")
+    if unknown := sorted(set(chosen) - set(TOPICS)):
+        parser.error(f"--only: {', '.join(unknown)} is not known; topics are {', '.join(TOPICS)}")
+    for topic in chosen:
+        found = importlib.import_module(f"speed.{topic}").measure(quick=options.quick)
+        if not options.no_record:
+            print(f"kept in {found.save()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The records of what was measured, and what the comparisons rest on: both sides do the same work."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.functional import to_tensor
+
+from snas import networks, spaces, training
+from snas.images.augment import Augmentation, transform
+from speed import record
+from speed.networks import CODE, products
+from speed.plain_networks import AugmentedImages, augment, random_images
+
+
+def test_the_table_is_what_the_records_give():
+    assert (record.RECORDS / "README.md").read_text("utf-8") == record.table()
+
+
+@pytest.mark.parametrize("path", sorted(record.RECORDS.glob("*/record.json")), ids=lambda p: p.parent.name)
+def test_a_record_says_what_was_measured_where_and_how(path):
+    found = json.loads(path.read_text("utf-8"))
+    assert path.parent.name.startswith(f"{found['date']}_{found['topic']}")
+    assert all(found[key] for key in ("command", "commit", "machine", "versions"))
+    for row in found["rows"]:
+        assert row["n"] >= 1
+        assert row["spread"][0] <= row["median"] <= row["spread"][1]
+        assert row["floor"] is None or row["floor_assumes"]
+
+
+def test_a_record_is_kept_and_a_second_one_of_the_day_is_another_folder(tmp_path):
+    kept = record.Record("toy", notes="A note.")
+    plain = [4.0, 6.0, 5.0]
+    kept.row("slow", plain, "ms")
+    kept.row("fast", [1.0], "ms", against=plain, floor=0.5, floor_assumes="nothing else")
+    first, second = kept.save(tmp_path), kept.save(tmp_path)
+    assert first != second
+    row = json.loads((first / "record.json").read_text())["rows"][1]
+    assert (row["ratio"], row["median"], row["values"]) == (5, 1, [1])
+    page = (tmp_path / "README.md").read_text()
+    assert page == record.table(tmp_path)
+    assert page.count("| fast | 1 | 1 (1–1) | ms | 5 | 0.5 | 50 % |") == 2
+    assert "Floor 1: nothing else" in page
+
+
+@pytest.mark.parametrize("macs", [4e6, 33e6])
+def test_the_floor_counts_every_multiply_add(macs):
+    space = spaces.load("tiny_nanobench")
+    costs = space.costs()[0]
+    arch = int(abs(costs - macs).argmin())
+    dense, depthwise = products(space.cell(arch), CODE)
+    attention = networks.count_macs(networks.build(space, arch), (3, 32, 32)) - depthwise
+    attention -= sum(outputs * inputs * pixels for outputs, inputs, pixels in dense)
+    assert (
+        0 <= attention < 0.02 * costs[arch]
+    )  # attention and classifier, without pixels, are left out of the floor
+
+
+def test_plain_images_without_augmentation_are_the_images():
+    pixels, labels = random_images(4, 3, 32)
+    data = AugmentedImages(pixels, labels, 10, training.recipe("paper_code"))
+    data.augmentation = Augmentation(flip=False, crop=0, shift=(0.0, 0.0), mixup=0.0)
+    image, target = data[2]
+    torch.testing.assert_close(image, pixels[2] / 255)
+    assert target.argmax() == labels[2]
+    torch.testing.assert_close(target.sum(), torch.tensor(1.0))
+
+
+def test_a_plain_shift_moves_as_the_product_does():
+    pixels, _ = random_images(1, 1, 32)
+    always = Augmentation(flip=True, crop=0, shift=(2.0, 2.0), mixup=0.0, p=1.0)
+    mine = augment(Image.fromarray(pixels[0, 0].numpy()), always)
+    shift = torch.full((2, 1), 2.0)
+    product = transform(pixels, torch.tensor([True]), torch.zeros(2, 1), shift)[0, 0]
+    torch.testing.assert_close(to_tensor(mine)[0], product, atol=1 / 255, rtol=0)
