@@ -115,6 +115,8 @@ SCHEMAS = (
     ("spaces/<space>.parquet", "snas.spaces.space:ARCHITECTURES"),
     ("spaces/nasbench201_accuracies.parquet", "snas.spaces.accuracies:ACCURACIES"),
     ("images/share.parquet", "snas.images.share:TENTH"),
+    ("images/split.parquet (a search on own images)", "snas.images.split:SPLIT"),
+    ("images/selection.parquet and held_out.parquet", "snas.images.split:PIXELS"),
     ("training/codes.parquet and its shards", "snas.training.codes:CODES"),
     ("training/truth.parquet and its shards", "snas.training.truth:TRUTH"),
     ("proxies/<proxy>.parquet and its shards", "snas.proxies.scores:PROXIES"),

@@ -40,6 +40,7 @@ def load(
     channels: int | None = None,
     flip: bool | None = None,
     threads: int | None = None,
+    least: int = 0,
 ) -> ImageSet:
     """Return the image set ``name`` (a key of :data:`REGISTRY`).
 
@@ -49,6 +50,7 @@ def load(
     ``side``: resize to this many pixels (sources that decode image files).  ``channels``: 1 grey, 2 grey and alpha,
     3 RGB, 4 RGBA; ``None`` keeps grey images grey and makes RGB of all else.  ``flip``: whether a mirrored image is
     still one of its class; ``None`` asks the source.  ``threads``: of the decoder, ``None`` for one per core.
+    ``least``: images that each class must have.
 
     Raises :class:`snas.InputError` for an unknown name and for every fault of the files.
     """
@@ -66,6 +68,7 @@ def load(
             channels=channels or None,
             flip=flip,
             threads=threads,
+            least=least,
         )
     )
 

@@ -44,6 +44,7 @@ def folder(options: Options) -> ImageSet:
             train_images=training_part(options, len(labels), len(classes)),
             flip=True,
             source=str(options.path),
+            names=_names(classes, root),
         )
     train, test = _two_parts(root)
     names = list(train)
@@ -53,6 +54,7 @@ def folder(options: Options) -> ImageSet:
         tuple(names),
         flip=True,
         source=str(options.path),
+        names=_names(train, root) + _names(test, root),
     )
 
 
@@ -145,6 +147,11 @@ def _images(folder: Path, root: Path) -> list[Path]:
             f"{folder}: the class has no image; each class needs at least two, one of them to test on"
         )
     return files
+
+
+def _names(classes: dict[str, list[Path]], root: Path) -> tuple[str, ...]:
+    """Return the paths of all images below ``root``, in the order in which they are read."""
+    return tuple(_shown(path.relative_to(root)) for paths in classes.values() for path in paths)
 
 
 def _shown(path: Path) -> str:

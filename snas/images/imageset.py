@@ -33,6 +33,7 @@ class Options:
     channels: int | None = None
     flip: bool | None = None
     threads: int | None = None
+    least: int = 0
 
     def __post_init__(self) -> None:
         if self.train_images < 0:
@@ -67,7 +68,8 @@ class ImageSet:
     ``train_index`` and ``test_index`` number the images in their source (its training images first, then its test
     images, or the one list that was split), so that an image can be found again and no image is in both parts.
     ``flip`` says whether a mirrored image still belongs to its class.  ``source`` says where the images come from.
-    Raises :class:`InputError` where something does not fit.
+    ``names`` are those of all images of the source, by index (none: they have only numbers); ``own_test`` says that the
+    source itself has a test part.  Raises :class:`InputError` where something does not fit.
     """
 
     name: str
@@ -81,6 +83,8 @@ class ImageSet:
     train_index: Tensor  # int64 (train,)
     test_index: Tensor  # int64 (test,)
     source: str = ""
+    names: tuple[str, ...] = ()
+    own_test: bool = False
 
     def __post_init__(self) -> None:
         where = f"image set {self.name!r}" + (f" ({self.source})" if self.source else "")
@@ -187,9 +191,11 @@ def divide(
     train_images: int,
     flip: bool,
     source: str,
+    names: tuple[str, ...] = (),
 ) -> ImageSet:
     """Split one list of images into ``train_images`` to train on and the rest to test on, in proportion to classes."""
     where = f"image set {options.name!r}" + (f" ({source})" if source else "")
+    check_least(where, labels, classes, options.least)
     train, test = stratified(
         labels, len(classes), train_images, options.base_seed, where=where, names=classes
     )
@@ -204,6 +210,7 @@ def divide(
         train_index=train,
         test_index=test,
         source=source,
+        names=names,
     )
 
 
@@ -215,12 +222,14 @@ def own_split(
     *,
     flip: bool,
     source: str,
+    names: tuple[str, ...] = (),
 ) -> ImageSet:
     """Keep the source's own parts, each (images, labels); ``options.train_images`` picks that many of the first."""
     images, labels = train
     index = torch.arange(len(labels))
+    where = f"image set {options.name!r}" + (f" ({source})" if source else "")
+    check_least(where, labels, classes, options.least)
     if options.train_images:
-        where = f"image set {options.name!r}" + (f" ({source})" if source else "")
         index, _ = stratified(
             labels,
             len(classes),
@@ -241,7 +250,22 @@ def own_split(
         train_index=index,
         test_index=len(labels) + torch.arange(len(test[1])),
         source=source,
+        names=names,
+        own_test=True,
     )
+
+
+def check_least(
+    where: str, labels: Int64[Tensor, " images"], classes: tuple[str, ...], least: int, what: str = "image(s)"
+) -> None:
+    """Raise :class:`InputError` for the first class that has fewer than ``least`` images."""
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    for name, count in zip(classes, counts, strict=True):
+        if count < least:
+            raise InputError(
+                f"{where}: class {name!r} has {count} {what}; at least {least} are needed, as a choice of networks by "
+                "fewer would be a choice by chance"
+            )
 
 
 def stratified(

@@ -46,6 +46,7 @@ def parquet(options: Options) -> ImageSet:
             train_images=training_part(options, len(labels), len(classes)),
             flip=True,
             source=str(options.path),
+            names=_names(part),
         )
     train, test = ([_File(path) for path in _find(options.path, part)] for part in ("train", "test"))
     labels, classes = _labels(train, train + test)
@@ -63,6 +64,7 @@ def parquet(options: Options) -> ImageSet:
         classes,
         flip=True,
         source=str(options.path),
+        names=_names(train) + _names(test),
     )
 
 
@@ -186,15 +188,16 @@ class _File:
                 yield where, encoded
                 row += 1
 
-    def folders(self) -> list[str]:
-        """Return the last folder in the path of each image, '' where there is none."""
+    def paths_inside(self) -> list[str]:
+        """Return the path that each image says it has, '' where there is none."""
         if not self.paths:
             return [""] * self.rows
-        return [
-            path.replace("\\", "/").split("/")[-2] if path and "/" in path.replace("\\", "/") else ""
-            for array in self.batches(f"{self.image}.path")
-            for path in array.to_pylist()
-        ]
+        return [p or "" for array in self.batches(f"{self.image}.path") for p in array.to_pylist()]
+
+    def folders(self) -> list[str]:
+        """Return the last folder in the path of each image, '' where there is none."""
+        parts = (path.replace("\\", "/").split("/") for path in self.paths_inside())
+        return [part[-2] if len(part) > 1 else "" for part in parts]
 
     def names(self) -> tuple[str, ...] | None:
         """Return the class names that Hugging Face's ``datasets`` writes into the schema, if they are there."""
@@ -237,6 +240,15 @@ def _class_names(files: list[_File], count: int) -> tuple[str, ...]:
     if one_to_one and set(by_label) == set(range(count)):
         return tuple(by_label[label] for label in range(count))
     return tuple(map(str, range(count)))
+
+
+def _names(files: list[_File]) -> tuple[str, ...]:
+    """Return of each image file, row and the path that it says it has."""
+    return tuple(
+        f"{file.path.name}, row {row}" + (f" ({path})" if path else "")
+        for file in files
+        for row, path in enumerate(file.paths_inside())
+    )
 
 
 def _images(files: list[_File], options: Options) -> Tensor:
