@@ -11,9 +11,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from snas import InputError
+from snas.predictors import native
 from snas.predictors import parameters as par
 from snas.predictors.adam import adam, corrections
-from snas.predictors.compiling import Compiled
+from snas.predictors.compiling import Compiled, said
 from snas.predictors.fused import Kernels
 from snas.predictors.graphs import Graphs
 from snas.predictors.layers import (
@@ -85,13 +86,25 @@ class AccuracyPredictor(Predictor):
         )
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         self.adam_step = self.reached = 0
-        self.kernels = Kernels(self.device, compile=compile)
-        self._adam = Compiled(_adam, self.device, enabled=compile)
+        self.native = self._native() if compile else None
+        inductor = compile and self.device.type != "cpu"
+        self.kernels = Kernels(self.device, compile=inductor)
+        self._adam = Compiled(_adam, self.device, enabled=inductor)
         # Views into the buffers, made once: the optimiser works on the buffer, the network on the views.
         self.running = par.views(self.statistics_layout, self.statistics)
         self.leaves = {
             k: v.detach().requires_grad_() for k, v in par.views(self.layout, self.weights).items()
         }
+
+    def _native(self) -> native.Program | None:
+        """Return the native program where it can serve; where one could expect it and it cannot, one line says why."""
+        if self.device.type != "cpu" or self.dtype != torch.float32:
+            return None
+        reason = native.why_not(self.graphs)
+        if reason is not None:
+            said(reason)
+            return None
+        return native.Program(self.layout, self.statistics_layout, self.graphs)
 
     @property
     def variant(self) -> str:
@@ -190,13 +203,36 @@ class AccuracyPredictor(Predictor):
         pool, accuracy, codes = self._checked(pool, accuracy, codes)
         if start != self.reached or not start <= stop <= self.epochs:
             raise ValueError(f"epochs {start}..{stop}: training stands at {self.reached} of {self.epochs}")
-        for epoch in range(start, stop):
-            if epoch in self.schedule.fresh_adam:
-                self.first.zero_()
-                self.second.zero_()
-                self.adam_step = 0
-            self._epoch(epoch, pool, accuracy, codes)
+        if self.native is not None:
+            self._fit_natively(self.native, pool, accuracy, codes, range(start, stop))
+        else:
+            for epoch in range(start, stop):
+                self._epoch(epoch, pool, accuracy, codes)
         self.reached = stop
+
+    def _fit_natively(
+        self, program: native.Program, pool: Tensor, accuracy: Tensor, codes: Tensor, epochs: range
+    ) -> None:
+        """Train one run after the other, each through all the epochs: its weights then stay in the core's cache."""
+        if not epochs:
+            return
+        steps, size = self.schedule.steps, pool.shape[1]
+        batches = [draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=size) for epoch in epochs]
+        draws = torch.cat(batches).transpose(0, 1).contiguous()
+        optimiser = torch.cat([self._optimiser(epoch) for epoch in epochs])
+        for r in range(len(self.runs)):
+            buffers = (self.weights[r], self.first[r], self.second[r], self.statistics[r])
+            data = (pool[r].contiguous(), accuracy[r].contiguous(), codes[r].contiguous())
+            program.train(*buffers, *data, draws[r], optimiser, self.options["bn_momentum"])
+
+    def _optimiser(self, epoch: int) -> Float[Tensor, "steps 4"]:
+        """Return learning rate, Adam's bias corrections and whether Adam is new, of each step of an epoch; counts them."""
+        if epoch in self.schedule.fresh_adam:
+            self.adam_step = 0
+        steps = range(self.adam_step + 1, self.adam_step + 1 + self.schedule.steps)
+        self.adam_step += self.schedule.steps
+        rate = self.schedule.rate(epoch)
+        return torch.tensor([(rate, *corrections(s), s == 1) for s in steps], dtype=self.dtype)
 
     def _epoch(
         self,
@@ -206,6 +242,9 @@ class AccuracyPredictor(Predictor):
         codes: Float[Tensor, "runs pool code"],
     ) -> None:
         """Train one epoch: its batches are gathered at once, then taken step by step."""
+        if epoch in self.schedule.fresh_adam:
+            self.first.zero_()
+            self.second.zero_()
         steps = self.schedule.steps
         draws = draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=pool.shape[1]).to(
             self.device
@@ -220,12 +259,9 @@ class AccuracyPredictor(Predictor):
             torch.where(has_code, code, 0.0),
             None if bool(has_code.all()) else has_code[..., 0].to(self.dtype),
         )
-        rate = self.schedule.rate(epoch)
-        hyper = [(rate, *corrections(self.adam_step + 1 + s)) for s in range(steps)]
-        optimiser = torch.tensor(hyper, dtype=self.dtype).to(self.device)
+        optimiser = self._optimiser(epoch)[:, :3].to(self.device)
         for s in range(steps):
             self.step(optimiser[s], *(None if part is None else part[s] for part in batches))
-        self.adam_step += steps
 
     def _checked(self, pool: Tensor, accuracy: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pool on the device, codes as NaN where there are none; raises for what cannot be trained on."""
@@ -246,6 +282,8 @@ class AccuracyPredictor(Predictor):
         """
         if archs is None:
             archs = torch.arange(self.graphs.size)[None].expand(len(self.runs), -1)
+        if self.native is not None:
+            return self._predict_natively(self.native, archs)
         p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
         tables = self._tables(p, norms)
         run = torch.arange(len(self.runs), device=self.device)[:, None, None]
@@ -255,6 +293,19 @@ class AccuracyPredictor(Predictor):
             return head(p, self._above_second(p, norms, adjacency, x))
 
         return self._chunks(predict, archs, lambda ids: (self.graphs.adjacency[ids], self.graphs.rows[ids]))
+
+    def _predict_natively(
+        self,
+        program: native.Program,
+        archs: Int64[Tensor, "runs archs"],
+        codes: Float[Tensor, "runs archs code"] | None = None,
+    ) -> Float[Tensor, "runs archs"]:
+        """Predict one run after the other; with codes by the estimation branch."""
+        rows = []
+        for r, each in enumerate(archs):
+            code = None if codes is None else codes[r].to("cpu", torch.float32).contiguous()
+            rows.append(program.predict(self.weights[r], self.statistics[r], each.cpu().contiguous(), code))
+        return torch.stack(rows)
 
     def _tables(
         self, p: Mapping[str, Tensor], norms: Norms

@@ -52,6 +52,8 @@ class Siamese(AccuracyPredictor):
         self, archs: Int64[Tensor, "runs archs"], codes: Float[Tensor, "runs archs code"]
     ) -> Float[Tensor, "runs archs"]:
         """Predict accuracies with the estimation branch and running BN statistics; NaN where the code has a NaN."""
+        if self.native is not None:
+            return self._predict_natively(self.native, archs, codes)
         p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
 
         def predict(adjacency: Tensor, one_hot: Tensor, code: Tensor) -> Tensor:

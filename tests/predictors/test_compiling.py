@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from snas.predictors import REGISTRY, compiling
+from snas.predictors.fused import Kernels
 from tests.predictors import toys
 
 
 def fitted(compile):
-    predictor = REGISTRY.load("siamese+nsam")(
-        toys.encoding(), [0, 1], base_seed=0, budget=8, epochs=10, compile=compile
-    )
+    """The torch path of the CPU, with the kernels that a GPU gets."""
+    predictor = REGISTRY.load("siamese+nsam")(toys.encoding(), [0, 1], base_seed=0, budget=8, epochs=10)
+    predictor.kernels = Kernels(torch.device("cpu"), compile=compile)
     ids, accuracy, codes = toys.pool(2, 12, missing=0.2)
     predictor.fit(ids, accuracy, codes, start=0, stop=3)
     return predictor

@@ -6,17 +6,23 @@ import pytest
 import torch
 
 from snas import InputError
-from snas.predictors import REGISTRY
+from snas.predictors import REGISTRY, native
+from snas.predictors.accuracy import AccuracyPredictor
 from tests.predictors import toys
 
 SMALL = {"epochs": 10, "hidden": 24, "epochs_each": 24, "dtype": torch.float64}
 SIZE = 8
 
 
+NATIVE = [f"{n} natively" for n in REGISTRY.names() if issubclass(REGISTRY.load(n), AccuracyPredictor)]
+
+
 def build(name, runs, **more):
-    kind = REGISTRY.load(name)
+    kind, natively = REGISTRY.load(name.split()[0]), name in NATIVE
     options = {k: v for k, v in SMALL.items() if k in kind.defaults} | more
-    return kind(toys.encoding(), runs, base_seed=toys.BASE_SEED, budget=16, **options)
+    if natively:
+        options["dtype"] = torch.float32
+    return kind(toys.encoding(), runs, base_seed=toys.BASE_SEED, budget=16, compile=natively, **options)
 
 
 def data(runs):
@@ -31,8 +37,10 @@ def trained(name, runs, stop=3, **more):
     return predictor
 
 
-@pytest.fixture(params=REGISTRY.names())
+@pytest.fixture(params=[*REGISTRY.names(), *NATIVE])
 def name(request):
+    if request.param in NATIVE and native.load() is None:
+        pytest.skip("no C++ compiler")
     return request.param
 
 
@@ -124,10 +132,10 @@ def test_it_learns_an_easy_truth(name):
     truth = torch.as_tensor(encoding.adjacency.sum((1, 2)) + 2 * (encoding.operations == 1).sum(1)).double()
     truth = (truth - truth.min()) / (truth.max() - truth.min())
     ids = torch.stack([torch.randperm(40, generator=torch.Generator().manual_seed(s))[:20] for s in range(2)])
-    kind = REGISTRY.load(name)
+    kind, natively = REGISTRY.load(name.split()[0]), name in NATIVE
     wished = {"bn_momentum": 0.1, "epochs": 60, "hidden": 48, "epochs_each": 12}
     more = {k: v for k, v in wished.items() if k in kind.defaults}
-    predictor = kind(encoding, [0, 1], base_seed=0, budget=24, **more)
+    predictor = kind(encoding, [0, 1], base_seed=0, budget=24, compile=natively, **more)
     codes = (1 - truth[ids])[..., None] * torch.tensor([2.0, 1.5, 1.0])
     predictor.fit(ids, truth[ids], codes, start=0, stop=predictor.epochs)
     ranks = lambda x: x.argsort().argsort().double()

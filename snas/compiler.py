@@ -1,0 +1,103 @@
+"""Builds and loads C++ with the machine's own compiler: seconds of work, once per machine.
+
+A library is kept in the user's cache folder (``SNAS_CACHE``, else ``XDG_CACHE_HOME``/snas, else ``~/.cache/snas``)
+under a name that changes with the source, the compiler, the flags and the processor, so that one home folder serves
+different machines.  It is plain C functions on addresses, called through ctypes; torch's headers are not needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+LOG = logging.getLogger(__name__)
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
+"""NaN and infinity keep their meaning, and sums their order."""
+TYPES = {
+    "p": (ctypes.c_void_p,),
+    "i": (ctypes.c_int64,),
+    "b": (ctypes.c_int,),
+    "f": (ctypes.c_float,),
+    "r": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
+}
+"""Arguments of C functions: p address, i int64, b flag, f float, r rows (sources, table of ranges, number of ranges)."""
+
+
+def library(source: Path, flags: Sequence[str], signatures: Mapping[str, str]) -> ctypes.CDLL | None:
+    """Return the functions of ``source``, built with :data:`FLAGS` and ``flags`` where that has not been done.
+
+    ``signatures`` gives each function's arguments as letters of :data:`TYPES`, spaces ignored; all return nothing.
+    None where there is no compiler, or where the result does not build or load (a warning then says why).
+    """
+    compiler = _compiler()
+    if compiler is None:
+        return None
+    try:
+        loaded = ctypes.CDLL(str(_build(source, [compiler, *FLAGS, *flags])))
+    except (OSError, subprocess.SubprocessError) as error:
+        LOG.warning("native kernels were not built with %s: %s", compiler, _reason(error))
+        return None
+    for name, letters in signatures.items():
+        function = getattr(loaded, name)
+        function.argtypes = [kind for letter in letters.replace(" ", "") for kind in TYPES[letter]]
+        function.restype = None
+    return loaded
+
+
+def cache_folder() -> Path:
+    """Return the folder that built libraries are kept in."""
+    if "SNAS_CACHE" in os.environ:
+        return Path(os.environ["SNAS_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snas"
+
+
+def _compiler() -> str | None:
+    candidates = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    return next((found for name in candidates if name and (found := shutil.which(name))), None)
+
+
+def _build(source: Path, command: list[str]) -> Path:
+    version = subprocess.run([command[0], "--version"], capture_output=True, check=True, timeout=60).stdout
+    key = hashlib.sha256()
+    for part in (source.read_bytes(), version, " ".join(command).encode(), _processor()):
+        key.update(part)
+    path = cache_folder() / f"{source.parent.name}-{key.hexdigest()[:16]}.so"
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a home folder that cannot be written: build for this process alone
+        path = Path(tempfile.mkdtemp(prefix="snas-")) / path.name
+    # Built under another name and renamed: two processes that start together both end with a whole file.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = Path(folder) / path.name
+        subprocess.run(
+            [*command, "-o", str(built), str(source)], capture_output=True, check=True, timeout=300
+        )
+        built.replace(path)
+    return path
+
+
+def _processor() -> bytes:
+    """Return what tells machines apart whose vector units differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+        return b"\n".join(
+            sorted({line for line in lines if line.startswith((b"flags", b"model name", b"Features"))})
+        )
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}".encode()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
+        return error.stderr.decode(errors="replace").strip().splitlines()[-1]
+    return str(error)

@@ -1,0 +1,206 @@
+"""Native training and prediction against the plain torch path, autograd and the plain version written from SPEC."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from snas.predictors import REGISTRY, native
+from snas.spaces.space import Encoding
+from tests.predictors import toys
+from tests.predictors.plain import Plain
+
+KINDS = {
+    "neural_predictor": {},
+    "neural_predictor with NSAM": {"nsam": True},
+    "siamese": {},
+    "siamese with a shared q/v layer and another momentum": {"shared_qv": True, "bn_momentum": 0.1},
+    "siamese+nsam": {},
+}
+CODED = [kind for kind in KINDS if kind.startswith("siamese")]
+CASES = [(kind, 0.0) for kind in KINDS] + [(kind, missing) for kind in CODED for missing in (0.6, 1.0)]
+RUNS = (3, 5)
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_compiler():
+    if native.load() is None:
+        pytest.skip("no C++ compiler")
+
+
+def build(kind, *, compile, runs=RUNS, budget=80, nodes=5, epochs=5):
+    dtype = torch.float32 if compile else torch.float64
+    made = REGISTRY.load(kind.split()[0])(
+        toys.encoding(nodes=nodes, symbols=6),
+        runs,
+        base_seed=toys.BASE_SEED,
+        budget=budget,
+        compile=compile,
+        epochs=epochs,
+        dtype=dtype,
+        **KINDS[kind],
+    )
+    assert (made.native is not None) == compile
+    return made
+
+
+def close(one, other, rtol, atol):
+    torch.testing.assert_close(one, other.float(), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def compare(fast, reference, *, rtol, atol):
+    """Compare all state but the counters, and coarse and fine predictions."""
+    for name, part in reference.state_dict().items():
+        if name != "counters":
+            close(fast.state_dict()[name], part, rtol, atol)
+    archs = torch.tensor([[0, 7, 39, 7, 1, 2, 3, 4, 5], [9, 8, 7, 6, 5, 4, 3, 2, 1]])
+    close(fast.coarse(archs), reference.coarse(archs), rtol, atol)
+    close(fast.coarse(), reference.coarse(), rtol, atol)
+    if fast.uses_code:
+        codes = torch.rand(2, 9, 3, generator=torch.Generator().manual_seed(1))
+        codes[1, 2, 0] = torch.nan
+        fine = fast.fine(archs, codes)
+        assert fine.isnan().nonzero().tolist() == [[1, 2]]
+        close(fine, reference.fine(archs, codes), rtol, atol)
+
+
+@pytest.mark.parametrize("nodes", [3, 7, 10, 19])
+@pytest.mark.parametrize(("kind", "missing"), CASES)
+def test_one_step_is_torchs(kind, missing, nodes):
+    """Every size of graph: rows that fill whole tiles of a product and rows that do not, one and two vectors of scores."""
+    fast, reference = (build(kind, compile=c, budget=8, nodes=nodes) for c in (True, False))
+    data = toys.pool(2, 12, missing=missing)
+    for predictor in (fast, reference):
+        predictor.fit(*data, start=0, stop=1)
+    # Adam's first step has the size of the rate whatever the gradient's: where that is nearly 0, rounding shows.
+    moments = [p.state_dict()["first"] for p in (fast, reference)]
+    close(*moments, 1e-3, 1e-6)
+    big = moments[1].abs() > 1e-5
+    assert bool(big.any())
+    close(fast.weights[big], reference.weights[big], 1e-4, 1e-5)
+    reference.weights.copy_(fast.weights)
+    compare(fast, reference, rtol=1e-3, atol=2e-6)
+
+
+@pytest.mark.parametrize(("kind", "missing"), CASES)
+def test_gradient_and_loss_are_autograds(kind, missing):
+    """Of a run that has trained for a while: nothing stands at its start any more."""
+    fast, reference = (build(kind, compile=c, nodes=7) for c in (True, False))
+    ids, accuracy, codes = toys.pool(2, 12, missing=missing)
+    fast.fit(ids, accuracy, codes, start=0, stop=2)
+    reference.weights.copy_(fast.weights)
+    draws = torch.tensor([[0, 5, 11, 3, 3, 8, 1, 2]])
+    losses, gradient = torch.empty(1), torch.empty_like(fast.weights[0])
+    fast.native.train(
+        *(part[1].clone() for part in (fast.weights, fast.first, fast.second, fast.statistics)),
+        ids[1], accuracy[1].float(), codes[1].float(), draws, torch.tensor([[1e-3, 0.1, 0.03, 1.0]]), 0.1,
+        losses=losses, gradient=gradient,
+    )  # fmt: skip
+    archs, drawn = ids[:, draws[0]], codes[:, draws[0]]
+    has_code = ~drawn.isnan().any(-1)
+    expected, _, loss = reference.gradient(
+        reference.graphs.adjacency[archs],
+        reference.graphs.one_hot(archs),
+        accuracy[:, draws[0]],
+        drawn.nan_to_num(),
+        has_code.double(),
+    )
+    close(losses[0], loss[1], 1e-5, 1e-6)
+    close(gradient, expected[1], 1e-3, 1e-6 + 1e-5 * float(expected[1].abs().max()))
+    assert bool((gradient != 0).any())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fifty_steps_equal_the_plain_version(kind):
+    """Ten steps in each of five epochs: Adam is new at epochs 1 and 4, where the learning rate falls."""
+    fast = build(kind, compile=True)
+    start = build(kind, compile=False)
+    plain = Plain(start, 1, nsam=start.options["nsam"], shared_qv=start.options.get("shared_qv", False))
+    ids, accuracy, codes = toys.pool(2, 12, missing=0.2)
+    fast.fit(ids, accuracy, codes, start=0, stop=5)
+    plain.train(ids[1], accuracy[1], codes[1], epochs=5, budget=80, run=5, base_seed=toys.BASE_SEED)
+    coarse = fast.coarse()
+    for arch in (0, 7, 39):
+        close(coarse[1, arch], plain.coarse(arch), 0, 5e-4)
+        if fast.uses_code:
+            code = codes[~codes.isnan().any(-1)][arch % 2]
+            fine = fast.fine(torch.tensor([[arch], [arch]]), code.expand(2, 1, 3))
+            close(fine[1, 0], plain.fine(arch, code), 0, 5e-4)
+
+
+@pytest.mark.parametrize("kind", ["siamese+nsam", "neural_predictor"])
+def test_fifty_steps_stay_close_to_torch(kind):
+    fast, reference = (build(kind, compile=c) for c in (True, False))
+    for predictor in (fast, reference):
+        predictor.fit(*toys.pool(2, 12), start=0, stop=5)
+    compare(fast, reference, rtol=0, atol=5e-4)
+
+
+def test_spans_blocks_and_parts_do_not_show():
+    """To the last bit: epochs in one call or several, runs alone or together, architectures alone or together."""
+    ids, accuracy, codes = toys.pool(2, 12, missing=0.3)
+    block = build("siamese+nsam", compile=True)
+    block.fit(ids, accuracy, codes, start=0, stop=5)
+    alone = build("siamese+nsam", compile=True, runs=RUNS[1:])
+    for stop in (1, 4, 5):
+        alone.fit(ids[1:], accuracy[1:], codes[1:], start=alone.reached, stop=stop)
+    for name in ("weights", "first", "second", "statistics"):
+        assert torch.equal(block.state_dict()[name][1:], alone.state_dict()[name])
+    whole = block.coarse()
+    assert torch.equal(alone.coarse(), whole[1:])
+    some = torch.tensor([[5, 0, 39], [1, 1, 30]])
+    assert torch.equal(block.coarse(some), whole.gather(1, some))
+    fine = block.fine(some, codes[:, :3].nan_to_num())
+    for place in range(3):
+        assert torch.equal(block.fine(some[:, [place]], codes[:, [place]].nan_to_num()), fine[:, [place]])
+
+
+def test_nan_in_one_architecture_or_run_stays_there():
+    ids, accuracy, codes = toys.pool(2, 12)
+    healthy, ill = (build("siamese+nsam", compile=True) for _ in range(2))
+    ill.weights[0, 1000] = torch.nan
+    for predictor in (healthy, ill):
+        predictor.fit(ids, accuracy, codes, start=0, stop=1)
+    assert bool(ill.coarse()[0].isnan().all())
+    assert torch.equal(ill.coarse()[1], healthy.coarse()[1])
+    assert torch.equal(ill.weights[1], healthy.weights[1])
+
+
+def test_architectures_outside_the_space_are_refused():
+    predictor = build("siamese", compile=True)
+    ids, accuracy, codes = toys.pool(2, 12)
+    for wrong in (-1, 40):
+        with pytest.raises(IndexError, match="of 40"):
+            predictor.coarse(torch.full((2, 3), wrong))
+        with pytest.raises(IndexError, match="of 40"):
+            predictor.fit(torch.where(ids == ids[1, 2], wrong, ids), accuracy, codes, start=0, stop=1)
+
+
+def test_without_a_compiler_torch_serves_and_one_line_says_so(monkeypatch, caplog):
+    from snas.predictors import compiling
+
+    monkeypatch.setattr(native, "load", lambda: None)
+    compiling.said.cache_clear()
+    made = [
+        REGISTRY.load("siamese+nsam")(toys.encoding(), [0], base_seed=0, budget=8, epochs=10, compile=compile)
+        for compile in (True, True, False)
+    ]
+    assert [r.getMessage() for r in caplog.records] == [
+        "predictors run in eager mode, several times slower: no working C++ compiler was found"
+    ]
+    for predictor in made:
+        predictor.fit(*toys.pool(1, 12), start=0, stop=1)
+    assert torch.equal(made[0].coarse(), made[2].coarse())
+
+
+def test_weighted_edges_are_left_to_torch(caplog):
+    from snas.predictors import compiling
+
+    compiling.said.cache_clear()
+    plain = toys.encoding()
+    adjacency = plain.adjacency.copy()
+    adjacency[0, 0, 1] = 0.5
+    half = Encoding(adjacency=adjacency, operations=plain.operations, vocabulary=plain.vocabulary)
+    kind = REGISTRY.load("neural_predictor")
+    assert kind(half, [0], base_seed=0, budget=8, compile=True).native is None
+    assert "entries other than 0 and 1" in caplog.text
