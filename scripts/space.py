@@ -10,6 +10,5 @@ with provenance.measured(
     space=snakemake.wildcards.space, sample=p.sample, seed=p.seed, code=p.code
 ) as record:
     space = spaces.load(snakemake.wildcards.space)
-    table = space.table()
-    table = table[table["arch"].isin(space.sample(p.sample, p.seed))]
-tables.write(snakemake.output.table, table, ARCHITECTURES, record)
+    parts = space.table_parts(space.sample(p.sample, p.seed))
+tables.write_parts(snakemake.output.table, parts, ARCHITECTURES, record)

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from snas import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 METADATA_KEY = b"snas"
 MAX_VALUES = 50_000_000
@@ -91,8 +92,54 @@ def write(
 
     Raises :class:`InputError` where a column is missing, a value is out of range or a key occurs twice.
     """
-    import pyarrow as pa
+    write_parts(path, [frame], schema, metadata)
+
+
+def write_parts(
+    path: str | Path,
+    parts: Iterable[pd.DataFrame],
+    schema: Schema,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a table that comes in parts (at least one): each is checked and written before the next one is asked for.
+
+    Raises :class:`InputError` as :func:`write` does; row numbers in its sentences count from the beginning of the table.
+    """
+    import pandas as pd
     import pyarrow.parquet as pq
+
+    payload = json.dumps({"schema": schema.name, **(metadata or {})}, sort_keys=True).encode()
+    keys: list[pd.DataFrame] = []
+    rows, writer = 0, None
+    with replacing(path) as temporary:
+        try:
+            for part in parts:
+                table = _arrow(path, part, schema).replace_schema_metadata({METADATA_KEY: payload})
+                checked = _checkable(table, schema)
+                _check(path, checked, schema, rows)
+                keys.append(checked[list(schema.key)])
+                rows += len(part)
+                writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+        if len(keys) > 1:
+            _check_key(path, pd.concat(keys, ignore_index=True), schema)
+
+
+def _checkable(table: pa.Table, schema: Schema) -> pd.DataFrame:
+    """Return what there is to check of a table: of a list, which has no range, only whether there is one."""
+    lists = {name for name, column in schema.columns.items() if column.type.startswith("list<")}
+    whole = table.select([name for name in schema.columns if name not in lists]).to_pandas()
+    for name in lists:
+        whole[name] = table.column(name).is_valid().to_pandas().where(lambda valid: valid)
+    return whole
+
+
+def _arrow(path: str | Path, frame: pd.DataFrame, schema: Schema) -> pa.Table:
+    """Return the schema's columns of a frame, and the others where it allows them, in their Parquet types."""
+    import pyarrow as pa
 
     names = [
         *schema.columns,
@@ -108,12 +155,7 @@ def write(
         else pa.array(frame[c], from_pandas=True)
         for c in names
     ]  # fmt: skip
-    table = pa.table(arrays, names=names)
-    _check(path, table.to_pandas(), schema)
-    payload = {"schema": schema.name, **(metadata or {})}
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(payload, sort_keys=True).encode()})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    return pa.table(arrays, names=names)
 
 
 def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -249,7 +291,8 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _check(path: str | Path, frame: pd.DataFrame, schema: Schema) -> None:
+def _check(path: str | Path, frame: pd.DataFrame, schema: Schema, first: int = 0) -> None:
+    """Check values and keys; ``first`` is the number of the first row in sentences."""
     import numpy as np
 
     for name, column in schema.columns.items():
@@ -258,7 +301,7 @@ def _check(path: str | Path, frame: pd.DataFrame, schema: Schema) -> None:
             bad = values.isna().to_numpy()
             if bad.any():
                 raise InputError(
-                    f"{path}: column {name!r}, row {int(np.flatnonzero(bad)[0])}: no value (or NaN); one is needed"
+                    f"{path}: column {name!r}, row {first + int(np.flatnonzero(bad)[0])}: no value (or NaN); one is needed"
                 )
         if column.low is None and column.high is None:
             continue
@@ -270,11 +313,18 @@ def _check(path: str | Path, frame: pd.DataFrame, schema: Schema) -> None:
             row = int(np.flatnonzero(bad)[0])
             hint = "; a fraction is expected, not percent" if (low, high) == (0, 1) else ""
             raise InputError(
-                f"{path}: column {name!r}, row {row}: {numbers[row]:g} is outside [{low:g}, {high:g}]{hint}"
+                f"{path}: column {name!r}, row {first + row}: {numbers[row]:g} is outside [{low:g}, {high:g}]{hint}"
             )
-    if schema.key:
-        twice = frame.duplicated(list(schema.key)).to_numpy()
-        if twice.any():
-            row = int(np.flatnonzero(twice)[0])
-            what = ", ".join(f"{k} = {frame[k].tolist()[row]!r}" for k in schema.key)
-            raise InputError(f"{path}: row {row}: {what} occurs twice")
+    _check_key(path, frame, schema, first)
+
+
+def _check_key(path: str | Path, frame: pd.DataFrame, schema: Schema, first: int = 0) -> None:
+    import numpy as np
+
+    if not schema.key:
+        return
+    twice = frame.duplicated(list(schema.key)).to_numpy()
+    if twice.any():
+        row = int(np.flatnonzero(twice)[0])
+        what = ", ".join(f"{k} = {frame[k].tolist()[row]!r}" for k in schema.key)
+        raise InputError(f"{path}: row {first + row}: {what} occurs twice")

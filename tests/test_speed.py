@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
-from snas import networks, spaces, training
+from snas import networks, spaces, tables, training
 from snas.images.augment import Augmentation, transform
-from speed import record
+from snas.spaces.space import ARCHITECTURES
+from speed import million, record
+from speed.million import CHAIN, OPERATIONS, SKIPS, Million
 from speed.networks import CODE, products
 from speed.plain_networks import AugmentedImages, augment, random_images
 
@@ -74,3 +77,31 @@ def test_a_plain_shift_moves_as_the_product_does():
     shift = torch.full((2, 1), 2.0)
     product = transform(pixels, torch.tensor([True]), torch.zeros(2, 1), shift)[0, 0]
     torch.testing.assert_close(to_tensor(mine)[0], product, atol=1 / 255, rtol=0)
+
+
+def test_the_synthetic_space_is_a_space_of_distinct_graphs():
+    space = Million(2000)
+    cells, encoding = space.cells(), space.encoding()
+    assert (
+        len(cells)
+        == len({cell.name for cell in cells})
+        == len({(c.operations, c.edges) for c in cells})
+        == 2000
+    )
+    assert len(SKIPS) * len(OPERATIONS) ** CHAIN == 1_000_000
+    for arch in (0, 7, 1999):
+        adjacency = np.eye(CHAIN + 1, dtype=np.float32)
+        adjacency[tuple(np.transpose(cells[arch].edges))] = 1
+        np.testing.assert_array_equal(encoding.adjacency[arch], adjacency)
+        operations = [encoding.vocabulary[symbol] for symbol in encoding.operations[arch]]
+        assert operations == [*cells[arch].operations, "output"]
+    graphs = encoding.adjacency.reshape(2000, -1), encoding.operations
+    assert len(np.unique(np.concatenate(graphs, axis=1), axis=0)) == 2000
+
+
+def test_a_step_of_the_million_runs_and_says_its_memory(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["million", "writing", "300", str(tmp_path)])
+    million.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["peak_mb"] > 0
+    assert len(tables.read(tmp_path / "space.parquet", ARCHITECTURES)) == 300

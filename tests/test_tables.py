@@ -54,6 +54,31 @@ def test_wrong_values_are_not_written(tmp_path, change, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_table_in_parts_is_the_table(tmp_path):
+    parts = [frame(arch=[4, 5]), frame(arch=[0, 9]), frame(arch=[2, 3])]
+    tables.write_parts(tmp_path / "parts.parquet", iter(parts), THINGS, {"recipe": "r"})
+    tables.write(tmp_path / "whole.parquet", pd.concat(parts, ignore_index=True), THINGS, {"recipe": "r"})
+    back, whole = (tables.read(tmp_path / f"{name}.parquet", THINGS) for name in ("parts", "whole"))
+    pd.testing.assert_frame_equal(back, whole)
+    assert tables.metadata(tmp_path / "parts.parquet") == {"schema": "things", "recipe": "r"}
+    assert pq.ParquetFile(tmp_path / "parts.parquet").num_row_groups == 3
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        ({"arch": [7, -1]}, "column 'arch', row 3: -1 is outside"),
+        ({"arch": [7, 1]}, "row 3: arch = 1 occurs twice"),
+        ({"arch": [7, 8], "losses": [[1.0], None]}, "column 'losses', row 3: no value"),
+    ],
+)
+def test_a_wrong_part_leaves_no_file(tmp_path, second, sentence):
+    with pytest.raises(InputError) as error:
+        tables.write_parts(tmp_path / "things.parquet", [frame(), frame(**second)], THINGS)
+    assert sentence in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_missing_column_a_wrong_type_and_a_missing_value_are_named(tmp_path):
     path = tmp_path / "x.parquet"
     with pytest.raises(InputError, match="column 'losses' of the things table is missing"):

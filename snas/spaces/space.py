@@ -6,7 +6,7 @@ A new space is one file with a subclass of :class:`Space` and one line in the re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -229,20 +229,38 @@ class Space(ABC):
 
     def table(self) -> pd.DataFrame:
         """Return all architectures as a table with the schema :data:`ARCHITECTURES`."""
-        import pandas as pd
+        return next(self.table_parts(rows=len(self)))
 
-        cells, encoding = self.cells(), self.encoding()
-        macs, params = self.costs()
-        without_identity = (encoding.adjacency - np.eye(encoding.nodes, dtype=np.float32)).astype(np.int8)
-        return pd.DataFrame(
-            {
-                "arch": np.arange(len(cells), dtype=np.int32),
-                "cell": [cell.name for cell in cells],
-                "operations": [list(cell.operations) for cell in cells],
-                "edges": [[node for edge in cell.edges for node in edge] for cell in cells],
-                "macs": macs,
-                "params": params,
-                "adjacency": list(without_identity.reshape(len(cells), -1)),
-                "encoding": list(encoding.operations.astype(np.int8)),
-            }
-        )
+    def table_parts(
+        self, archs: Int64[np.ndarray, " wanted"] | None = None, *, rows: int = 50_000
+    ) -> Iterator[pd.DataFrame]:
+        """Return the table of ``archs`` (all where None) in parts of ``rows``: the lists of a million cells take gigabytes."""
+        cells, encoding, costs = self.cells(), self.encoding(), self.costs()
+        wanted = np.arange(len(cells)) if archs is None else archs
+        starts = range(0, max(len(wanted), 1), rows)
+        return (_rows(wanted[start : start + rows], cells, encoding, costs) for start in starts)
+
+
+def _rows(
+    archs: Int64[np.ndarray, " archs"],
+    cells: Sequence[Cell],
+    encoding: Encoding,
+    costs: tuple[Int64[np.ndarray, " space"], Int64[np.ndarray, " space"]],
+) -> pd.DataFrame:
+    """Return the rows of ``archs`` in the table of a space."""
+    import pandas as pd
+
+    chosen = [cells[arch] for arch in archs]
+    without_identity = (encoding.adjacency[archs] - np.eye(encoding.nodes, dtype=np.float32)).astype(np.int8)
+    return pd.DataFrame(
+        {
+            "arch": archs.astype(np.int32),
+            "cell": [cell.name for cell in chosen],
+            "operations": [list(cell.operations) for cell in chosen],
+            "edges": [[node for edge in cell.edges for node in edge] for cell in chosen],
+            "macs": costs[0][archs],
+            "params": costs[1][archs],
+            "adjacency": list(without_identity.reshape(len(archs), -1)),
+            "encoding": list(encoding.operations[archs].astype(np.int8)),
+        }
+    )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from snas import InputError, tables
@@ -114,3 +115,13 @@ def test_room_imports_neither_torch_nor_pandas():
     lazy = "import sys, snas.spaces, snas.networks, snas.proxies; assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
     for program in (code, lazy):
         subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_table_in_parts_is_the_table(space):
+    table = space.table()
+    parts = list(space.table_parts(rows=700))
+    assert len(parts) == -(-len(space) // 700)
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), table)
+    wanted = np.array([3, 8, len(space) - 1])
+    some = pd.concat(space.table_parts(wanted, rows=2), ignore_index=True)
+    pd.testing.assert_frame_equal(some, table.iloc[wanted].reset_index(drop=True))
