@@ -41,6 +41,7 @@ BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
 OWN = next((b.name for b in BENCHES.values() if not b.imported), "")
 TRAINED = bool(OWN) and BENCHES[OWN].trained
 SEARCHES = jobs.search_jobs(CONFIG)
+SEARCH_AT = {(job.bench, job.method, job.budget, job.block): job for job in SEARCHES}
 ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
 
@@ -136,13 +137,7 @@ def results(bench):
 
 def search_job(wildcards):
     """Return the search job that the wildcards name."""
-    key = (
-        wildcards.bench,
-        wildcards.method,
-        int(wildcards.budget),
-        int(wildcards.block),
-    )
-    return next(j for j in SEARCHES if (j.bench, j.method, j.budget, j.block) == key)
+    return SEARCH_AT[wildcards.bench, wildcards.method, int(wildcards.budget), int(wildcards.block)]
 
 
 def search_settings(wildcards):

@@ -38,6 +38,7 @@ DRIVER = "SNAS_DRIVER"
 TARGET = re.compile(r"^(snas(?:\.\w+)+):\w+$")
 
 
+@functools.cache
 def code_hash(*modules: str) -> str:
     """Return 16 hex digits of the code of ``modules`` and of all package modules that they import, in any order."""
     closure: set[str] = set()

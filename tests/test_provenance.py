@@ -29,13 +29,18 @@ def package(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
-    provenance._parsed.cache_clear()
+    forget()
     yield tmp_path
+    forget()
+
+
+def forget():
     provenance._parsed.cache_clear()
+    provenance.code_hash.cache_clear()
 
 
 def hashed(*modules):
-    provenance._parsed.cache_clear()
+    forget()
     return provenance.code_hash(*modules)
 
 
