@@ -23,6 +23,7 @@ try:
     for path in workflow.configfiles:
         snas.config.read_file(path)
     CONFIG = snas.config.load(config)
+    NASBENCH201 = jobs.nasbench201_source(CONFIG)
     # The reader of a dry run neither waits for a driver nor becomes one; jobs parse this file too, as part of theirs.
     DRIVER = workflow.is_main_process and snas.provenance.hold_run(
         Path.cwd(), CONFIG.run, reads_only=snas.provenance.only_reads(sys.argv)
@@ -62,6 +63,7 @@ FIGURE_OPTIONS = dict(
     fig6=dict(budget=CONFIG.fig6_budget, top=CONFIG.fig6_top),
     fig7=dict(tops=CONFIG.fig7_tops),
     differences=dict(top=CONFIG.top_k),
+    ablations=dict(top=CONFIG.fig6_top),
     headline=dict(top=CONFIG.top_k, published_top=CONFIG.fig6_top),
 )
 
@@ -207,8 +209,11 @@ def stages():
         ]
         for proxy in CONFIG.proxies:
             found[proxy] = shards(f"{RUN}/proxies/{proxy}/shard_{{shard}}.parquet", CONFIG.proxy_shards)
+    for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
+        folder = f"{RUN}/proxies/nasbench201/{proxy}"
+        found[f"nasbench201_{proxy}"] = shards(f"{folder}/shard_{{shard}}.parquet", CONFIG.proxy_shards)
     for method in dict.fromkeys(job.method for job in SEARCHES):
-        found[f"search_{method}".replace("+", "_")] = [
+        found["search_" + re.sub(r"\W", "_", method)] = [
             result(job) for job in SEARCHES if job.method == method
         ]
     return found
@@ -237,6 +242,9 @@ def planned():
     for folder, count, each in stages if TRAINED else []:
         for file in shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count):
             seconds[file] = each * size / count
+    for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
+        for file in shards(f"{RUN}/proxies/nasbench201/{proxy}/shard_{{shard}}.parquet", CONFIG.proxy_shards):
+            seconds[file] = 0.034 * 15_625 / CONFIG.proxy_shards
     for job in SEARCHES:
         seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
     for i in range(ROUNDS):

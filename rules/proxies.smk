@@ -1,6 +1,7 @@
 # Zero-cost proxies of the untrained networks (section 4.3).
 localrules:
     proxy,
+    nasbench201_proxy,
 
 
 rule proxy_shard:
@@ -22,6 +23,7 @@ rule proxy_shard:
         runtime=minutes(240),
     params:
         **TRAINING,
+        size={},
         shards=CONFIG.proxy_shards,
         code=lambda wildcards: snas.provenance.code_hash(
             "snas.proxies.scores",
@@ -47,3 +49,40 @@ rule proxy:
         schema="snas.proxies.scores:PROXIES",
     script:
         "../scripts/join.py"
+
+
+# ---- NAS-Bench-201: its own network and image size, whatever this run trains
+use rule proxy_shard as nasbench201_proxy_shard with:
+    input:
+        architectures=space_table("nasbench201"),
+    output:
+        shard=f"{RUN}/proxies/nasbench201/{{proxy}}/shard_{{shard}}.parquet",
+    log:
+        f"{LOGS}/proxies/nasbench201_{{proxy}}_{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/proxies/nasbench201_{{proxy}}_{{shard}}.jsonl"
+    params:
+        space="nasbench201",
+        images=None,
+        width=0,
+        size=dict(channels=3, side=CONFIG.nasbench201_proxy_side, classes=10),
+        seed=CONFIG.seed,
+        device=CONFIG.device,
+        shards=CONFIG.proxy_shards,
+        code=lambda wildcards: snas.provenance.code_hash(
+            "snas.proxies.scores",
+            PROXIES.module(wildcards.proxy),
+            SPACES.module("nasbench201"),
+        ),
+
+
+use rule proxy as nasbench201_proxy with:
+    input:
+        shards=shards(
+            f"{RUN}/proxies/nasbench201/{{{{proxy}}}}/shard_{{shard}}.parquet",
+            CONFIG.proxy_shards,
+        ),
+    output:
+        table=f"{RUN}/proxies/nasbench201/{{proxy}}.parquet",
+    log:
+        f"{LOGS}/proxies/nasbench201_{{proxy}}.log",

@@ -58,6 +58,7 @@ rule imported_bench:
     input:
         architectures=lambda wildcards: space_table(BENCHES[wildcards.bench].space),
         accuracies=rules.import_nasbench201.output.table,
+        proxies=expand(rules.nasbench201_proxy.output.table, proxy=CONFIG.nasbench201_proxies),
     output:
         table=f"{RUN}/search/{{bench}}/table.parquet",
     log:
@@ -70,6 +71,8 @@ rule imported_bench:
         space=lambda wildcards: BENCHES[wildcards.bench].space,
         dataset=lambda wildcards: BENCHES[wildcards.bench].dataset,
         table=CONFIG.nasbench201_table,
+        select=CONFIG.nasbench201_select,
+        code_source=CONFIG.nasbench201_code,
         seed=CONFIG.seed,
         code=BENCH_CODE,
     script:

@@ -24,7 +24,7 @@ rule space:
 rule import_nasbench201:
     """Import NAS-Bench-201 from any of its public forms."""
     input:
-        source=CONFIG.nasbench201 or [],
+        source=NASBENCH201 or [],
     output:
         table=f"{RUN}/spaces/nasbench201_accuracies.parquet",
     log:

@@ -9,9 +9,12 @@ make_imported(
     snakemake.output.table,
     architectures=snakemake.input.architectures,
     imported=snakemake.input.accuracies,
+    proxies=snakemake.input.proxies,
     space=p.space,
     dataset=p.dataset,
     table=p.table,
+    select=p.select,
+    code=p.code_source,
     base_seed=p.seed,
     facts={"code": p.code},
 )

@@ -11,7 +11,7 @@ p, name = snakemake.params, snakemake.wildcards.proxy
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 facts = dict(proxy=name, space=p.space, seed=p.seed, width=p.width, code=p.code)
 with provenance.measured(torch_device(p.device), **facts) as record:
-    size = images.load(**p.images).size
+    size = p.size or images.load(**p.images).size
     frame = score(
         p.space, archs, name, base_seed=p.seed, width=p.width, device=p.device, progress=job.progress, **size
     )

@@ -47,6 +47,17 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes, default: %(default)s"
     )
     imported.set_defaults(command=_import_nasbench201)
+    chapter = commands.add_parser(
+        "nasbench201-chapter", help="print the tables of docs/results.md on NAS-Bench-201 from finished runs"
+    )
+    chapter.add_argument("runs", type=Path, nargs="+", metavar="results/RUN")
+    chapter.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="also write small PNG files of the first run's figures there",
+    )
+    chapter.set_defaults(command=_chapter)
     table = commands.add_parser("config-table", help="print config/README.md, made from config/schema.yaml")
     table.set_defaults(command=_config_table)
     checked = commands.add_parser(
@@ -91,6 +102,16 @@ class _Line:
             self._said = now
             left = (now - self._started) / done * (total - done)
             print(f"{done} of {total} {text}, about {clock(left)} left", file=sys.stderr)
+
+
+def _chapter(options: argparse.Namespace) -> int:
+    from snas.figures import chapter
+
+    print(chapter.chapter(options.runs), end="")
+    if options.images:
+        for path in chapter.images(options.runs[0], options.images):
+            print(f"{path}: {path.stat().st_size:,} bytes", file=sys.stderr)
+    return 0
 
 
 def _config_check(options: argparse.Namespace) -> int:

@@ -17,6 +17,8 @@ from snas import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA_PATH = ROOT / "config" / "schema.yaml"
+ANALOG = "analog-nasbench"
+"""Source of NAS-Bench-201 that is an installed package, not a path."""
 
 
 class Registry:
@@ -229,7 +231,8 @@ def _check_names(key: str, value: Any, entry: Mapping[str, Any]) -> None:
             _check_names(f"{key}.{index}", item, entry["items"])
     if entry["type"] == "object":
         for name, part in entry["properties"].items():
-            _check_names(f"{key}.{name}", value[name], part)
+            if name in value:
+                _check_names(f"{key}.{name}", value[name], part)
 
 
 def _check_together(config: Config) -> None:
@@ -249,9 +252,20 @@ def _check_together(config: Config) -> None:
         )
     if not config.space and not config.nasbench201:
         raise InputError("configuration: nothing to search; set 'space', or 'nasbench201' to a table")
+    if config.nasbench201_code != "recorded" and config.nasbench201_code not in config.nasbench201_proxies:
+        raise InputError(
+            f"configuration: key 'nasbench201_code' is {config.nasbench201_code!r}, which is not in the key "
+            f"'nasbench201_proxies' ({', '.join(config.nasbench201_proxies) or 'none'}); add it there"
+        )
+    if config.nasbench201 == ANALOG:
+        try:
+            resolve("snas.spaces.source_analog:locate")()
+        except InputError as error:
+            raise InputError(f"configuration: key 'nasbench201': {error}") from None
     for key in ("table", "nasbench201", "images_path"):
-        if config[key] and not Path(config[key]).expanduser().exists():
+        if config[key] and config[key] != ANALOG and not Path(config[key]).expanduser().exists():
             raise InputError(f"configuration: key {key!r}: {config[key]} does not exist")
+    resolve("snas.search.jobs:search_jobs")(config)  # names of benches
 
 
 def table() -> str:

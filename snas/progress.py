@@ -143,8 +143,12 @@ def clock(seconds: float) -> str:
 
 def search_seconds(method: str, budget: int, runs: int) -> float:
     """Return about how long a block of a search takes on one core: start-up, and the steps that grow with N."""
+    method = method.partition("@")[0]  # a variant takes about as long as its method
     if method == "brp_nas":  # five iterations over all pairs of a growing pool: 55 N² / 6 steps
         return 6.0 + runs * 9.2 * budget**2 * 0.02
     steps = 200 * max(budget // 8, 1)
-    each = {"random": 0.0, "neural_predictor": 0.0006, "siamese": 0.001}.get(method, 0.0013)
+    cheap = {"random": 0.0, "neural_predictor": 0.0006, "neural_predictor+bts": 0.0006}
+    each = {**cheap, "neural_predictor+nsam": 0.0009, "siamese": 0.001, "siamese+bts": 0.001}.get(
+        method, 0.0013
+    )
     return 6.0 + runs * steps * each

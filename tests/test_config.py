@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snas import InputError, config
@@ -24,12 +24,13 @@ def test_config_yaml_says_the_defaults():
 
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_overlay_is_valid(overlay, monkeypatch):
+def test_every_overlay_is_valid(overlay, tmp_path):
     if overlay.stem == "schema":
         pytest.skip("the schema itself")
     values = config.read_file(overlay)
     for key in ("table", "nasbench201", "images_path"):  # paths of the user's own, checked by their own tests
-        values.pop(key, None)
+        if values.get(key):
+            values[key] = str(tmp_path)
     config.load(values)
 
 
@@ -67,9 +68,21 @@ def test_readme_is_made_from_the_schema():
         ({"nasbench201": "/nowhere/x.parquet"}, "key 'nasbench201': /nowhere/x.parquet does not exist"),
         (
             {"extra_searches": [{"method": "siamese", "budgets": [30], "runs": 2, "k": 1}]},
-            "key 'extra_searches.0' has the unknown key 'k'; known: method, budgets, runs",
+            "key 'extra_searches.0' has the unknown key 'k'; known: method, budgets, runs, benches",
         ),
         ({"extra_searches": [{"method": "siamese", "runs": 2}]}, "key 'extra_searches.0' lacks 'budgets'"),
+        (
+            {"extra_searches": [{"method": "siamese", "budgets": [30], "runs": 2, "benches": ["cifar10"]}]},
+            "key 'extra_searches.0.benches.0' is 'cifar10', which is no bench of this run; it has tiny_nanobench-digits",
+        ),
+        (
+            {"bench_budgets": [{"bench": "x", "budgets": []}]},
+            "key 'bench_budgets.0.bench' is 'x', which is no bench",
+        ),
+        (
+            {"bench_budgets": [{"bench": "tiny_nanobench-digits", "budgets": [n]} for n in (20, 30)]},
+            "key 'bench_budgets' names 'tiny_nanobench-digits' twice",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(values, sentence):
@@ -84,6 +97,7 @@ def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.dictionaries(st.sampled_from(sorted(config.defaults())), st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5,

@@ -6,7 +6,7 @@ difference is taken run by run, and runs are resampled whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from snas import seeds
 from snas.analysis.inputs import Bench
+from snas.search.variants import MARK
 from snas.tables import Column, Schema
 
 COARSE = " (coarse ranking)"
@@ -29,8 +30,36 @@ PAIRS: tuple[tuple[str, str], ...] = (
     ("siamese+nsam+bts", "neural_predictor"),
     ("siamese+nsam+bts", "siamese+nsam+fts"),
     ("siamese+nsam+bts", "brp_nas"),
+    ("neural_predictor+nsam", "neural_predictor"),
+    ("siamese+nsam", "neural_predictor+nsam"),
+    ("neural_predictor+bts", "neural_predictor"),
+    ("siamese+bts", "neural_predictor+bts"),
+    ("neural_predictor+nsam+bts", "neural_predictor+nsam"),
+    ("siamese+nsam+bts", "neural_predictor+nsam+bts"),
 )
-"""(method, reference): what each part of the method adds, and the whole against the others."""
+"""(method, reference): what each part of the method adds, with and without the other parts, and the whole against others."""
+
+
+def pairs_of(methods: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Return :data:`PAIRS`, and those of the variants among ``methods``: against their method, and as their methods pair.
+
+    >>> pairs_of(["siamese", "siamese@c=10"])[-1]
+    ('siamese@c=10', 'siamese')
+
+    A variant of another code is compared with the method without a code, too.
+    """
+    found = dict.fromkeys(PAIRS)
+    variants = sorted(method for method in set(methods) if MARK in method)
+    for method in variants:
+        base, _, settings = method.partition(MARK)
+        found[method, base] = None
+        for one, other in PAIRS:
+            if one == base:
+                found[method, f"{other}{MARK}{settings}"] = None
+                if "code=" in settings and other.replace("neural_predictor", "siamese") == base:
+                    found[method, other] = None
+    return tuple(found)
+
 
 DIFFERENCES = Schema(
     name="differences",
@@ -72,18 +101,18 @@ def paired(
     scores: pd.DataFrame,
     bench: Bench,
     *,
-    pairs: Sequence[tuple[str, str]] = PAIRS,
+    pairs: Sequence[tuple[str, str]] | None = None,
     resamples: int = 10_000,
     base_seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Return the paired differences of all ``pairs`` that ``scores`` has, a table with the schema :data:`DIFFERENCES`.
+    """Return the paired differences of all ``pairs`` (None: :func:`pairs_of`) that ``scores`` has, a table with the schema :data:`DIFFERENCES`.
 
     Every method that has codes is also compared with its own coarse ranking.  The resamples are seeded by
     ``(base_seed, "bootstrap", n)``, so the same scores give the same interval in any company.
     """
     rows, series = [], []
-    for keys, difference in _differences(scores, pairs):
+    for keys, difference in _differences(scores, pairs or pairs_of(scores["method"])):
         rows.append({"bench": bench.name, **keys, "runs": len(difference)})
         series.append(difference)
     if not rows:
@@ -122,7 +151,7 @@ def _differences(
                 for name, reference in pairs
                 if name == method and (reference, budget, top) in cells
             ]
-            if kind == "score" and ours["codes"].max() > 0:
+            if kind == "score" and (ours["codes"].max() > 0 or "code=" in str(method)):
                 others.append((f"{method}{COARSE}", ours["score_coarse"]))
             for reference, theirs in others:
                 common = ours.index.intersection(theirs.index)

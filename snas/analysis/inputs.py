@@ -38,7 +38,7 @@ BENCH = Schema(
     },
 )
 
-ASKED = "asked"
+ASKED, LABELS = "asked", "labels"
 
 SEARCH = Schema(
     name="search results, as the analysis reads them",
@@ -110,6 +110,8 @@ class Bench:
         optimum = self.optimum
         named = (
             "label",
+            "published",
+            "select_source",
             "table",
             "truth_source",
             "code_source",
@@ -142,7 +144,8 @@ def read_search(paths: Sequence[str | Path], bench: Bench) -> pd.DataFrame:
     """Read the search results of one bench (one file per block of runs) as one table, sorted by method, N, run.
 
     Its further column :data:`ASKED` is true where the metadata says that a run is judged by the best of all that it has
-    asked for (random search), not by the top K of its ranking.
+    asked for (random search), not by the top K of its ranking; :data:`LABELS` is the column of the bench that it was trained
+    and selected on (``accuracy``; ``accuracy_select`` in the fair protocol).
 
     Raises :class:`InputError` where a block is given twice, or a ranking holds an architecture that ``bench`` lacks.
     """
@@ -153,7 +156,8 @@ def read_search(paths: Sequence[str | Path], bench: Bench) -> pd.DataFrame:
     seen: dict[tuple[str, int, int], str | Path] = {}
     for path in paths:
         frame = tables.read(path, SEARCH)[list(SEARCH.columns)]
-        frame[ASKED] = tables.metadata(path).get("score") == "asked"
+        facts = tables.metadata(path)
+        frame[ASKED], frame[LABELS] = facts.get("score") == "asked", facts.get("labels", "accuracy")
         for row, (method, budget, run) in enumerate(
             zip(frame["method"], frame["budget"], frame["run"], strict=True)
         ):

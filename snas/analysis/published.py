@@ -75,9 +75,12 @@ def times(folder: str | Path = FOLDER) -> pd.DataFrame:
 def compare(points: pd.DataFrame, bench: Bench, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Return the published points of the bench's space and image set with ours beside, schema :data:`COMPARISON`.
 
-    Only equal method, N and K are joined; where the run has no such point, our columns are missing.
+    Only equal method, N and K are joined; where the run has no such point, our columns are missing.  A bench whose
+    metadata say ``published: false`` is another benchmark with the same architectures, and is not compared.
     """
     theirs = curves(folder)
+    if bench.facts.get("published") is False:
+        theirs = theirs.head(0)
     theirs = theirs[(theirs["space"] == bench.space) & (theirs["dataset"] == bench.dataset)]
     ours = points[["method", "budget", "top", "runs", "mean", "sd", "se", "fair_mean", "regret"]]
     joined = theirs.merge(ours, on=["method", "budget", "top"], how="left")

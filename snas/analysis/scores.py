@@ -57,7 +57,9 @@ SCORES = Schema(
 def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.DataFrame:
     """Score every run of ``search`` at every K of ``tops``; returns a table with the schema :data:`SCORES`.
 
-    A network whose training failed counts as chance.  Where an architecture that a score needs is not trained (on demand,
+    A run of the fair protocol (trained on ``accuracy_select``) selects on that: its scores are the accuracies of the
+    architectures that it selects, with its coarse ranking and from pool and K as well.  A network whose training failed
+    counts as chance.  Where an architecture that a score needs is not trained (on demand,
     only what a search asks for is), the score is missing: a best of the others would be too low.  Raises
     :class:`InputError` where a kept ranking is shorter than the largest K although the space is not.
     """
@@ -78,7 +80,8 @@ def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.Da
                 f"ranking; K = {ks[-1]} needs as many"
             )
         in_pool = np.isin(ranking, pool)
-        fair = _fair(accuracy, ranking, in_pool, pool, ks, complete=len(ranking) == len(bench.table))
+        merit = accuracy if row.labels == "accuracy" else bench.by_arch(str(row.labels))
+        fair = _fair(accuracy, merit, ranking, in_pool, pool, ks, complete=len(ranking) == len(bench.table))
         drawn = bool(row.asked)  # all N + K are draws: pool and top K count together
         blocks.append(
             {
@@ -86,10 +89,12 @@ def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.Da
                 "budget": row.budget,
                 "run": row.run,
                 "top": ks,
-                "score": fair if drawn else best_of_top(accuracy, ranking, ks),
+                "score": fair if drawn else _best(accuracy, merit, ranking, ks),
                 "score_fair": fair,
                 "score_protocol": selected_of_top(accuracy, select, ranking, ks),
-                "score_coarse": _coarse(accuracy, np.asarray(row.coarse_ranking, dtype=np.int64), ks, drawn),
+                "score_coarse": _coarse(
+                    accuracy, merit, np.asarray(row.coarse_ranking, dtype=np.int64), ks, drawn
+                ),
                 "pool_in_top": np.zeros_like(ks) if drawn else _at(np.cumsum(in_pool), ks),
                 "codes": row.codes,
                 "spearman": row.spearman,
@@ -131,8 +136,21 @@ def selected_of_top(
     return _at(values, ks)
 
 
+def _best(
+    accuracy: Float[np.ndarray, " archs"],
+    merit: Float[np.ndarray, " archs"],
+    ranking: Int[np.ndarray, " kept"],
+    ks: Int[np.ndarray, " tops"],
+) -> Float[np.ndarray, " tops"]:
+    """Return the accuracy of the best by ``merit`` among the first K."""
+    if merit is accuracy:
+        return best_of_top(accuracy, ranking, ks)
+    return selected_of_top(accuracy, merit, ranking, ks)
+
+
 def _fair(
     accuracy: Float[np.ndarray, " archs"],
+    merit: Float[np.ndarray, " archs"],
     ranking: Int[np.ndarray, " kept"],
     in_pool: Bool[np.ndarray, " kept"],
     pool: Int[np.ndarray, " pool"],
@@ -141,8 +159,7 @@ def _fair(
     complete: bool,
 ) -> Float[np.ndarray, " tops"]:
     outside = ranking[~in_pool]
-    start = accuracy[pool].max(initial=0.0)
-    best = np.maximum(best_of_top(accuracy, outside, ks), start) if len(outside) else np.full(len(ks), start)
+    best = _best(accuracy, merit, np.concatenate([pool, outside]), len(pool) + ks)
     if not complete:  # the ranking was cut: a K beyond what is kept outside the pool has no answer
         best[ks > len(outside)] = np.nan
     return best
@@ -150,13 +167,14 @@ def _fair(
 
 def _coarse(
     accuracy: Float[np.ndarray, " archs"],
+    merit: Float[np.ndarray, " archs"],
     ranking: Int[np.ndarray, " kept"],
     ks: Int[np.ndarray, " tops"],
     drawn: bool,
 ) -> Float[np.ndarray, " tops"]:
     if drawn or not len(ranking):
         return np.full(len(ks), np.nan)
-    return best_of_top(accuracy, ranking, ks)
+    return _best(accuracy, merit, ranking, ks)
 
 
 def _at(running: np.ndarray, ks: Int[np.ndarray, " tops"]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ COLUMNS = [
 def fig5(sources: Sources, *, top: int = 20) -> Drawing:
     """Mean best accuracy against N + K at a fixed K, all methods, one panel per bench."""
     title = "Search results"
-    benches = sources.all("points")
+    benches = _plain(sources.all("points"))
     if not benches:
         return card(f"Figure 5. {title}", NEEDS_SEARCH, COLUMNS)
     columns = min(2, len(benches))
@@ -64,7 +65,7 @@ def fig5(sources: Sources, *, top: int = 20) -> Drawing:
 def fig6(sources: Sources, *, budget: int = 30, top: int = 30) -> Drawing:
     """(a) N fixed and K growing, (b) K fixed and N growing; a row of panels per bench, published curves dashed."""
     title = "What N and K are worth"
-    benches = sources.all("points")
+    benches = _plain(sources.all("points"))
     if not benches:
         return card(f"Figure 6. {title}", NEEDS_SEARCH, COLUMNS)
     figure = Figure(figsize=(style.WIDTH, 2.5 * len(benches) + 0.9))
@@ -160,7 +161,7 @@ def ranks(sources: Sources) -> Drawing:
         "coarse_spearman",
         "coarse_kendall",
     ]
-    benches = [s for s in sources.all("points") if s.frame["spearman"].notna().any()]
+    benches = [s for s in _plain(sources.all("points")) if s.frame["spearman"].notna().any()]
     if not benches:
         return card(title, NEEDS_SEARCH, columns)
     across = min(2, len(benches))
@@ -211,7 +212,7 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
         "better",
         "equal",
     ]
-    benches = sources.all("differences")
+    benches = _plain(sources.all("differences"))
     if not benches:
         return card(title, f"Two methods at the same N and K are needed. {NEEDS_SEARCH}", columns)
     picked = [_at_top(bench, top) for bench in benches]
@@ -371,6 +372,11 @@ def _band_facts(shown: pd.DataFrame) -> list[str]:
             "Published levels come from a one-seed table where label, selection and score are one value: they are optimistic and can exceed the optimum of a table of means."
         )  # fmt: skip
     return lines
+
+
+def _plain(benches: list[Source]) -> list[Source]:
+    """Return the benches without variants of methods; the table of ablations has them."""
+    return [replace(bench, frame=style.plain(bench.frame)) for bench in benches]
 
 
 def _note_other(missing: list[str], where: str, axis: str, wanted: int, used: int) -> None:

@@ -68,6 +68,8 @@ WORDS = {
     "evolution": "Evolution",
     "local_search": "Local search",
 }
+SETTINGS = {"lambda": "λ", "code=synflow": "synflow as code", "labels=select": "fair protocol"}
+"""Settings of variants as figures print them."""
 DATASETS = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -136,8 +138,26 @@ def method_title(method: str) -> str:
 
     >>> method_title("siamese+nsam+bts")
     'Siamese + NSAM + BTS'
+    >>> method_title("siamese+bts@lambda=0.5,labels=select")
+    'Siamese + BTS (λ = 0.5, fair protocol)'
     """
-    return " + ".join(WORDS.get(part, part) for part in method.split("+"))
+    base, _, settings = method.partition("@")
+    title = " + ".join(WORDS.get(part, part) for part in base.split("+"))
+    if not settings:
+        return title
+    return f"{title} ({', '.join(SETTINGS.get(part, _setting(part)) for part in settings.split(','))})"
+
+
+def _setting(text: str) -> str:
+    key, _, value = text.partition("=")
+    return f"{SETTINGS.get(key, key)} = {value}"
+
+
+def plain(frame: Any) -> Any:
+    """Return the rows of a table's methods without variants (``method@…``), which have a table of their own; all rows
+    where there is nothing else."""
+    variants = frame["method"].str.contains("@", regex=False)
+    return frame if variants.all() else frame[~variants]
 
 
 def space_title(space: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snas.analysis import agreement as agreeing
 from snas.analysis import published
 from snas.figures import style
 from snas.figures.drawing import Drawing, card, free_figure, nearest, records, span
@@ -89,6 +90,115 @@ def headline(
     facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K. "
                  "Label, selection and score are one value here, so these numbers are optimistic.")  # fmt: skip
     return Drawing(figure, pd.concat(data, ignore_index=True), title, facts)
+
+
+def ablations(sources: Sources, *, top: int = 30, budgets: Sequence[int] = (30, 70, 100, 170)) -> Drawing:
+    """Paired differences of what is taken away or set otherwise, with 95 % intervals, at a few N: a row per pair."""
+    title = "Ablations"
+    columns = ["bench", "method", "reference", "budget", "top", "kind", "runs", "difference", "low", "high"]
+    blocks, data, facts = [], [], []
+    for source in sources.all("differences"):
+        frame = source.frame[source.frame["kind"] == "score"]
+        frame = frame[frame["top"] == nearest(frame["top"], top)]
+        changed = frame["method"].str.contains("@|neural_predictor\\+", regex=True)
+        if not changed.any():
+            continue
+        chosen = _choose(sorted(frame.loc[changed, "budget"].unique()), budgets, 4)
+        frame = frame[frame["budget"].isin(chosen)]
+        heading = f"{source.title}, K = {span(frame['top'])}, n = {span(frame['runs'])}; difference in points (95 % interval)"
+        blocks.append((heading, chosen, frame))
+        data.append(frame[columns])
+        facts.append(source.sources())
+        if source.facts.get("select_source"):
+            facts.append(f"Fair protocol: trained and selected on {source.facts['select_source']}.")
+    if not blocks:
+        text = "Variants of methods are needed: add siamese@c=10 or neural_predictor+nsam+bts to methods, as config/nasbench201_ablations.yaml does."
+        return card(title, text, columns)
+    facts.append(
+        "Means over runs with the same seed and 95 % percentile bootstrap intervals over runs, in percentage points of the best "
+        "accuracy in the top K; bold: the interval leaves out zero."
+    )
+    return Drawing(_ablation_figure(blocks), pd.concat(data, ignore_index=True), title, facts)
+
+
+def _ablation_figure(blocks: Sequence[tuple[str, Sequence[int], pd.DataFrame]]) -> Figure:
+    first, width = 2.9, 1.45
+    most = max(len(chosen) for _, chosen, _ in blocks)
+    rows = sum(len(frame.groupby(["method", "reference"])) + 2 for _, _, frame in blocks)
+    figure = free_figure(figsize=(first + most * width + 0.2, ROW * rows + 0.3))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set_xlim(-0.1, first + most * width + 0.1)
+    ax.set_ylim(ROW * rows + 0.3, 0)
+    right, y = first + most * width, 0.12
+    for heading, chosen, frame in blocks:
+        ax.plot([0, right], [y, y], color="black", lw=1)
+        ax.text(0, y + ROW / 2, heading, va="center", fontsize=8, fontweight="bold")
+        for place, budget in enumerate(chosen):
+            ax.text(
+                first + (place + 1) * width,
+                y + 1.5 * ROW,
+                f"N = {budget}",
+                ha="right",
+                va="center",
+                fontsize=7.5,
+            )
+        y += 2 * ROW
+        ax.plot([0, right], [y, y], color="black", lw=0.6)
+        pairs = {(row.method, row.reference) for row in records(frame)}
+        for method, reference in sorted(pairs, key=lambda pair: _pair_key(*pair)):
+            rows_ = frame[(frame["method"] == method) & (frame["reference"] == reference)]
+            ax.text(0, y + ROW / 2, _pair_text(method, reference), va="center", fontsize=7)
+            for row in records(rows_):
+                shown = row.low > 0 or row.high < 0
+                ax.text(
+                    first + (list(chosen).index(row.budget) + 1) * width, y + ROW / 2,
+                    f"{100 * row.difference:+.3f} [{100 * row.low:+.3f}, {100 * row.high:+.3f}]".replace("-", "−"),
+                    ha="right", va="center", fontsize=7, fontweight="bold" if shown else "normal",
+                )  # fmt: skip
+            y += ROW
+    ax.plot([0, right], [y, y], color="black", lw=1)
+    return figure
+
+
+def _pair_key(method: str, reference: str) -> tuple[bool, str, str, str]:
+    base, _, settings = method.partition("@")
+    return bool(settings), base, settings, reference
+
+
+def _pair_text(method: str, reference: str) -> str:
+    if reference.startswith(f"{method} ("):
+        return f"{style.method_title(method)} − its coarse ranking"
+    return f"{style.method_title(method)} − {style.method_title(reference)}"
+
+
+def agreement(sources: Sources) -> Drawing:
+    """Ours minus published per figure and method, and the lead over the neural predictor, ours and published."""
+    title = "Ours and the published numbers"
+    found = [agreeing.agreement(s.frame, s.bench) for s in sources.all("comparison")]
+    frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(agreeing.COLUMNS))
+    if frame.empty:
+        text = "Points at the published N and K of figures 6 and 7 are needed: run config/nasbench201.yaml."
+        return card(title, text, list(agreeing.COLUMNS))
+    order = {method: place for place, method in enumerate(style.order(frame["method"]))}
+    frame = frame.sort_values(["figure", "method"], key=lambda c: c.map(order) if c.name == "method" else c)
+    benches = {source.bench: source for source in sources.all("comparison")}
+    points = lambda value: "–" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", "−")
+    text_rows = [
+        [f"{r.figure}  {benches[r.bench].title}", style.method_title(r.method), str(r.points), str(r.n), points(r.difference),
+         f"{points(r.lowest)} to {points(r.highest)}", points(r.lead), points(r.published_lead)]
+        for r in records(frame)
+    ]  # fmt: skip
+    heads = ["figure", "method", "points", "n", "mean", "range", "ours", "published"]
+    widths = [2.85, 1.5, 0.5, 0.35, 0.55, 1.1, 0.55, 0.7]
+    spans_ = [(4, 6, "ours − published"), (6, 8, "lead over the neural predictor")]
+    facts = [source.sources() for source in benches.values() if source.bench in set(frame["bench"])]
+    facts.append(
+        "Percentage points of the mean best accuracy, at equal N and K; n: the fewest runs behind our points. Published numbers are "
+        "read off plots to ±0.1 points. They come from a one-seed table, so levels are not comparable with a table of means; the lead "
+        "over the neural predictor is."
+    )
+    return Drawing(table_figure(heads, text_rows, widths, spans=spans_), frame, title, facts)
 
 
 def costs(sources: Sources) -> Drawing:

@@ -10,6 +10,7 @@ REGISTRY = Registry(
     "predictor",
     {
         "neural_predictor": "snas.predictors.neural:NeuralPredictor",
+        "neural_predictor+nsam": "snas.predictors.neural:NeuralNSAM",
         "siamese": "snas.predictors.siamese:Siamese",
         "siamese+nsam": "snas.predictors.siamese:SiameseNSAM",
         "brp_nas": "snas.predictors.brp:BRPNAS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,3 +30,10 @@ class NeuralPredictor(AccuracyPredictor):
     ) -> Float[Tensor, " runs"]:
         """Return the Huber loss of the accuracy; codes play no part."""
         return self._coarse_loss(p, self._features(p, norms, adjacency, one_hot), accuracy)
+
+
+class NeuralNSAM(NeuralPredictor):
+    """The basic branch with NSAM: what the siamese predictor with NSAM is without its estimation branch (ablation)."""
+
+    name: ClassVar[str] = "neural_predictor+nsam"
+    defaults: ClassVar[Mapping[str, Any]] = {**NeuralPredictor.defaults, "nsam": True}

@@ -13,19 +13,29 @@ from snas.predictors import REGISTRY as PREDICTORS
 class Methods(Registry):
     """The methods by name, and every ``predictor`` or ``predictor+sampler`` of the two registries that has no own entry.
 
-    So a new predictor is searched with as soon as its room knows it.
+    So a new predictor is searched with as soon as its room knows it.  ``method@setting=value`` is a variant of a method,
+    see :mod:`snas.search.variants`.
     """
 
     def check(self, name: str) -> str:
         """Return ``name``, or raise :class:`InputError` that lists the known ones."""
+        if "@" in str(name):
+            self.load(name)
+            return name
         return name if self._parts(name) else super().check(name)
 
     def module(self, name: str) -> str:
         """Return the module that holds the method."""
+        name = str(name).partition("@")[0]
         return "snas.search.methods" if self._parts(name) else super().module(name)
 
     def load(self, name: str) -> Any:
         """Return the method; one that is put together imports no torch, either."""
+        if "@" in str(name):
+            from snas.search import variants
+
+            base, settings = variants.parse(name)
+            return variants.variant(self.load(self.check(base)), settings, name)
         parts = self._parts(name)
         if not parts:
             return super().load(name)

@@ -272,6 +272,8 @@ class Bench:
         if name == "code":
             return Look(self.codes, self.code_price, limit)
         if name == "synflow":
+            if np.isnan(self.synflow).all():
+                raise InputError(f"{self.path}: it has no synflow; add synflow to the proxies of the run")
             return Look(self.synflow, 0.0, limit)
         if name != "select":
             raise InputError(f"fidelity {name!r} is unknown; known: code, select, synflow")

@@ -99,6 +99,7 @@ def make_from_table(
 
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
+SELECT = ("epochs_12", "one_seed")
 
 
 def make_imported(
@@ -106,30 +107,76 @@ def make_imported(
     *,
     architectures: str | Path,
     imported: str | Path,
+    proxies: Sequence[str | Path] = (),
     space: str,
     dataset: str,
     table: str,
+    select: str = "epochs_12",
+    code: str = "recorded",
     base_seed: int,
     facts: Mapping[str, Any],
 ) -> None:
     """Write the bench of NAS-Bench-201's published accuracies on one data set.
 
-    The fair protocol selects on the accuracy after 12 epochs where the source has it, at 12/200 of a training.
+    ``table`` is ``mean`` or ``one_seed``.  ``select`` is what the fair protocol trains and selects on: the accuracy after
+    12 epochs where the source has it, at 12/200 of a training, or one recorded seed.  ``code`` is ``recorded``, or the
+    proxy that stands in for the code; ``proxies`` are tables of scores of the whole NAS-Bench-201.
+
+    Raises ``InputError`` where the source has no values per seed and they are asked for.
     """
     found, said = accuracies.read_accuracies(imported, dataset, table, base_seed)
-    found = found.assign(truth_seconds=found["seconds_200"], accuracy_select=found["accuracy_12"])
+    found = found.assign(truth_seconds=found["seconds_200"])
+    selected = _selection(imported, found, dataset, table, select, base_seed)
+    found["accuracy_select"] = selected["accuracy_select"]
+    code_source, code_price = said.get("code_source") or "none", said.get("code_price") or 0.0
+    if proxies:
+        scores = pd.concat([tables.read(path, PROXIES) for path in proxies], ignore_index=True)
+        synflow = scores[scores["proxy"] == "synflow"]
+        found["synflow"] = found["cell"].map(synflow.set_index("cell")["log10"])
+    if code != "recorded":
+        if "synflow" not in found:
+            raise InputError(f"{out}: {code} is to be the code, but there is no table of its scores")
+        for column in bench.CODES:
+            found[column] = found["synflow"]
+        code_source, code_price = f"{code} of the untrained network, three times", 0.0
     frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(imported))
+    analog = said.get("kind") == "analog_nasbench"
     metadata = {
         "space": space,
         "dataset": dataset,
         "table": table,
+        "label": "analog-nasbench" if analog else TABLE_TITLES[table],
+        "published": not analog,
         "truth_source": said.get("title") or said.get("source") or Path(imported).name,
-        "code_source": said.get("code_source") or "none",
-        "code_price": said.get("code_price") or 0.0,
+        "code_source": code_source,
+        "code_price": code_price,
         "chance": 1 / CLASSES[dataset],
     }
     if found["accuracy_select"].notna().any():
-        metadata["select_price"] = 12 / 200
-    if said.get("code_source") is None and facts.get("needs_code"):
-        raise InputError(f"{imported}: its source records no training curves, so it has no estimation codes")
+        metadata["select_price"] = selected["price"]
+        metadata["select_source"] = selected["source"]
     bench.write(out, frame, {**facts, **metadata})
+
+
+TABLE_TITLES = {"mean": "mean over seeds", "one_seed": "one seed"}
+
+
+def _selection(
+    imported: str | Path, found: pd.DataFrame, dataset: str, table: str, select: str, base_seed: int
+) -> dict[str, Any]:
+    """Return the selection accuracy of the fair protocol, its price in complete trainings and its name."""
+    if select not in SELECT:
+        raise InputError(f"selection accuracy {select!r} is unknown; known: {', '.join(SELECT)}")
+    if select == "epochs_12":
+        return {
+            "accuracy_select": found["accuracy_12"],
+            "price": 12 / 200,
+            "source": "accuracy after 12 epochs",
+        }
+    if table == "one_seed":
+        raise InputError(
+            "nasbench201_select = one_seed reports the mean, and nasbench201_table = one_seed would report the same "
+            "seed; use nasbench201_table = mean"
+        )
+    drawn, _ = accuracies.read_accuracies(imported, dataset, "one_seed", base_seed)
+    return {"accuracy_select": drawn["accuracy"], "price": 1.0, "source": "one recorded seed"}

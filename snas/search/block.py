@@ -114,6 +114,15 @@ class Settings:
     new_only: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def resolved(self) -> Settings:
+        """Return the settings with what the method has of its own (a variant's c and labels)."""
+        method: Method = METHODS.load(self.method)
+        return replace(
+            self,
+            rerank=self.rerank if method.rerank is None else method.rerank,
+            labels=method.labels or self.labels,
+        )
+
 
 def rounds(method: str, budget: int, options: Mapping[str, Any] | None = None) -> int:
     """Return how many ask lists a search has, the top K's included: 2, with BTS 12.  Needs neither torch nor data."""
@@ -129,7 +138,7 @@ def run_block(
     Raises ``InputError`` where the bench or the settings do not allow it, or the accuracy of an architecture that was
     asked for is not known (``truth: on_demand`` would train it).
     """
-    bench = Bench.read(bench_path)
+    bench, settings = Bench.read(bench_path), settings.resolved()
     search = _make(bench, settings, device, compile)
     search.run(_oracle(bench, settings))
     return _table(search, bench, settings)
@@ -145,7 +154,7 @@ def begin(
     compile: bool = False,
 ) -> None:
     """Do the first round of an on-demand search: leave its state and its ask list (:data:`ASKS`)."""
-    bench = Bench.read(bench_path)
+    bench, settings = Bench.read(bench_path), settings.resolved()
     _leave(_make(bench, settings, device, compile), bench, settings, state_out, asks_out)
 
 
@@ -161,7 +170,7 @@ def advance(
     compile: bool = False,
 ) -> None:
     """Do one more round: take the answers (:data:`ANSWERS`, further ones are ignored), leave state and ask list."""
-    bench = Bench.read(bench_path)
+    bench, settings = Bench.read(bench_path), settings.resolved()
     search = _continued(bench, settings, state_in, answers, device, compile)
     if search.done:
         raise InputError(f"{state_in}: all {search.total} rounds of this search are done")
@@ -175,7 +184,7 @@ def finish(
 
     Correlations are missing where the bench does not know all accuracies.
     """
-    bench = Bench.read(bench_path)
+    bench, settings = Bench.read(bench_path), settings.resolved()
     search = _continued(bench, settings, state_in, answers, "cpu", False)
     if not search.done:
         raise InputError(f"{state_in}: only {search.number} of {search.total} rounds are done")
@@ -197,6 +206,7 @@ def wanted(asks: Iterable[str | Path], known: Iterable[str | Path] = ()) -> list
 def metadata(bench_path: str | Path, settings: Settings) -> dict[str, Any]:
     """Return the metadata of a SEARCH file: the bench's, the settings and how the method is scored."""
     chosen: Method = METHODS.load(settings.method)
+    settings = settings.resolved()
     own = {k: v for k, v in asdict(settings).items() if k not in ("runs", "method", "budget")}
     return tables.metadata(bench_path) | own | {"score": chosen.score}
 

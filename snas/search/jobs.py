@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snas.config import Config
+from snas import InputError
+from snas.config import ANALOG, Config, resolve
 from snas.search import METHODS
 
 
@@ -52,22 +53,56 @@ def benches(config: Config) -> tuple[Bench, ...]:
     return tuple(found)
 
 
+def nasbench201_source(config: Config) -> str:
+    """Return the path of the source of NAS-Bench-201 (of an installed package: its data file); empty without one."""
+    if config.nasbench201 == ANALOG:
+        return str(resolve("snas.spaces.source_analog:locate")())
+    return str(config.nasbench201)
+
+
 def search_jobs(config: Config) -> tuple[SearchJob, ...]:
-    """Return every search job once; where two entries ask for the same point, the larger number of runs counts."""
-    runs: dict[tuple[str, int], int] = {}
-    for method in config.methods:
-        for budget in config.budgets:
-            runs[method, budget] = config.runs
-    for extra in config.extra_searches:
-        for budget in extra["budgets"]:
-            key = (extra["method"], budget)
-            runs[key] = max(runs.get(key, 0), extra["runs"])
+    """Return every search job once; where two entries ask for the same point, the larger number of runs counts.
+
+    Raises ``InputError`` where an entry names a bench that the run does not have.
+    """
+    known = benches(config)
+    _check_benches(config, [bench.name for bench in known])
     return tuple(
         SearchJob(bench.name, method, budget, block, first, min(first + config.block, count))
-        for bench in benches(config)
-        for (method, budget), count in runs.items()
+        for bench in known
+        for (method, budget), count in _points(config, bench.name).items()
         for block, first in enumerate(range(0, count, config.block))
     )
+
+
+def _points(config: Config, bench: str) -> dict[tuple[str, int], int]:
+    """Return the number of runs of every (method, N) that is searched on a bench."""
+    own = {entry["bench"]: entry["budgets"] for entry in config.bench_budgets}
+    runs = {(method, n): config.runs for method in config.methods for n in own.get(bench, config.budgets)}
+    for extra in config.extra_searches:
+        if bench in extra.get("benches", (bench,)):
+            for budget in extra["budgets"]:
+                key = (extra["method"], budget)
+                runs[key] = max(runs.get(key, 0), extra["runs"])
+    return runs
+
+
+def _check_benches(config: Config, known: list[str]) -> None:
+    named = [(f"bench_budgets.{i}.bench", entry["bench"]) for i, entry in enumerate(config.bench_budgets)]
+    named += [
+        (f"extra_searches.{i}.benches.{j}", bench)
+        for i, entry in enumerate(config.extra_searches)
+        for j, bench in enumerate(entry.get("benches", ()))
+    ]
+    for key, bench in named:
+        if bench not in known:
+            raise InputError(
+                f"configuration: key {key!r} is {bench!r}, which is no bench of this run; it has {', '.join(known)}"
+            )
+    twice = [entry["bench"] for entry in config.bench_budgets]
+    for bench in twice:
+        if twice.count(bench) > 1:
+            raise InputError(f"configuration: key 'bench_budgets' names {bench!r} twice; once is allowed")
 
 
 def tops(config: Config, bench: str | None = None) -> tuple[int, ...]:

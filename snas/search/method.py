@@ -105,11 +105,15 @@ class Method(ABC):
         score: what a run is judged by: the best of the top K of its ranking (``top``), or the best of everything that it
             has asked for (``asked``; random search, and methods whose ranking is no prediction).
         predicts: whether the ranking is a prediction of accuracy that can be correlated with the truth.
+        rerank, labels: c of the final Siamese-Ranking and what is trained and selected on, where the method has its own and
+            the settings of a search are not asked (variants).
         modules: modules that its results hang on, beside this room's (for the hash of the code).
     """
 
     score: ClassVar[Literal["top", "asked"]] = "top"
     predicts: ClassVar[bool] = True
+    rerank: int | None = None
+    labels: str | None = None
 
     @property
     def modules(self) -> tuple[str, ...]:

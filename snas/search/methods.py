@@ -27,6 +27,7 @@ class RandomMethod(Method):
 
     score: ClassVar[Literal["top", "asked"]] = "asked"
     predicts: ClassVar[bool] = False
+    labels: str | None = None
 
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
         """Return 1: all N at once."""
@@ -70,6 +71,10 @@ class PredictorMethod(Method):
     """Whether it looks at codes; None asks the predictor (and imports it)."""
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
     predictor_options: Mapping[str, Any] = field(default_factory=dict)
+    code: str = "code"
+    """The look that serves as code: ``code`` or ``synflow`` (log₁₀ synflow three times, the paper's comparison)."""
+    rerank: int | None = None
+    labels: str | None = None
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -121,7 +126,7 @@ class PredictorMethod(Method):
         """Return the most codes per run: the pool, the re-ranked ones of all updates, the last ``rerank``."""
         if not self.looks_at_codes:
             return {}
-        return {"code": budget + self.make_sampler(options).codes(budget) + rerank}
+        return {self.code: budget + self.make_sampler(options).codes(budget) + rerank}
 
     def start(self, problem: Problem, counter: QueryCounter) -> Search:
         """Return the search."""

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from snas.search.bench import CODES
 from snas.search.counter import QueryCounter
 from snas.search.method import Problem, Search
 from snas.search.methods import PredictorMethod
@@ -26,7 +27,7 @@ class PredictorSearch(Search):
     def __init__(self, method: PredictorMethod, problem: Problem, counter: QueryCounter) -> None:
         self.problem, self.counter = problem, counter
         self.size = problem.size
-        self.uses_code = method.looks_at_codes
+        self.uses_code, self.code = method.looks_at_codes, method.code
         self.sampler = method.make_sampler(problem.options)
         self.predictor = method.make_predictor(problem)
         self.plan = self.sampler.plan(problem.budget, self.predictor.epochs)
@@ -103,15 +104,20 @@ class PredictorSearch(Search):
         if stop == self.epoch:
             return
         accuracy = torch.from_numpy(self.counter.accuracies(self.pool)).float()
-        codes = torch.from_numpy(self.counter.codes(self.pool)).float() if self.uses_code else None
+        codes = self._codes(self.pool) if self.uses_code else None
         self.predictor.fit(
             self._tensor(self.pool), self._moved(accuracy), self._moved(codes), start=self.epoch, stop=stop
         )
         self.epoch = stop
 
     def _fine(self, archs: Int64[np.ndarray, "runs top"]) -> Float[np.ndarray, "runs top"]:
-        codes = torch.from_numpy(self.counter.codes(archs)).float()
-        return _numpy(self.predictor.fine(self._tensor(archs), self._moved(codes)))
+        return _numpy(self.predictor.fine(self._tensor(archs), self._moved(self._codes(archs))))
+
+    def _codes(self, archs: Int64[np.ndarray, "runs archs"]) -> Float[Tensor, "runs archs code"]:
+        """Return the codes of ``archs``; a proxy is one number, and stands three times."""
+        values = self.counter.look(self.code, archs)
+        codes = values if values.ndim == 3 else np.repeat(values[..., None], len(CODES), axis=-1)
+        return torch.from_numpy(codes).float()
 
     def _tensor(self, archs: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(archs)).to(self.problem.device)

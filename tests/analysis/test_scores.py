@@ -71,6 +71,32 @@ def test_scores_equal_plain_loops(bench, searches):
             assert ours["regret"] == pytest.approx(loaded.optimum - wanted["score"])
 
 
+def test_the_fair_protocol_selects_on_the_other_table(synthetic, bench, tmp_path):
+    """Every score of a run that was trained on the selection accuracy, by a plain loop over what it may choose from."""
+    loaded = read_bench(bench)
+    paths = []
+    for method in ("random", "siamese"):
+        path = synthetic.make_search(tmp_path / f"{method}.parquet", bench, method, 10, range(4), keep=25)
+        frame, facts = tables.read(path, search_block.SEARCH), tables.metadata(path)
+        tables.write(path, frame, search_block.SEARCH, facts | {"labels": "accuracy_select"})
+        paths.append(path)
+    search = read_search(paths, loaded)
+    assert set(search["labels"]) == {"accuracy_select"}
+    scores = score_runs(loaded, search, TOPS).set_index(["method", "run", "top"])
+    truth = loaded.by_arch("accuracy")
+    select = dict(zip(loaded.table["arch"], loaded.table["accuracy_select"], strict=True))
+    chosen = lambda archs: truth[max(archs, key=select.get)]
+    for row in search.itertuples():
+        ranking, pool = [int(a) for a in row.ranking], [int(a) for a in row.pool]
+        outside = [a for a in ranking if a not in pool]
+        for k in TOPS:
+            ours = scores.loc[(row.method, row.run, k)]
+            assert ours["score_fair"] == chosen(pool + outside[:k])
+            assert ours["score"] == (ours["score_fair"] if row.asked else chosen(ranking[:k]))
+            if not row.asked:
+                assert ours["score_coarse"] == chosen([int(a) for a in row.coarse_ranking[:k]])
+
+
 def test_a_pool_that_leads_the_ranking_is_not_new(bench):
     """The pool holds the optimum: the paper's score counts it, at K = 1, and the fair one trains K others."""
     loaded = read_bench(bench)
@@ -114,7 +140,14 @@ def test_a_score_that_needs_an_untrained_network_is_missing(bench):
 
 def one_run(ranking, pool) -> pd.DataFrame:
     row = {name: np.nan for name in SEARCH.columns}
-    row |= {"method": "siamese", "budget": len(pool), "run": 0, "codes": 5, "asked": False}
+    row |= {
+        "method": "siamese",
+        "budget": len(pool),
+        "run": 0,
+        "codes": 5,
+        "asked": False,
+        "labels": "accuracy",
+    }
     row |= {"ranking": list(ranking), "coarse_ranking": list(ranking), "pool": list(pool)}
     return pd.DataFrame([row])
 

@@ -244,3 +244,53 @@ def test_a_bench_without_searches_still_has_its_scatter(run, tmp_path):
 def test_an_unknown_table_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="unknown table 'point' of the analysis; known: scores, points"):
         analyse(run["bench"], [], {"point": tmp_path / "x.parquet"}, tops=[5])
+
+
+def test_variants_are_paired_with_their_method_and_with_each_other():
+    from snas.analysis.differences import PAIRS, pairs_of
+
+    found = pairs_of(["siamese", "siamese@c=10", "siamese@labels=select", "siamese@code=synflow"])
+    assert found[: len(PAIRS)] == PAIRS
+    assert set(found[len(PAIRS) :]) == {
+        ("siamese@c=10", "siamese"),
+        ("siamese@c=10", "neural_predictor@c=10"),
+        ("siamese@labels=select", "siamese"),
+        ("siamese@labels=select", "neural_predictor@labels=select"),
+        ("siamese@code=synflow", "siamese"),
+        ("siamese@code=synflow", "neural_predictor@code=synflow"),
+        ("siamese@code=synflow", "neural_predictor"),
+    }
+
+
+def test_another_benchmark_is_not_laid_over_the_published_curves(synthetic, tmp_path):
+    from snas.analysis.inputs import Bench, read_bench
+    from snas.analysis.published import compare
+
+    path = synthetic.make_bench(tmp_path / "bench.parquet", "nasbench201", "cifar100", 120)
+    bench = read_bench(path)
+    points = pd.DataFrame(
+        columns=["method", "budget", "top", "runs", "mean", "sd", "se", "fair_mean", "regret"]
+    )
+    assert len(compare(points, bench)) > 50
+    assert compare(points, Bench(bench.name, bench.table, {**bench.facts, "published": False})).empty
+
+
+def test_agreement_is_a_plain_mean_over_the_points_that_both_have():
+    from snas.analysis.agreement import agreement
+
+    rows = [
+        ("6b", "neural_predictor", 30, 30, 0.70, 0.71, 5), ("6b", "neural_predictor", 40, 30, 0.71, 0.72, 9),
+        ("6b", "siamese", 30, 30, 0.72, 0.715, 9), ("6b", "siamese", 40, 30, 0.74, 0.735, 9),
+        ("6b", "siamese", 50, 30, 0.75, np.nan, np.nan), ("7a", "siamese", 30, 5, 0.9, 0.8, 3),
+    ]  # fmt: skip
+    names = ["figure", "method", "budget", "top", "published", "mean", "runs"]
+    frame = pd.DataFrame(rows, columns=names).assign(difference=lambda f: f["mean"] - f["published"])
+    found = agreement(frame, "bench").set_index(["figure", "method"])
+    assert found.loc["6b", "neural_predictor"]["n"] == 5
+    assert found.loc["6b", "siamese"]["points"] == 2
+    assert found.loc["6b", "siamese"]["difference"] == pytest.approx(-0.005)
+    assert found.loc["6b", "siamese"]["lead"] == pytest.approx((0.005 + 0.015) / 2)
+    assert found.loc["6b", "siamese"]["published_lead"] == pytest.approx((0.02 + 0.03) / 2)
+    assert np.isnan(found.loc["6b", "neural_predictor"]["lead"])
+    assert np.isnan(found.loc["7a", "siamese"]["lead"])
+    assert found.loc["7a", "siamese"]["lowest"] == pytest.approx(-0.1)

@@ -31,7 +31,7 @@ BENCHES = {
 def data(synthetic, tmp_path_factory):
     """All tables of a run that has everything."""
     folder = tmp_path_factory.mktemp("everything")
-    extra = {"siamese+nsam+fts": (30,), "brp_nas": (30, 70)}
+    extra = {"siamese+nsam+fts": (30,), "brp_nas": (30, 70), "siamese@c=10": (30, 70)}
     made = synthetic.make_run(
         folder, BENCHES, extra=extra, budgets=(10, 30, 70), tops=(5, 10, 20, 30, 70), runs=4
     )

@@ -16,8 +16,9 @@ def jobs(text):
 @pytest.mark.parametrize("overlay", ["", *OVERLAYS])
 def test_every_configuration_has_a_dag_below_5000_jobs(workflow, overlay):
     chosen = ("--configfile", f"config/{overlay}.yaml") if overlay else ()
+    (workflow.folder / "nasbench201.parquet").touch()  # what `snas import-nasbench201` leaves by default
     done = workflow.run("-n", "--quiet", "rules", *chosen, check=False)
-    if done.returncode and "does not exist" in done.stdout:
+    if done.returncode and re.search("does not exist|is not installed here", done.stdout):
         pytest.skip(f"{overlay} names data that is not on this machine")
     assert done.returncode == 0, done.stdout
     assert 10 < jobs(done.stdout) < 5000

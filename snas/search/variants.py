@@ -1,0 +1,102 @@
+"""A method with one thing changed, named by it: ``siamese@c=10``, ``siamese+nsam+bts@lambda=0.5``, ``siamese@code=synflow``.
+
+What a name says after ``@`` is all there is to a variant (several settings are joined by commas), so every ablation has a
+name of its own in results, tables and figures.  Nothing is registered; :data:`snas.search.METHODS` reads the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from snas import InputError
+from snas.search.method import Method
+
+MARK = "@"
+CODES = ("synflow",)
+LABELS = {"select": "accuracy_select"}
+
+
+def parse(name: str) -> tuple[str, dict[str, str]]:
+    """Return the method's own name and the settings of a variant's name.
+
+    >>> parse("siamese+bts@c=10,lambda=0.5")
+    ('siamese+bts', {'c': '10', 'lambda': '0.5'})
+
+    Raises ``InputError`` where a setting is unknown, given twice or has no value.
+    """
+    base, _, text = name.partition(MARK)
+    settings: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if key not in SETTINGS or not equals or not value or key in settings:
+            raise InputError(
+                f"method {name!r}: {part!r} is no setting of a variant; known, each once: "
+                + ", ".join(f"{k}=… ({meaning})" for k, (meaning, _) in SETTINGS.items())
+            )
+        settings[key] = value
+    return base, settings
+
+
+def variant(method: Method, settings: Mapping[str, str], name: str) -> Method:
+    """Return ``method`` with the settings; raises ``InputError`` where it has no such thing or the value makes no sense."""
+    for key, value in settings.items():
+        method = SETTINGS[key][1](method, value, name)
+    return method
+
+
+def _replace(method: Any, name: str, key: str, **change: Any) -> Any:
+    if not {f.name for f in fields(method)} >= set(change):
+        raise InputError(f"method {name!r}: {name.partition(MARK)[0]!r} has no setting {key!r}")
+    return replace(method, **change)
+
+
+def _with_codes(method: Any, name: str, key: str) -> None:
+    if getattr(method, "uses_code", False) is False:
+        raise InputError(
+            f"method {name!r}: {name.partition(MARK)[0]!r} looks at no code, so {key!r} changes nothing"
+        )
+
+
+def _rerank(method: Any, value: str, name: str) -> Any:
+    _with_codes(method, name, "c")
+    if not value.isdecimal():
+        raise InputError(f"method {name!r}: c is {value!r}; a whole number is expected")
+    return _replace(method, name, "c", rerank=int(value))
+
+
+def _share(method: Any, value: str, name: str) -> Any:
+    try:
+        share = float(value)
+    except ValueError:
+        raise InputError(f"method {name!r}: lambda is {value!r}; a number is expected") from None
+    options = {**getattr(method, "sampler_options", {}), "share": share}
+    changed = _replace(method, name, "lambda", sampler_options=options)
+    try:
+        changed.make_sampler()
+    except InputError as error:
+        raise InputError(f"method {name!r}: {error}") from None
+    return changed
+
+
+def _code(method: Any, value: str, name: str) -> Any:
+    _with_codes(method, name, "code")
+    if value not in CODES:
+        raise InputError(f"method {name!r}: code is {value!r}; known: {', '.join(CODES)}")
+    return _replace(method, name, "code", code=value)
+
+
+def _labels(method: Any, value: str, name: str) -> Any:
+    if value not in LABELS:
+        raise InputError(f"method {name!r}: labels is {value!r}; known: {', '.join(LABELS)}")
+    return _replace(method, name, "labels", labels=LABELS[value])
+
+
+SETTINGS: Mapping[str, tuple[str, Callable[[Any, str, str], Any]]] = {
+    "c": ("how many the last Siamese-Ranking re-ranks", _rerank),
+    "lambda": ("share of N that a sampler starts on at random", _share),
+    "code": ("synflow: a proxy that serves as the estimation code", _code),
+    "labels": ("select: the fair protocol, train and select on the bench's selection accuracy", _labels),
+}
+"""Setting → (meaning, function that makes the variant)."""

@@ -1,0 +1,90 @@
+"""The tables of docs/results.md: every number is one of the analysis, and the images are small."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from snas import InputError, tables
+from snas.__main__ import main
+from snas.analysis.statistics import SCHEMAS
+from snas.figures import chapter, style
+
+NAME = "nasbench201-cifar100"
+
+
+@pytest.fixture(scope="module")
+def run(synthetic, tmp_path_factory):
+    """A finished run's analysis with two benches, variants and the fair protocol."""
+    folder = tmp_path_factory.mktemp("chapter")
+    extra = {m: (30, 70) for m in ("siamese@c=10", "siamese@labels=select", "neural_predictor+nsam")}
+    extra |= {"siamese+nsam+fts": (70,)}
+    made = synthetic.make_run(
+        folder / "made", {NAME: 300, "tiny_nanobench-digits": 120}, extra=extra, budgets=(30, 70), tops=(5, 30), runs=4
+    )  # fmt: skip
+    for bench, paths in made.items():
+        (folder / "run/analysis" / bench).mkdir(parents=True)
+        for name in SCHEMAS:
+            shutil.copy(paths[name], folder / "run/analysis" / bench / f"{name}.parquet")
+    return folder / "run"
+
+
+def read(run, name):
+    return tables.read(run / "analysis" / NAME / f"{name}.parquet", SCHEMAS[name])
+
+
+def test_the_numbers_are_those_of_the_analysis(run, capsys):
+    assert main(["nasbench201-chapter", str(run)]) == 0
+    text = capsys.readouterr().out
+    assert "Tiny-NanoBench" not in text.split("### Table 1")[0]
+    points = read(run, "points")
+    compared = read(run, "comparison").set_index(["figure", "method", "budget"])
+    for row in points[points["top"] == 30].itertuples():
+        cells = [
+            style.method_title(row.method),
+            str(row.budget + 30),
+            str(row.runs),
+            f"{row.mean:.4f} ± {row.sd:.4f}",
+        ]
+        line = f"| {' | '.join(cells).replace(' (fair protocol)', '')} | "
+        assert (line in text) == ("@c" not in row.method), line
+    theirs = compared.loc[("6b", "siamese", 70)]
+    assert f"| {theirs['published']:.4f} | {100 * theirs['difference']:+.2f} |".replace("-", "−") in text
+    differences = read(run, "differences")
+    for method in ("siamese", "siamese@c=10", "neural_predictor+nsam"):
+        rows = differences[(differences["method"] == method) & (differences["top"] == 30)]
+        assert len(rows)
+        for row in rows.itertuples():
+            interval = f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]".replace(
+                "-", "−"
+            )
+            if row.kind == "score":
+                assert interval in text, (row.method, row.reference)
+    for heading in (
+        "### Ablations on",
+        "### Where ours and the published agree",
+        "### Table 1",
+        "The fair protocol:",
+    ):
+        assert heading in text
+
+
+def test_a_folder_without_analysis_is_refused(tmp_path, capsys):
+    assert main(["nasbench201-chapter", str(tmp_path)]) == 2
+    assert "no analysis in it" in capsys.readouterr().err
+
+
+def test_images_are_small(tmp_path):
+    import numpy as np
+
+    (tmp_path / "figures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (900, 1400, 3), dtype=np.uint8)
+    for name in chapter.IMAGES:
+        Image.fromarray(noise if name == "fig8" else noise // 255).save(tmp_path / "figures" / f"{name}.png")
+    written = chapter.images(tmp_path, tmp_path / "small", width=400)
+    assert [path.name for path in written] == [f"nb201_{name}.png" for name in chapter.IMAGES]
+    for path in written:
+        assert path.stat().st_size <= chapter.LARGEST
+        assert Image.open(path).width <= 400
+    with pytest.raises(InputError, match=r"fig4\.png: no such file"):
+        chapter.images(tmp_path / "small", tmp_path)
