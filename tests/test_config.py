@@ -137,3 +137,30 @@ def test_schema_documents_every_key():
         assert len(key) > 1, "Snakemake needs two letters at least for --config"
         assert entry["description"].endswith("."), key
         yaml.safe_dump(entry["default"])
+
+
+def test_the_package_with_accuracies_is_a_source_where_it_is_installed(monkeypatch, tmp_path):
+    from snas.search import jobs
+
+    wanted = {
+        "space": "",
+        "nasbench201": "analog-nasbench",
+        "nasbench201_sets": ["cifar10"],
+        "extra_searches": [],
+    }
+    monkeypatch.setattr("snas.spaces.source_analog.MODULE", "snas_test_package")
+    with pytest.raises(
+        InputError, match=r"key 'nasbench201': the package analog-nasbench is not installed here; pip install"
+    ):
+        config.load(wanted)
+    (tmp_path / "snas_test_package").mkdir()
+    (tmp_path / "snas_test_package/data.anb").write_bytes(b"")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert jobs.nasbench201_source(config.load(wanted)) == str(tmp_path / "snas_test_package/data.anb")
+
+
+def test_a_proxy_that_is_the_code_must_be_scored(tmp_path):
+    with pytest.raises(
+        InputError, match="'nasbench201_code' is 'synflow', which is not in the key 'nasbench201_proxies'"
+    ):
+        config.load({"nasbench201": str(tmp_path), "nasbench201_code": "synflow"})

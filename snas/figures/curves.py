@@ -47,7 +47,9 @@ def fig5(sources: Sources, *, top: int = 20) -> Drawing:
         k = nearest(bench.frame["top"], top)
         letter = chr(ord("a") + place)
         data.append(_curves(ax, bench, bench.frame[bench.frame["top"] == k], looks, panel=letter))
-        ax.set_title(f"({letter}) {bench.title}\nK = {k}" if len(benches) > 1 else f"{bench.title}, K = {k}")
+        ax.set_title(
+            f"({letter}) {bench.heading(f'K = {k}')}" if len(benches) > 1 else f"{bench.title}, K = {k}"
+        )
         first, last = place % columns == 0, place % columns == columns - 1 or place == len(benches) - 1
         _axes(ax, bench, left=first, right=last)
         facts.append(f"{bench.sources()} N = {span(bench.frame['budget'])}, K = {k}.")
@@ -84,7 +86,7 @@ def fig6(sources: Sources, *, budget: int = 30, top: int = 30) -> Drawing:
             ours = bench.frame[bench.frame[axis] == value]
             data.append(_curves(ax, bench, ours, looks, panel=letter, published=published))
             data.append(_dashed(ax, bench, published, looks, panel=letter))
-            ax.set_title(f"({letter}) {bench.title}\n{name.partition(': ')[2]}")
+            ax.set_title(f"({letter}) {bench.heading(name.partition(': ')[2])}")
             _axes(ax, bench, left=column == 0, right=column == 1)
         facts.append(f"{bench.sources()} (a) N = {n}; (b) K = {k}.")
         _note_other(missing, f"{bench.title}: ", "N", budget, n)
@@ -182,7 +184,7 @@ def ranks(sources: Sources) -> Drawing:
             ax.plot(
                 rows_["budget"], rows_["spearman"], color=looks[method].colour, marker=looks[method].marker
             )
-        ax.set_title(f"({letter}) {bench.title}" if len(benches) > 1 else bench.title)
+        ax.set_title(f"({letter}) {bench.heading()}" if len(benches) > 1 else bench.title)
         ax.set_xlabel("trained architectures N")
         if place % across == 0:
             ax.set_ylabel("mean Spearman correlation")

@@ -133,7 +133,7 @@ def fig8(sources: Sources) -> Drawing:
                 continue
             rho = _correlations(sources, source.bench)
             data.append(_panel(ax, source, measure, rho, panel=letter, only=Group("all", 0.0, 1.0)))
-            ax.set_title(f"({letter}) {source.title}", pad=52)
+            ax.set_title(f"({letter}) {source.heading()}", pad=52)
             ax.set_xlabel(label)
             ax.set_ylabel(ACCURACY_LABEL)
             _rho_lines(ax, rho, measure)
@@ -292,7 +292,7 @@ def _whole_panel(ax: Axes, source: Source) -> pd.DataFrame:
     ):
         _points(ax, part["mmacs"], part["accuracy"], colour, size=4, label=f"{label}, n = {len(part):,}")
         data.append(_data(part, "a", source.bench, label, "mmacs"))
-    ax.set_title(f"(a) {source.title}")
+    ax.set_title(f"(a) {source.heading()}")
     ax.set_xlabel(MACS_LABEL)
     ax.set_ylabel(ACCURACY_LABEL)
     _below(ax, [])

@@ -53,8 +53,16 @@ class Source:
     @property
     def title(self) -> str:
         """Space and image set as figures print them; metadata ``label`` follows (numbers of another source, say)."""
-        title = " · ".join(filter(None, (style.space_title(self.space), style.dataset_title(self.dataset))))
-        return f"{title} ({self.facts['label']})" if self.facts.get("label") else title
+        return f"{self._name} ({self.facts['label']})" if self.facts.get("label") else self._name
+
+    def heading(self, text: str = "") -> str:
+        """Return the title for a panel beside another: ``label`` and ``text`` on a second line."""
+        second = ", ".join(part for part in (self.facts.get("label"), text) if part)
+        return f"{self._name}\n{second}" if second else self._name
+
+    @property
+    def _name(self) -> str:
+        return " · ".join(filter(None, (style.space_title(self.space), style.dataset_title(self.dataset))))
 
     def sources(self) -> str:
         """Return one sentence on where the numbers of the bench come from."""

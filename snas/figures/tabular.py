@@ -105,7 +105,7 @@ def ablations(sources: Sources, *, top: int = 30, budgets: Sequence[int] = (30, 
             continue
         chosen = _choose(sorted(frame.loc[changed, "budget"].unique()), budgets, 4)
         frame = frame[frame["budget"].isin(chosen)]
-        heading = f"{source.title}, K = {span(frame['top'])}, n = {span(frame['runs'])}; difference in points (95 % interval)"
+        heading = f"{source.title}, K = {span(frame['top'])}, n = {span(frame['runs'])}"
         blocks.append((heading, chosen, frame))
         data.append(frame[columns])
         facts.append(source.sources())

@@ -270,6 +270,10 @@ class Bench:
     def look(self, name: str, limit: int, labels: str = "accuracy") -> Look:
         """Return the cheap measurement ``name``: ``code``, ``select`` or ``synflow``."""
         if name == "code":
+            if np.isnan(self.codes).all():
+                raise InputError(
+                    f"{self.path}: it has no estimation codes; take a source that has them, or a proxy as the code"
+                )
             return Look(self.codes, self.code_price, limit)
         if name == "synflow":
             if np.isnan(self.synflow).all():

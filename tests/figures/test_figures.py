@@ -309,6 +309,10 @@ def test_a_label_of_the_bench_stands_in_every_title(synthetic, data, tmp_path):
     tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts | {"label": "other source"})
     figure = shown("fig5", [tmp_path / "points.parquet"]).figure
     assert "NAS-Bench-201 · CIFAR-10 (other source)" in figure.axes[0].get_title(loc="left")
+    second = next(p for p in data if p.match("*/nasbench201-cifar100/points.parquet"))
+    for name in ("fig5", "fig6", "ranks"):
+        title = shown(name, [tmp_path / "points.parquet", second]).figure.axes[0].get_title(loc="left")
+        assert title.startswith("(a) NAS-Bench-201 · CIFAR-10\nother source"), name
 
 
 def test_an_unknown_figure_is_refused(tmp_path):

@@ -53,6 +53,15 @@ def test_a_bench_without_synflow_says_so(bench):
         run_block(path, Settings("linear@code=synflow", 20, 6, RUNS))
 
 
+def test_a_bench_without_codes_says_so(bench):
+    path = bench(lambda frame: frame.assign(code_1=float("nan"), code_2=float("nan"), code_3=float("nan")))
+    with pytest.raises(
+        InputError, match="it has no estimation codes; take a source that has them, or a proxy"
+    ):
+        run_block(path, Settings("linear", 20, 6, RUNS))
+    assert len(run_block(path, Settings("linear_plain", 20, 6, RUNS))) == len(RUNS)
+
+
 def test_the_results_keep_the_variant_s_name(bench, tmp_path):
     tables.write(tmp_path / "runs.parquet", run_block(bench(), Settings("linear@c=5", 20, 6, RUNS)), SEARCH)
     assert set(tables.read(tmp_path / "runs.parquet", SEARCH)["method"]) == {"linear@c=5"}

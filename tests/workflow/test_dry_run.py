@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from snas import tables
 from tests.conftest import ROOT
+from tests.spaces import nasbench201_sources as sources
 
 OVERLAYS = sorted(p.stem for p in (ROOT / "config").glob("*.yaml") if p.stem not in ("schema", "config"))
 
@@ -46,6 +48,22 @@ def test_on_demand_has_a_fixed_dag(workflow):
     assert counts["wanted"] == counts["answers"] == "12", "ten updates of BTS, the start and the top K"
     assert int(counts["truth_round_shard"]) == 12 * 3
     assert "truth_shard" not in counts
+
+
+def test_the_embedded_run_reads_the_data_of_a_package_that_it_never_imports(workflow):
+    package = workflow.folder / "analognasbench"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('the package was imported')\n")
+    (package / "data.anb").write_bytes(sources.analog(sources.possible_percent))
+    chosen = ("--configfile", "config/nasbench201_embedded.yaml")
+    table = "results/nb201_embedded/spaces/nasbench201_accuracies.parquet"
+    workflow.run(table, "--cores", "1", *chosen)
+    assert "not the official NAS-Bench-201" in tables.metadata(workflow.folder / table)["title"]
+    done = workflow.run("fig5", "-n", "--quiet", "rules", *chosen)
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
+    assert counts["nasbench201_proxy_shard"] == "8"
+    assert counts["search"] == "15"
+    assert not {"import_nasbench201", "truth_shard", "code_shard"} & set(counts)
 
 
 def test_one_figure_has_a_target_of_its_own(workflow):
