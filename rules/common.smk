@@ -213,7 +213,7 @@ def stages():
         folder = f"{RUN}/proxies/nasbench201/{proxy}"
         found[f"nasbench201_{proxy}"] = shards(f"{folder}/shard_{{shard}}.parquet", CONFIG.proxy_shards)
     for method in dict.fromkeys(job.method for job in SEARCHES):
-        found["search_" + re.sub(r"\W", "_", method)] = [
+        found[re.sub(r"\W", "_", f"search_{method}")] = [
             result(job) for job in SEARCHES if job.method == method
         ]
     return found
