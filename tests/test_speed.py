@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
-from snas import networks, spaces, tables, training
+from snas import config, networks, spaces, tables, training
 from snas.images.augment import Augmentation, transform
+from snas.search import jobs
 from snas.spaces.space import ARCHITECTURES
-from speed import million, record
+from speed import million, record, scale
 from speed.million import CHAIN, OPERATIONS, SKIPS, Million
 from speed.networks import CODE, products
 from speed.plain_networks import AugmentedImages, augment, random_images
@@ -105,3 +106,28 @@ def test_a_step_of_the_million_runs_and_says_its_memory(tmp_path, capsys, monkey
     found = json.loads(capsys.readouterr().out)
     assert found["peak_mb"] > 0
     assert len(tables.read(tmp_path / "space.parquet", ARCHITECTURES)) == 300
+
+
+def test_the_makespan_lies_between_the_bounds_of_list_scheduling():
+    jobs = [5.0, 3.0, 3.0, 2.0, 2.0, 1.0]
+    assert scale.makespan(jobs, 1) == sum(jobs)
+    assert scale.makespan(jobs, 6) == max(jobs)
+    assert scale.makespan(jobs, 2) == sum(jobs) / 2
+
+
+def test_the_paper_s_hours_are_its_steps():
+    """On one worker nothing waits: the hours are the steps of all trainings and the starts of the jobs."""
+    macs = spaces.load("tiny_nanobench").costs()[0].sum() / 22e6
+    hours, used = scale.paper_hours(1, code_step=0.1, truth_step=1.0, search=7200, start=0)
+    assert hours == pytest.approx(macs * (936 * 0.1 + 39_000 * 1.0) / 3600 + 2)
+    assert used == pytest.approx(1)
+    many, share = scale.paper_hours(64, code_step=0.1, truth_step=1.0, search=7200, start=0)
+    assert hours / 64 <= many < hours / 32
+    assert share == pytest.approx(hours / 64 / many)
+
+
+def test_the_simulated_jobs_are_those_of_the_paper_s_configuration():
+    source = record.ROOT / "config/paper.yaml"  # any file that is there will do
+    paper = config.load(config.read_file(source) | {"nasbench201": str(source)})
+    assert (paper.code_shards, paper.truth_shards) == (scale.CODE_SHARDS, scale.TRUTH_SHARDS)
+    assert len(jobs.search_jobs(paper)) == scale.SEARCH_JOBS
