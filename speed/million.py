@@ -1,4 +1,4 @@
-"""A synthetic space of a million architectures, and what the product's own rooms take for it; each step in a process of its own.
+"""``python -m speed --only million``: a synthetic space of a million architectures, and what the product's own rooms take for it; each step in a process of its own.
 
 A cell is a chain of five nodes, each one of ten operations, with one edge that skips at least one node (ten ways, the output
 included): 10⁵ · 10 cells, all distinct.  Costs are made up from the operations.  Nothing of it can be trained; what is
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -21,6 +23,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from snas.spaces.space import ARCHITECTURES, Cell, Encoding, Space
+from speed.record import ROOT, Record
 
 CHAIN = 5
 OPERATIONS = tuple(f"op_{i}" for i in range(10))
@@ -161,6 +164,29 @@ def timed(function: Callable[[], object]) -> float:
     started = time.process_time()
     function()
     return time.process_time() - started
+
+
+def measure(*, quick: bool) -> Record:
+    """Run each step in a process of its own; seconds and peak memory, Python's and torch's own included."""
+    limit = 100_000 if quick else 1_000_000
+    record = Record(
+        "million",
+        notes="Processor time of one thread; peak memory of the whole process, its imports included.",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for step, function in STEPS.items():
+            command = [sys.executable, "-m", "speed.million", step, str(limit), folder]
+            said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            found = json.loads(said.splitlines()[-1])
+            name = f"{limit:,} architectures, {step}"
+            what = (function.__doc__ or "").strip().rstrip(".")
+            record.row(
+                f"{name}: {what[0].lower()}{what[1:]}",
+                [found["seconds"]],
+                "s/run" if step == "ranking" else "s",
+            )
+            record.row(f"{name}: peak memory", [found["peak_mb"]], "MB")
+    return record
 
 
 def main() -> None:

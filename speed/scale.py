@@ -1,4 +1,4 @@
-"""``python -m speed --only scale``: time against runs, architectures, budgets, image sides and cores, and a million architectures.
+"""``python -m speed --only scale``: time against runs, architectures, budgets, image sides and cores.
 
 Processor time of one thread, but for the rows of cores (wall).  What the whole paper costs on several GPUs is not
 measured but computed, from the measured steps and from stated assumptions: :func:`paper_hours`.
@@ -7,11 +7,9 @@ measured but computed, from the measured steps and from stated assumptions: :fun
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 
@@ -20,7 +18,6 @@ import torch
 
 from snas import networks, spaces, training
 from snas.predictors import REGISTRY
-from speed.million import STEPS
 from speed.networks import Setting, nearest, population_turns, spread_out
 from speed.record import ROOT, Record
 
@@ -128,25 +125,6 @@ def one_shard(steps: int) -> None:
     print((time.perf_counter() - started) * 1e3 / steps / 50)
 
 
-def million_rows(record: Record, limit: int, repeats: int) -> None:
-    """Run the synthetic space, each step in a process of its own: seconds and peak memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        for step, function in STEPS.items():
-            found = []
-            for _ in range(repeats):
-                command = [sys.executable, "-m", "speed.million", step, str(limit), folder]
-                said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-                found.append(json.loads(said))
-            name = f"{limit:,} synthetic architectures, {step} ({function.__doc__.strip().rstrip('.')})"
-            unit = "s/run" if step == "ranking" else "s"
-            record.row(name, [each["seconds"] for each in found], unit)
-            record.row(
-                f"{limit:,} synthetic architectures, {step}: peak memory",
-                [each["peak_mb"] for each in found],
-                "MB",
-            )
-
-
 # --- the whole paper, computed ---------------------------------------------------------------------------------------
 
 
@@ -223,7 +201,6 @@ def measure(*, quick: bool) -> Record:
         "scale",
         notes="Processor time of one thread, but for the rows that say wall; peak memory of a whole process.",
     )
-    million_rows(record, 100_000 if quick else 1_000_000, 1)
     image_rows(record, 1 if quick else 3)
     predictor_rows(record, quick)
     core_rows(record, 12, 1 if quick else 3)
