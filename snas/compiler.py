@@ -37,7 +37,7 @@ def library(source: Path, flags: Sequence[str], signatures: Mapping[str, str]) -
     ``signatures`` gives each function's arguments as letters of :data:`TYPES`, spaces ignored; all return nothing.
     None where there is no compiler, or where the result does not build or load (a warning then says why).
     """
-    compiler = _compiler()
+    compiler = found()
     if compiler is None:
         return None
     try:
@@ -59,9 +59,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snas"
 
 
-def _compiler() -> str | None:
+def found() -> str | None:
+    """Return the path of the C++ compiler: ``CXX``, else g++, clang++ or c++."""
     candidates = (os.environ.get("CXX"), "g++", "clang++", "c++")
-    return next((found for name in candidates if name and (found := shutil.which(name))), None)
+    return next((path for name in candidates if name and (path := shutil.which(name))), None)
 
 
 def _build(source: Path, command: list[str]) -> Path:
@@ -99,5 +100,6 @@ def _processor() -> bytes:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError) and error.stderr:
-        return error.stderr.decode(errors="replace").strip().splitlines()[-1]
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return next((line for line in lines if "error:" in line), lines[-1])
     return str(error)

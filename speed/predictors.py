@@ -1,40 +1,40 @@
-"""Time of training and ranking with the predictors: plain PyTorch one run at a time against blocks of runs.
+"""The accuracy predictors: blocks of runs, native and in torch, against a plain PyTorch loop of one run.
 
-    python speed/predictors.py                       every row for siamese+nsam on both spaces, some minutes
-    python speed/predictors.py --predictor siamese --space tiny_nanobench --repeats 3
-    python speed/predictors.py --compile-seconds     first and later start of each predictor, with an empty cache folder
-    python speed/predictors.py --json X              raw numbers of every repeat to the file X
+    python -m speed --only predictors            all rows
+    python -m speed --only predictors --quick    fewer repeats
 
-One thread, processor time (other jobs disturb it less than wall time, though not little: caches are shared).  The rows of a table are
-measured in turns in one process.  "plain" is one model written with torch.nn as one would first write it, eager, batch of 8; it is checked
-to predict what the product predicts with the same weights.  The floor is the arithmetic of the matrix products alone at this machine's
-speed for their shapes, measured in the same turns.
+*Plain* is one model written with torch.nn as one would first write it, eager, batches of 8; it is checked to predict what
+the product predicts with the same weights.  *Torch* is the product's plain torch path, *native* its C++ path, each by
+blocks of runs.  All rows of a predictor take turns in one process of one thread; processor time, which other jobs of a
+machine disturb less than wall time.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snas.predictors import REGISTRY
+from snas import spaces
+from snas.predictors import REGISTRY, native
 from snas.predictors.accuracy import AccuracyPredictor
-from snas.spaces import REGISTRY as SPACES
+from speed.record import ROOT, Record
 
-BUDGET, BATCH = 100, 8
+BUDGET, BATCH, RUNS = 100, 8, 20
+STEPS = 200 * (BUDGET // BATCH)
+FLOOR = (
+    "the matrix products alone at this machine's torch.bmm for their shapes, measured in the same turns: forward, gradients by "
+    "input and by weight in training; batch norm, mish, neighbours, attention and Adam for nothing"
+)
 
 
 class PlainConvolution(nn.Module):
@@ -118,19 +118,20 @@ class Bench:
     """A space, and pools to train on."""
 
     def __init__(self, space: str, name: str) -> None:
-        self.encoding = SPACES.load(space)().encoding()
+        self.encoding = spaces.load(space).encoding()
         self.name, self.kind = name, REGISTRY.load(name)
         generator = torch.Generator().manual_seed(0)
-        self.size = len(self.encoding.operations)
+        self.size, self.nodes = self.encoding.operations.shape
         self.pools = torch.stack([torch.randperm(self.size, generator=generator)[:BUDGET] for _ in range(64)])
         self.accuracy = torch.rand(64, BUDGET, generator=generator) * 0.1 + 0.8
         self.codes = torch.rand(64, BUDGET, 3, generator=generator)
 
     def block(self, runs: int, *, compile: bool) -> AccuracyPredictor:
-        """Return R runs that have trained one epoch (compiled, where that is asked for)."""
+        """Return R runs that have trained one epoch (natively, where that is asked for)."""
         predictor: AccuracyPredictor = self.kind(
             self.encoding, range(runs), base_seed=0, budget=BUDGET, compile=compile
         )
+        assert (predictor.native is not None) == compile, "there is no C++ compiler"
         self.train(predictor, 1)
         return predictor
 
@@ -170,27 +171,44 @@ def seconds(function: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def products(bench: Bench) -> list[tuple[int, int, int]]:
-    """Return (rows, inputs, outputs) of the products of one forward pass of a step."""
-    nodes, symbols = bench.encoding.operations.shape[1], len(bench.encoding.vocabulary)
-    rows = BATCH * nodes
+def products(bench: Bench, rows: int, *, estimation: bool = True) -> Counter[tuple[int, int, int]]:
+    """Return (rows, inputs, outputs) of the products of a forward pass, and how many there are of each."""
+    symbols = len(bench.encoding.vocabulary)
     gc = [(rows, symbols, 64)] + [(rows, 64, 64)] * 2
     gc += [(rows, 64, 192), (rows, 64, 64)] if bench.kind.defaults["nsam"] else []
-    gc += [(rows, 64, 128), (rows, 64, 64), (rows, 64, 64)] if bench.kind.uses_code else []
-    return [shape for shape in gc for _ in range(2)]
+    gc += [(rows, 64, 128), (rows, 64, 64), (rows, 64, 64)] if bench.kind.uses_code and estimation else []
+    return Counter(shape for shape in gc for _ in range(2))
 
 
-def floor(bench: Bench, runs: int) -> float:
-    """Return the seconds that one step's products of a block take alone, per run: forward and both backward ones."""
+def flop(shapes: Counter[tuple[int, int, int]]) -> int:
+    """Return the floating-point operations of products, forward."""
+    return sum(2 * rows * inputs * outputs * count for (rows, inputs, outputs), count in shapes.items())
+
+
+def training_floor(bench: Bench) -> float:
+    """Return the seconds that one step's products of a run take alone: forward and both backward ones."""
     total = 0.0
-    for (m, k, n), times in {shape: products(bench).count(shape) for shape in products(bench)}.items():
-        x, w, y = torch.randn(runs, m, k), torch.randn(runs, k, n), torch.randn(runs, m, n)
+    for (rows, inputs, outputs), count in products(bench, BATCH * bench.nodes).items():
+        x, y = torch.randn(RUNS, rows, inputs), torch.randn(RUNS, rows, outputs)
+        w = torch.randn(RUNS, inputs, outputs)
         for a, b in ((x, w), (y, w.transpose(1, 2)), (x.transpose(1, 2), y)):
-            out = torch.bmm(a, b)
-            total += (
-                times * seconds(lambda a=a, b=b, out=out: [torch.bmm(a, b, out=out) for _ in range(20)]) / 20
-            )
-    return total / runs
+            total += count * product_seconds(a, b)
+    return total / RUNS
+
+
+def ranking_floor(bench: Bench) -> float:
+    """Return the seconds that the products of a coarse ranking take alone, all rows of the space computed."""
+    rows, total = 8_000, 0.0
+    for (_, inputs, outputs), count in products(bench, rows, estimation=False).items():
+        each = product_seconds(torch.randn(1, rows, inputs), torch.randn(1, inputs, outputs))
+        total += count * each * bench.size * bench.nodes / rows
+    return total
+
+
+def product_seconds(a: Tensor, b: Tensor, times: int = 20) -> float:
+    """Return the processor time of one batched product."""
+    out = torch.bmm(a, b)
+    return seconds(lambda: [torch.bmm(a, b, out=out) for _ in range(times)]) / times
 
 
 def plain_step(bench: Bench, model: PlainSiamese, steps: int) -> Callable[[], None]:
@@ -212,122 +230,168 @@ def plain_step(bench: Bench, model: PlainSiamese, steps: int) -> Callable[[], No
     return train
 
 
-def training_rows(bench: Bench, repeats: int) -> dict[str, list[float]]:
-    """Return ms per run and step of every row, ``repeats`` times in turns."""
+class Rows:
+    """Values of titled rows that are measured in turns."""
+
+    def __init__(self, rows: dict[str, Callable[[], float]], repeats: int) -> None:
+        self.values: dict[str, list[float]] = {title: [] for title in rows}
+        for _ in range(repeats):
+            for title, row in rows.items():
+                self.values[title].append(row())
+
+    def middle(self, title: str) -> float:
+        """Return a row's median."""
+        return statistics.median(self.values[title])
+
+    def record(self, record: Record, prefix: str, unit: str, *, plain: str, floor: str) -> None:
+        """Add all rows to a record: times against the row ``plain``, share of the row ``floor``."""
+        for title, values in self.values.items():
+            if title != floor:
+                against = None if title == plain else self.values[plain]
+                record.row(
+                    f"{prefix}: {title}",
+                    values,
+                    unit,
+                    against=against,
+                    floor=self.middle(floor),
+                    floor_assumes=FLOOR,
+                )
+
+
+def training_rows(bench: Bench, repeats: int) -> Rows:
+    """Return the ms per run and step."""
     steps = BUDGET // BATCH
-    model = bench.plain()
-    plain = plain_step(bench, model, 2 * steps)
-    blocks = {
-        f"{'compiled' if compile else 'eager'}, block of {runs}": bench.block(runs, compile=compile)
-        for compile in (False, True)
-        for runs in (1, 5, 10, 20, 40)
-    }
-    rows: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        rows.setdefault("plain PyTorch, one run", []).append(1e3 * seconds(plain) / (2 * steps))
-        for title, block in blocks.items():
-            bench.train(block, 1)
-            spent = seconds(lambda block=block: bench.train(block, 2))
-            rows.setdefault(title, []).append(1e3 * spent / (2 * steps) / len(block.runs))
-        rows.setdefault("floor: products alone, block of 20", []).append(1e3 * floor(bench, 20))
-    return rows
+    train = plain_step(bench, bench.plain(), 2 * steps)
+    rows = {"plain, one run": lambda: 1e3 * seconds(train) / (2 * steps)}
+    for kind, runs in (("torch", 1), ("torch", RUNS), ("native", 1), ("native", RUNS)):
+        block, epochs = bench.block(runs, compile=kind == "native"), 2 if runs > 1 else 10
+
+        def spent(block: AccuracyPredictor = block, epochs: int = epochs) -> float:
+            return 1e3 * seconds(lambda: bench.train(block, epochs)) / (epochs * steps * len(block.runs))
+
+        rows[f"{kind}, block of {runs}"] = spent
+    rows["floor"] = lambda: 1e3 * training_floor(bench)
+    return Rows(rows, repeats)
 
 
-def ranking_rows(bench: Bench, repeats: int) -> dict[str, list[float]]:
-    """Return the ms per run of a coarse ranking of the whole space."""
+def ranking_rows(bench: Bench, repeats: int) -> Rows:
+    """Return the seconds per run of a coarse ranking of the whole space."""
     model = bench.plain().eval()
     adjacency = torch.as_tensor(bench.encoding.adjacency)
     one_hot = F.one_hot(torch.as_tensor(bench.encoding.operations), len(bench.encoding.vocabulary)).float()
-    blocks = {
-        f"{'compiled' if c else 'eager'}, block of {runs}": bench.block(runs, compile=c)
-        for c in (False, True)
-        for runs in (1, 20)
-    }
-    for block in blocks.values():
-        block.coarse(torch.zeros(len(block.runs), 1, dtype=torch.int64))
-    rows: dict[str, list[float]] = {}
-    with torch.no_grad():
-        for _ in range(repeats):
-            whole = lambda: [
-                model(*each, None) for each in zip(adjacency.split(256), one_hot.split(256), strict=True)
-            ]
-            rows.setdefault("plain PyTorch, one run, chunks of 256", []).append(1e3 * seconds(whole))
-            for title, block in blocks.items():
-                rows.setdefault(title, []).append(1e3 * seconds(block.coarse) / len(block.runs))
-    return rows
+
+    @torch.no_grad()
+    def whole() -> None:
+        for a, x in zip(adjacency.split(256), one_hot.split(256), strict=True):
+            model(a, x, None)
+
+    rows = {"plain, one run, chunks of 256": lambda: seconds(whole)}
+    for kind, runs in (("torch", 1), ("native", 1), ("native", 5)):
+        block = bench.block(runs, compile=kind == "native")
+        rows[f"{kind}, block of {runs}"] = lambda block=block: seconds(block.coarse) / len(block.runs)
+    rows["floor"] = lambda: ranking_floor(bench)
+    return Rows(rows, repeats)
 
 
-def show(title: str, rows: dict[str, list[float]]) -> None:
-    """Print a table: median, range, and how many times faster than the first row."""
-    print(f"\n{title}\n{'':42}{'median':>10}{'min':>10}{'max':>10}{'ratio':>8}")
-    first = statistics.median(next(iter(rows.values())))
-    for name, values in rows.items():
-        middle = statistics.median(values)
-        print(
-            f"{name:42}{middle:10.3f}{min(values):10.3f}{max(values):10.3f}{first / middle:8.1f}", flush=True
+def whole_runs(
+    bench: Bench, record: Record, prefix: str, training: Rows, ranking: Rows, repeats: int
+) -> None:
+    """Add the seconds of whole searches: natively measured from the first step to the last ranking, plain from its rows."""
+    runs = 1
+    plain = STEPS * training.middle("plain, one run") / 1e3
+    floor = STEPS * training.middle("floor") / 1e3
+    rankings = {"": 0.0}
+    if bench.name == "siamese+nsam":
+        rankings |= {"+bts": 0.1, "+fts": 1.0}  # ten more rankings, of a tenth of the space or of all of it
+    for sampler, share in rankings.items():
+        part = bench.pools.new_tensor(range(int(bench.size * share))).expand(runs, -1)
+
+        def search(part: Tensor = part, asked: int = 10 if share else 0) -> None:
+            block = bench.kind(bench.encoding, range(runs), base_seed=0, budget=BUDGET, compile=True)
+            block.fit(bench.pools[:runs], bench.accuracy[:runs], bench.codes[:runs], start=0, stop=200)
+            for _ in range(asked):
+                block.coarse(part)
+            block.coarse()
+
+        values = [seconds(search) / runs for _ in range(repeats)]
+        times = 1 + 10 * share
+        record.row(
+            f"{prefix}{sampler}: a whole run, native ({STEPS:,} steps, {times:g} × the ranking of all; plain: the same from its rows)",
+            values,
+            "s",
+            against=plain + times * ranking.middle("plain, one run, chunks of 256"),
+            floor=floor + times * ranking.middle("floor"),
+            floor_assumes=FLOOR,
         )
 
 
-def compile_seconds() -> None:
-    """Print the processor and wall seconds of the first training epoch with a new and with a filled cache folder."""
-    code = (
-        "import sys, time, os; sys.argv=['x']; sys.path.insert(0, {here!r})\n"
-        "import torch; torch.set_num_threads(1); import predictors as P\n"
-        "bench = P.Bench('tiny_nanobench', {name!r}); w, t = time.time(), os.times()\n"
-        "b = bench.kind(bench.encoding, range(20), base_seed=0, budget=8, compile=True)\n"
-        "(bench.train(b, 1), b.coarse()) if {name!r} != 'brp_nas' else b.fit(bench.pools[:20, :2], bench.accuracy[:20, :2], None, start=0, stop=1)\n"
-        "u = os.times(); print(f'{{u.user + u.system + u.children_user + u.children_system - sum(t[:4]):8.1f}}{{time.time() - w:8.1f}}')\n"
-    )  # fmt: skip
-    here = str(Path(__file__).parent)
-    print(f"first epoch and ranking, 20 runs: {'CPU s':>8}{'wall s':>8}")
-    for name in REGISTRY.names():
+def part_rows(bench: Bench, record: Record, prefix: str, repeats: int) -> None:
+    """Add where a native step's time goes; reading the clock is some per cent of it."""
+    block = bench.block(1, compile=True)
+    state = [part[0].clone() for part in (block.weights, block.first, block.second, block.statistics)]
+    optimiser = torch.tensor([[1e-4, 1.0, 1.0, 0.0]]).repeat(50, 1)
+    found: dict[str, list[float]] = {part: [] for part in native.PARTS}
+    for _ in range(repeats):
+        spent = torch.zeros(len(native.PARTS), dtype=torch.float64)
+        data = (bench.pools[0], bench.accuracy[0], bench.codes[0], torch.randint(BUDGET, (50, BATCH)))
+        assert block.native is not None
+        block.native.train(*state, *data, optimiser, 0.003, seconds=spent)
+        for part, value in zip(native.PARTS, spent.tolist(), strict=True):
+            found[part].append(1e3 * value / 50)
+    for part, values in found.items():
+        record.row(f"{prefix}: a native step's {part}", values, "ms")
+
+
+def library_rows(record: Record, repeats: int) -> None:
+    """Add the wall time of building the library with an empty cache folder, and of loading it afterwards."""
+    code = "import time; from snas.predictors import native; t = time.perf_counter(); native.load(); print(time.perf_counter() - t)"
+    found: dict[str, list[float]] = {"built, empty cache": [], "loaded": []}
+    for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            for state in ("new cache", "filled cache"):
-                environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": folder}
-                script = code.format(here=here, name=name)
+            for values in found.values():
                 out = subprocess.run(
-                    [sys.executable, "-c", script],
-                    env=environment,
+                    [sys.executable, "-c", code],
+                    env={**os.environ, "SNAS_CACHE": folder},
+                    cwd=ROOT,
                     capture_output=True,
                     text=True,
                     check=True,
                 )
-                print(f"{name:18}{state:16}{out.stdout.rstrip()}", flush=True)
+                values.append(float(out.stdout))
+    for what, values in found.items():
+        record.row(f"native library {what} (wall)", values, "s")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    kinds = [n for n in REGISTRY.names() if issubclass(REGISTRY.load(n), AccuracyPredictor)]
-    parser.add_argument("--predictor", action="append", choices=kinds)
-    parser.add_argument("--space", action="append", choices=SPACES.names())
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--no-ranking", action="store_true")
-    parser.add_argument("--compile-seconds", action="store_true")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+def measure(*, quick: bool) -> Record:
+    """Measure and return all rows."""
     torch.set_num_threads(1)
-    if arguments.compile_seconds:
-        compile_seconds()
-        return
-    raw: dict[str, dict[str, list[float]]] = {}
-    for space in arguments.space or ["tiny_nanobench", "nasbench201"]:
-        for name in arguments.predictor or ["siamese+nsam"]:
+    repeats = 2 if quick else 5
+    record = Record("predictors")
+    sizes = []
+    for space in ("nasbench201", "tiny_nanobench"):
+        for name in (n for n in REGISTRY.names() if issubclass(REGISTRY.load(n), AccuracyPredictor)):
             bench = Bench(space, name)
-            title = f"{name}, {space}: training, ms per run and step"
-            raw[title] = training_rows(bench, arguments.repeats)
-            show(title, raw[title])
-            if not arguments.no_ranking:
-                title = f"{name}, {space}: ranking {bench.size} architectures, ms per run"
-                raw[title] = ranking_rows(bench, arguments.repeats)
-                show(title, raw[title])
-    if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"torch": torch.__version__, "load": os.getloadavg(), "ms": raw}, indent=1)
-        )
-
-
-if __name__ == "__main__":
-    main()
+            prefix = f"{name}, {space}"
+            training, ranking = training_rows(bench, repeats), ranking_rows(bench, 1 if quick else 3)
+            training.record(
+                record, f"{prefix}: training", "ms per run and step", plain="plain, one run", floor="floor"
+            )
+            ranking.record(
+                record, f"{prefix}: ranking of {bench.size:,}", "s per run",
+                plain="plain, one run, chunks of 256", floor="floor",
+            )  # fmt: skip
+            whole_runs(bench, record, prefix, training, ranking, 1 if quick else 3)
+            part_rows(bench, record, prefix, 3 if quick else 9)
+            step = 3 * flop(products(bench, BATCH * bench.nodes)) / 1e6
+            every = flop(products(bench, bench.size * bench.nodes, estimation=False)) / 1e9
+            sizes.append(
+                f"{prefix} {step:.1f} MFLOP per run and step ({step / training.middle('floor'):.0f} GFLOP/s) and "
+                f"{every:.1f} GFLOP per ranking ({every / ranking.middle('floor'):.0f} GFLOP/s)"
+            )
+    library_rows(record, 1 if quick else 2)
+    record.notes = (
+        f"Processor time of one thread unless it says wall; N = {BUDGET}. Floors are {'; '.join(sizes)}. A share above 100 % "
+        "would mean that the native products are faster than torch.bmm. "
+        f"Others used the machine at the same time (load before {record.load[0]:.0f})."
+    )
+    return record

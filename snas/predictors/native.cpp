@@ -7,12 +7,12 @@
 // parameters.  Every loop has one fixed order, so a run has the same bits alone and among others.
 // Plain C++17 without headers of torch; single-threaded: processes, not threads, share the cores.
 
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <vector>
+#include <ctime>
+#include <initializer_list>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -210,20 +210,27 @@ class Arena {
 };
 
 enum { PRODUCTS, NORMS, NEIGHBOURS, ATTENTION, ADAM, REST, PARTS };
+// Processor time of the parts of a step, where somebody wants to know.
 struct Watch {
     double* spent;
-    std::chrono::steady_clock::time_point last;
+    double last;
+    explicit Watch(double* spent) : spent(spent), last(spent ? now() : 0) {}
     void lap(int part) {
         if (!spent) return;
-        const auto now = std::chrono::steady_clock::now();
-        spent[part] += std::chrono::duration<double>(now - last).count();
-        last = now;
+        const double here = now();
+        spent[part] += here - last;
+        last = here;
+    }
+    static double now() {
+        timespec time;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+        return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
     }
 };
 
 // --- batch norm + mish ------------------------------------------------------------------------------------------------
 
-// Sums of x and of x times y over rows, 64 columns.
+// Mean over rows, and the sum of squares about it, 64 columns.
 INLINE void moments(const float* x, int64_t rows, float* mean, float* squares) {
     for (int j = 0; j < VF; j += WIDE) {
         vec sum[WIDE] = {}, more[WIDE] = {};
@@ -364,7 +371,7 @@ class Run {
   public:
     Run(const Plan& plan, const Space& space, int64_t batch, double* spent)
         : plan(plan), space(space), n(plan.nodes), padded((plan.nodes + LANES - 1) / LANES * LANES),
-          arena(floats(plan, batch)), watch{spent, std::chrono::steady_clock::now()} {
+          arena(floats(plan, batch)), watch(spent) {
         const int64_t tensor = batch * n * F;
         for (float** part : {&w, &first, &second, &g}) *part = arena.take(plan.size);
         for (int c = 0; c < CONVOLUTIONS; ++c) {

@@ -97,7 +97,7 @@ class Program:
             momentum: of the running statistics.
             losses: receives the loss of each step.
             gradient: receives the gradient of the last step.
-            seconds: float64; each of :data:`PARTS` gains the seconds that it took.
+            seconds: float64; each of :data:`PARTS` gains the processor time that it took.
         """
         self._check(pool)
         self.library.train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from snas import compiler
 from snas.predictors import REGISTRY, native
 from snas.spaces.space import Encoding
 from tests.predictors import toys
@@ -24,8 +25,9 @@ RUNS = (3, 5)
 
 @pytest.fixture(autouse=True)
 def _needs_a_compiler():
-    if native.load() is None:
+    if compiler.found() is None:
         pytest.skip("no C++ compiler")
+    assert native.load() is not None, "there is a compiler, but it did not build the library"
 
 
 def build(kind, *, compile, runs=RUNS, budget=80, nodes=5, epochs=5):
