@@ -3,7 +3,8 @@
 Elementwise work, not matrix products, is what a small predictor costs in eager mode.  Here the forward pass keeps only the input and
 its statistics, and a hand-written backward pass recomputes the rest, so that each direction is one kernel when compiled.  The kernels
 take any shape (``dynamic=True``), so that a handful of small graphs serves every predictor, space, budget and block size: the first
-process compiles them in some seconds, later ones find them in Inductor's cache on disk.
+process compiles them in some seconds, later ones find them in Inductor's cache on disk.  They are compiled for a GPU; on a CPU
+:mod:`snas.predictors.native` is several times quicker still.
 """
 
 from __future__ import annotations

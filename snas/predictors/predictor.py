@@ -1,4 +1,4 @@
-"""What a predictor is: R runs that train, predict and are saved as one tensor program (SPEC section 4).
+"""What a predictor is: R runs that train, predict and are saved as one program (SPEC section 4).
 
 Axes, each named once: ``runs`` the predictors of a block (R), ``pool`` the trained architectures that a run learns from, ``archs``
 the architectures that are asked about, ``code`` the three entries of an estimation code.
@@ -59,7 +59,8 @@ class Predictor(ABC):
             base_seed: seed that all generators of the runs are derived from.
             budget: N.
             device: where the block computes; draws are made on the CPU and moved.
-            compile: train and rank with ``torch.compile``; without a C++ compiler one line says so and eager mode serves.
+            compile: train and rank by native code on a CPU, with ``torch.compile`` on a GPU (BRP-NAS: on both); without a
+                C++ compiler one line says so and eager mode serves.
             options: of the kind of predictor (documented at the class); an unknown one raises ``InputError``.
         """
 
