@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -108,12 +109,13 @@ def _methods(source: Source, theirs: pd.DataFrame | None) -> list[str]:
         for row in records(frame[frame["method"] == method].sort_values("budget")):
             said = published.get((method, row.budget))
             lines.append(
-                [style.method_title(method), row.budget + TOP, row.runs, f"{_f(row.mean)} ± {_f(row.sd)}", _f(row.regret),
-                 _f(row.fair_mean), _f(row.fair_regret), _f(said), _signed(None if said is None else row.mean - said)]
+                [style.method_title(method), row.budget + TOP, _codes(row), row.runs, f"{_f(row.mean)} ± {_f(row.sd)}",
+                 _f(row.regret), _f(row.fair_mean), _f(row.fair_regret), _f(said), _signed(None if said is None else row.mean - said)]
             )  # fmt: skip
     heads = [
         "method",
         "N + K",
+        "codes (price)",
         "n",
         "ours ± sd",
         "regret",
@@ -123,7 +125,8 @@ def _methods(source: Source, theirs: pd.DataFrame | None) -> list[str]:
         "ours − published",
     ]
     return [
-        f"Best accuracy in the top K = {TOP}; optimum of the table {_f(source.optimum)}.",
+        f"Best accuracy in the top K = {TOP}; optimum of the table {_f(source.optimum)}. Codes: mean number per run, and "
+        "their price in complete trainings, beside N + K.",
         _markdown(heads, lines),
     ]
 
@@ -259,6 +262,10 @@ def _interval(row: object) -> str:
         return "–"
     difference, low, high = (getattr(row, name) for name in ("difference", "low", "high"))
     return f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]"
+
+
+def _codes(row: Any) -> str:
+    return f"{row.codes:.0f} ({row.code_trainings:.1f})" if row.codes else "–"
 
 
 def _f(value: float | None) -> str:
