@@ -359,9 +359,8 @@ def _legend(figure: Figure, looks: dict[str, style.Look], shown: pd.DataFrame) -
         handles.append(Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table"))
     if (shown["source"] == "published").any():
         handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=2 if len(handles) < 5 else 3, columnspacing=1.2
-    )
+    wide = len(handles) < 5 or max(len(str(handle.get_label())) for handle in handles) > 30
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if wide else 3, columnspacing=1.2)
 
 
 def _band_facts(shown: pd.DataFrame) -> list[str]:

@@ -185,12 +185,12 @@ def agreement(sources: Sources) -> Drawing:
     benches = {source.bench: source for source in sources.all("comparison")}
     points = lambda value: "–" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", "−")
     text_rows = [
-        [f"{r.figure}  {benches[r.bench].title}", style.method_title(r.method), str(r.points), str(r.n), points(r.difference),
+        [f"{r.figure}  {benches[r.bench].heading().splitlines()[0]}", style.method_title(r.method), str(r.points), str(r.n), points(r.difference),
          f"{points(r.lowest)} to {points(r.highest)}", points(r.lead), points(r.published_lead)]
         for r in records(frame)
     ]  # fmt: skip
     heads = ["figure", "method", "points", "n", "mean", "range", "ours", "published"]
-    widths = [2.85, 1.5, 0.5, 0.35, 0.55, 1.1, 0.55, 0.7]
+    widths = [2.2, 1.45, 0.5, 0.35, 0.55, 1.1, 0.85, 0.95]
     spans_ = [(4, 6, "ours − published"), (6, 8, "lead over the neural predictor")]
     facts = [source.sources() for source in benches.values() if source.bench in set(frame["bench"])]
     facts.append(
