@@ -19,6 +19,7 @@ include: "rules/proxies.smk"
 include: "rules/search.smk"
 include: "rules/analysis.smk"
 include: "rules/figures.smk"
+include: "rules/fewest.smk"
 
 
 # GPUs are counted on each machine; over a cluster SLURM counts them.
@@ -37,8 +38,10 @@ rule all:
         rules.report_page.output.page,
 
 
-# One short target per figure and table: snakemake fig5
+# One short target per figure and table: snakemake fig5; all figures of fewer trainings: snakemake fewest
 for name in FIGURES:
+    if name == "fewest":
+        continue
 
     rule:
         name:

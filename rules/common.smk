@@ -43,6 +43,7 @@ OWN = next((b.name for b in BENCHES.values() if not b.imported), "")
 TRAINED = bool(OWN) and BENCHES[OWN].trained
 SEARCHES = jobs.search_jobs(CONFIG)
 SEARCH_AT = {(job.bench, job.method, job.budget, job.block): job for job in SEARCHES}
+FEWEST = jobs.fewest_jobs(CONFIG)
 ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
 
@@ -57,6 +58,8 @@ ANALYSES = [
     "progress",
     "needed",
 ]
+FEWEST_TABLES = ["progress", "needed", "paired"]
+FEWEST_FIGURES = ["fewest", "fewest_seconds", "needed", "fewest_paired"]
 PUBLISHED = ["published/curves.csv", "published/table1.csv"]
 FIGURE_OPTIONS = dict(
     fig5=dict(top=CONFIG.top_k),
@@ -114,6 +117,8 @@ wildcard_constraints:
     round=r"\d\d",
     budget=r"\d+",
     block=r"\d+",
+    removed=r"\d+",
+    entry=one_of(dict.fromkeys(job.entry.stem for job in FEWEST)),
 
 
 def shards(pattern, count, **wildcards):
@@ -158,6 +163,45 @@ def search_code(wildcards):
     )
 
 
+def fewest_job(wildcards):
+    """Return the job of the study of few trainings that the wildcards name."""
+    key = (wildcards.bench, int(wildcards.removed), wildcards.entry, int(wildcards.block))
+    return next(j for j in FEWEST if (j.bench, j.removed, j.entry.stem, j.block) == key)
+
+
+def fewest_settings(wildcards):
+    """Return its settings, as the library takes them; a predictor trains its K outside the pool."""
+    job = fewest_job(wildcards)
+    own = {key: getattr(job.entry, key) for key in ("method", "budget", "top", "labels")}
+    runs = list(range(job.first, job.stop))
+    return dict(
+        own,
+        runs=runs,
+        base_seed=CONFIG.fewest_seed,
+        options=dict(job.entry.options),
+        new_only=job.entry.top > 0,
+    )
+
+
+def fewest_code(wildcards):
+    """Return the hash of the code that its results hang on."""
+    space = BENCHES[wildcards.bench].space
+    modules = jobs.modules(fewest_job(wildcards).entry.method)
+    return snas.provenance.code_hash("snas.search.block", SPACES.module(space), *modules)
+
+
+def fewest_searches():
+    """Return the benches of the study and the searches on each, numbered: bench_0, runs_0, ..."""
+    found = {}
+    for job in FEWEST:
+        home = f"{RUN}/fewest/{job.bench}/removed_{job.removed}"
+        found.setdefault(home, []).append(f"{home}/{job.entry.stem}/block_{job.block:02d}.parquet")
+    inputs = {}
+    for place, (home, files) in enumerate(found.items()):
+        inputs |= {f"bench_{place}": f"{home}/table.parquet", f"runs_{place}": files}
+    return inputs
+
+
 def round_file(wildcards, suffix, step):
     """Return a file of the same search, ``step`` rounds away."""
     folder = f"{RUN}/search/{wildcards.bench}/rounds/{int(wildcards.round) + step:02d}"
@@ -192,6 +236,8 @@ def bench_known(wildcards):
 def figure_data(wildcards):
     """Return the small tables that a figure reads, of all benches."""
     reads = FIGURE_READS[wildcards.figure]
+    if CONFIG.fewest and wildcards.figure in FEWEST_FIGURES:
+        return [f"{RUN}/fewest/{table}.parquet" for table in reads]
     found = [f"{RUN}/analysis/{b}/{t}.parquet" for b in BENCHES for t in reads if t in ANALYSES]
     found += [f"{RUN}/analysis/{t}.parquet" for t in reads if t in ("counts", "costs")]
     return found + ([space_table("tiny_nanobench")] if "architectures" in reads else [])
@@ -247,6 +293,11 @@ def planned():
             seconds[file] = 0.034 * 15_625 / CONFIG.proxy_shards
     for job in SEARCHES:
         seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
+    for job in FEWEST:
+        file = (
+            f"{RUN}/fewest/{job.bench}/removed_{job.removed}/{job.entry.stem}/block_{job.block:02d}.parquet"
+        )
+        seconds[file] = snas.progress.search_seconds(job.entry.method, job.entry.budget, job.stop - job.first)
     for i in range(ROUNDS):
         for file in shards(
             f"{ROUND}/truth/shard_{{shard}}.parquet",

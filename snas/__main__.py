@@ -154,6 +154,7 @@ SCHEMAS = (
     ("analysis/<bench>/timing.parquet", "snas.analysis.timing:TIMING"),
     ("analysis/<bench>/progress.parquet", "snas.analysis.fewest:PROGRESS"),
     ("analysis/<bench>/needed.parquet", "snas.analysis.fewest:NEEDED"),
+    ("fewest/paired.parquet (progress and needed stand beside)", "snas.analysis.fewest:PAIRED"),
     ("analysis/counts.parquet", "snas.analysis.counting:COUNTS"),
     ("analysis/costs.parquet", "snas.analysis.costs:COSTS"),
 )

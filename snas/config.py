@@ -230,7 +230,7 @@ def _check_names(key: str, value: Any, entry: Mapping[str, Any]) -> None:
         for index, item in enumerate(value):
             _check_names(f"{key}.{index}", item, entry["items"])
     if entry["type"] == "object":
-        for name, part in entry["properties"].items():
+        for name, part in entry.get("properties", {}).items():
             if name in value:
                 _check_names(f"{key}.{name}", value[name], part)
 
@@ -249,6 +249,10 @@ def _check_together(config: Config) -> None:
     if config.table and config.truth != "table":
         raise InputError(
             f"configuration: key 'table' is set, but truth is {config.truth!r}; allowed: truth = table"
+        )
+    if config.fewest and config.space and config.truth == "on_demand":
+        raise InputError(
+            "configuration: key 'fewest' measures regret, which needs all accuracies; allowed: truth = exhaustive or table"
         )
     if not config.space and not config.nasbench201:
         raise InputError("configuration: nothing to search; set 'space', or 'nasbench201' to a table")

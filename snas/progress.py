@@ -141,11 +141,23 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+ASKING = {
+    "evolution": 0.001,
+    "local_search": 0.001,
+    **dict.fromkeys(("gp", "gp+fidelity", "gp+select", "gp+synflow"), 0.006),
+    "gp+rerank": 0.03,
+    "gp+coarse": 0.15,
+}
+"""Seconds per training of searches that ask one after the other; of the last two, the predictor's above all."""
+
+
 def search_seconds(method: str, budget: int, runs: int) -> float:
     """Return about how long a block of a search takes on one core: start-up, and the steps that grow with N."""
     method = method.partition("@")[0]  # a variant takes about as long as its method
     if method == "brp_nas":  # five iterations over all pairs of a growing pool: 55 N² / 6 steps
         return 6.0 + runs * 9.2 * budget**2 * 0.02
+    if method in ASKING:
+        return 6.0 + runs * budget * ASKING[method]
     steps = 200 * max(budget // 8, 1)
     cheap = {"random": 0.0, "neural_predictor": 0.0006, "neural_predictor+bts": 0.0006}
     each = {**cheap, "neural_predictor+nsam": 0.0009, "siamese": 0.001, "siamese+bts": 0.001}.get(

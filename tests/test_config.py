@@ -83,6 +83,19 @@ def test_readme_is_made_from_the_schema():
             {"bench_budgets": [{"bench": "tiny_nanobench-digits", "budgets": [n]} for n in (20, 30)]},
             "key 'bench_budgets' names 'tiny_nanobench-digits' twice",
         ),
+        ({"fewest": [{"method": "gpp", "budgets": [9]}]}, "key 'fewest.0.method': unknown method 'gpp'"),
+        (
+            {"fewest": [{"method": "gp", "budgets": [9], "spaces": ["nasbench"]}]},
+            "key 'fewest.0.spaces.0': unknown space 'nasbench' (did you mean 'nasbench201'?)",
+        ),
+        (
+            {"fewest": [{"method": "gp", "budgets": [9], "removed": []}]},
+            "key 'fewest.0.removed' is []; allowed: at least 1 entries",
+        ),
+        (
+            {"fewest": [{"method": "gp", "budgets": [9]}], "truth": "on_demand"},
+            "key 'fewest' measures regret, which needs all accuracies; allowed: truth = exhaustive or table",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(values, sentence):

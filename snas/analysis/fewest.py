@@ -7,7 +7,7 @@ of pool and top K.  The price counts complete trainings, looks and codes (SPEC s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int64
 
-from snas import InputError, tables
+from snas import InputError, seeds, tables
 from snas.analysis.inputs import Bench, read_bench, read_search
 from snas.search import METHODS
+from snas.search.jobs import flat
 from snas.tables import Column, Schema
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -65,7 +66,28 @@ NEEDED = Schema(
     },
 )  # fmt: skip
 
-SCHEMAS = {schema.name: schema for schema in (PROGRESS, NEEDED)}
+PAIRED = Schema(
+    name="paired",
+    description="How much farther from the optimum a method is than the reference at the same price, run by run.",
+    key=("bench", "removed", "method", "price"),
+    columns={
+        "bench": Column("string", "Name of the bench"),
+        "removed": Column("int32", "How many of the best architectures were taken away before the search", low=0),
+        "reference": Column("string", "The method that the others are compared with"),
+        "method": Column("string", "Name of the other method, with its options where it has some"),
+        "price": Column("float64", "Price, in complete trainings; of a search of its own, its mean price", low=0),
+        "runs": Column("int32", "Runs that both have: equal number, equal first architectures", low=1),
+        "regret": Column("float64", "Mean regret of the method, a fraction", low=0, high=1),
+        "reference_regret": Column("float64", "Mean regret of the reference", low=0, high=1),
+        "difference": Column("float64", "Mean of the method's regret less the reference's: above 0, the reference is better", low=-1, high=1),
+        "low": Column("float64", "Lower end of the 95 % interval of the difference (bootstrap over runs)", low=-1, high=1),
+        "high": Column("float64", "Upper end", low=-1, high=1),
+    },
+)  # fmt: skip
+
+SCHEMAS = {schema.name: schema for schema in (PROGRESS, NEEDED, PAIRED)}
+REFERENCE = "gp"
+"""The method that :func:`paired` compares the others with."""
 
 
 def analyse(
@@ -76,17 +98,19 @@ def analyse(
     base_seed: int = 0,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the tables of :data:`SCHEMAS`: ``benches`` maps each bench table to its search results."""
+    """Write tables of :data:`SCHEMAS`: ``benches`` maps each bench table to its search results."""
     unknown = [key for key in outputs if key not in SCHEMAS]
     if unknown:
         raise InputError(f"unknown table {unknown[0]!r} of the analysis; known: {', '.join(SCHEMAS)}")
-    parts = [fewest(read_bench(bench), paths, resamples, base_seed) for bench, paths in benches.items()]
-    made = {
-        "progress": pd.concat([progress for progress, _ in parts], ignore_index=True),
-        "needed": pd.concat([needed for _, needed in parts], ignore_index=True),
-    }
+    made: dict[str, list[pd.DataFrame]] = {key: [] for key in SCHEMAS}
+    for path, paths in benches.items():
+        bench = read_bench(path)
+        for key, frame in zip(SCHEMAS, fewest(bench, paths, resamples, base_seed), strict=False):
+            made[key].append(frame)
+        made["paired"].append(paired(bench, paths, resamples, base_seed))
     for key, path in outputs.items():
-        tables.write(path, made[key], SCHEMAS[key], {"resamples": resamples, **(metadata or {})})
+        frame = pd.concat(made[key], ignore_index=True) if made[key] else _empty(SCHEMAS[key])
+        tables.write(path, frame, SCHEMAS[key], {"resamples": resamples, **(metadata or {})})
 
 
 def fewest(
@@ -96,19 +120,11 @@ def fewest(
 
     Both are empty where no accuracy is known: there is no optimum to be found.
     """
-    progress, needed = [pd.DataFrame(columns=list(PROGRESS.columns))], []
-    groups: dict[tuple[str, str], list[str | Path]] = {}
-    for path in search_paths if np.isfinite(bench.optimum) else ():
-        facts = tables.metadata(path)
-        groups.setdefault((label(path), str(facts.get("labels", "accuracy"))), []).append(path)
-    for (name, labels), paths in groups.items():
-        searched = read_search(paths, bench)
-        options = tables.metadata(paths[0]).get("options") or {}
-        for (_, budget), rows in searched.groupby(["method", "budget"]):
-            runs = _Runs(bench, rows, options, labels)
-            progress.append(runs.progress(resamples, base_seed).assign(method=name))
-            if runs.continuous:
-                needed.append({**runs.needed(), "method": name, "budget": budget})
+    progress, needed = [_empty(PROGRESS)], []
+    for name, runs in searches(bench, search_paths):
+        progress.append(runs.progress(resamples, base_seed).assign(method=name))
+        if runs.continuous:
+            needed.append({**runs.needed(), "method": name, "budget": runs.budget})
     common: dict[str, Any] = {"bench": bench.name, "removed": int(bench.facts.get("removed", 0))}
     left = pd.concat(progress[1:] or progress, ignore_index=True)
     # one method at several budgets: of equal trainings, the search that was meant for the most counts
@@ -118,20 +134,93 @@ def fewest(
     return left[list(PROGRESS.columns)], right[list(NEEDED.columns)]
 
 
+def paired(
+    bench: Bench, search_paths: Sequence[str | Path], resamples: int = 2000, base_seed: int = 0
+) -> pd.DataFrame:
+    """Return :data:`PAIRED` of one bench: :data:`REFERENCE` against every other method, at every whole price of a curve.
+
+    A search of its own is compared at its price, run by run; where the reference has ended before, at its end.
+    """
+    found = list(searches(bench, search_paths))
+    reference = max((runs for name, runs in found if name == REFERENCE), key=lambda r: r.budget, default=None)
+    rows = [
+        {**row, "method": name, "reference": REFERENCE}
+        for name, runs in found
+        if reference is not None and name != REFERENCE
+        for row in _against(reference, runs, resamples, base_seed)
+    ]
+    frame = pd.DataFrame(rows, columns=list(PAIRED.columns)) if rows else _empty(PAIRED)
+    frame = frame.assign(bench=bench.name, removed=int(bench.facts.get("removed", 0)))
+    return frame.drop_duplicates(["method", "price"], keep="last")
+
+
+def _against(reference: Runs, other: Runs, resamples: int, base_seed: int) -> Iterator[dict[str, Any]]:
+    both, mine, theirs = np.intersect1d(reference.runs, other.runs, return_indices=True)
+    if not len(both):
+        return
+    price = other.price()[theirs]
+    if other.continuous:
+        first = int(np.ceil(max(price[:, 0].max(), reference.price()[:, 0].max())))
+        last = int(np.floor(min(price[:, -1].min(), reference.price()[:, -1].min()) + EQUAL))
+        each = [np.full(len(both), float(at)) for at in range(first, last + 1)]
+    else:
+        each = [price[:, -1]]
+    if not each:
+        return
+    here = np.stack([other.regret_at(theirs, at) for at in each], axis=1)
+    there = np.stack([reference.regret_at(mine, at) for at in each], axis=1)
+    means = _resampled(len(both), resamples, base_seed) @ (here - there)
+    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    for k, at in enumerate(each):
+        yield {
+            "price": float(at.mean()),
+            "runs": len(both),
+            "regret": float(here[:, k].mean()),
+            "reference_regret": float(there[:, k].mean()),
+            "difference": float((here - there)[:, k].mean()),
+            "low": float(low[k]),
+            "high": float(high[k]),
+        }
+
+
+def _resampled(count: int, resamples: int, base_seed: int) -> Float[np.ndarray, "resamples runs"]:
+    """Return the share of each run in each bootstrap sample."""
+    draws = seeds.numpy_generator(base_seed, "bootstrap fewest").integers(count, size=(resamples, count))
+    return np.stack([np.bincount(draw, minlength=count) for draw in draws]) / count
+
+
+def _empty(schema: Schema) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(schema.columns))
+
+
+def searches(bench: Bench, search_paths: Sequence[str | Path]) -> Iterator[tuple[str, Runs]]:
+    """Yield (label, runs) of every method and budget; nothing where no accuracy is known: there is no optimum to be found."""
+    groups: dict[tuple[str, str], list[str | Path]] = {}
+    for path in search_paths if np.isfinite(bench.optimum) else ():
+        facts = tables.metadata(path)
+        groups.setdefault((label(path), str(facts.get("labels", "accuracy"))), []).append(path)
+    for (name, labels), paths in groups.items():
+        searched = read_search(paths, bench)
+        options = tables.metadata(paths[0]).get("options") or {}
+        for _, rows in searched.groupby(["method", "budget"]):
+            yield name, Runs(bench, rows, options, labels)
+
+
 def label(path: str | Path) -> str:
     """Return a method's name with its options, ``gp batch=4``; ``(fair)`` where it was selected on another table."""
     facts = tables.metadata(path)
     names = pd.read_parquet(path, columns=["method"])["method"].unique()  # one per file
-    options = [f"{key}={value}" for key, value in sorted((facts.get("options") or {}).items())]
+    options = flat(facts.get("options") or {})
     fair = ["(fair)"] if facts.get("labels", "accuracy") != "accuracy" else []
     return " ".join([*map(str, names), *options, *fair])
 
 
-class _Runs:
+class Runs:
     """The runs of one method at one budget on a bench: what they have found after t trainings, and at what price."""
 
     def __init__(self, bench: Bench, rows: pd.DataFrame, options: Mapping[str, Any], labels: str) -> None:
         self.bench, self.options = bench, options
+        self.runs = rows["run"].to_numpy(dtype=np.int64)
         self.method = METHODS.load(str(rows["method"].iloc[0]))
         self.continuous = (
             self.method.score == "asked" and getattr(self.method, "final", "process") == "process"
@@ -157,6 +246,14 @@ class _Runs:
         """Return the price of a run up to its t-th training."""
         trained = np.arange(1, self.asked.shape[1] + 1, dtype=float)
         return trained + np.broadcast_to(self._looks(), self.asked.shape)
+
+    def regret_at(
+        self, rows: Int64[np.ndarray, " some"], price: Float[np.ndarray, " some"]
+    ) -> Float[np.ndarray, " some"]:
+        """Return the regret of some runs at a price each: of the last training that it pays for."""
+        paid = (self.price()[rows] <= price[:, None] + EQUAL).sum(axis=1)
+        found: Float[np.ndarray, " some"] = self.regret[rows, np.maximum(paid, 1) - 1]
+        return found
 
     def _looks(self) -> np.ndarray:
         """Return what looks and codes have cost by the t-th training, in complete trainings."""
@@ -184,15 +281,9 @@ class _Runs:
 
     def progress(self, resamples: int, base_seed: int) -> pd.DataFrame:
         """Return the rows of :data:`PROGRESS`: all t of a continuous search, the end of another."""
-        from snas import seeds
-
         chosen = np.arange(self.asked.shape[1]) if self.continuous else np.array([self.asked.shape[1] - 1])
         regret = self.regret[:, chosen]
-        draws = seeds.numpy_generator(base_seed, "bootstrap fewest").integers(
-            len(regret), size=(resamples, len(regret))
-        )
-        shares = np.stack([np.bincount(draw, minlength=len(regret)) for draw in draws]) / len(regret)
-        means = shares @ regret
+        means = _resampled(len(regret), resamples, base_seed) @ regret
         seconds = self.seconds()
         return pd.DataFrame(
             {

@@ -33,6 +33,7 @@ REGISTRY = Registry(
         "fewest": "snas.figures.fewest:fewest",
         "fewest_seconds": "snas.figures.fewest:fewest_seconds",
         "needed": "snas.figures.fewest:needed",
+        "fewest_paired": "snas.figures.fewest:fewest_paired",
     },
 )
 
@@ -55,6 +56,7 @@ READS: dict[str, tuple[str, ...]] = {
     "fewest": ("progress",),
     "fewest_seconds": ("progress",),
     "needed": ("needed",),
+    "fewest_paired": ("paired",),
 }
 """Names of the schemas that a figure reads, of every bench of the run; other files among its data are left alone."""
 

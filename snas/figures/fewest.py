@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ NEEDED_COLUMNS = [
     "panel", "bench", "removed", "method", "runs", "budget", "found", "price_low", "price_median", "price_high", "price_worst",
     "price_end",
 ]  # fmt: skip
+
+PAIRED_COLUMNS = [
+    "panel", "bench", "removed", "reference", "method", "price", "runs", "regret", "reference_regret", "difference", "low", "high",
+]  # fmt: skip
+CLOSE = 0.1
+"""Difference of regrets, in %, below which the axis is linear."""
 
 
 def fewest(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawing:
@@ -91,6 +98,45 @@ def needed(sources: Sources) -> Drawing:
     return Drawing(figure, data[NEEDED_COLUMNS], title, facts)
 
 
+def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawing:
+    """How much more regret each method has than the Gaussian process at the same price, run by run, a panel per bench."""
+    title = "Other methods against the Gaussian process"
+    tables = sources.all("paired")
+    frame = pd.concat([t.frame for t in tables], ignore_index=True) if tables else None
+    if frame is not None:
+        frame = frame[(frame["removed"] == removed) & (frame["price"] <= most) & _plain(frame["method"])]
+    if frame is None or not len(frame):
+        return card(title, "The key fewest of the configuration is needed (config/fewest.yaml), with gp in it.", PAIRED_COLUMNS)  # fmt: skip
+    benches = list(dict.fromkeys(frame["bench"]))
+    figure, grid = _panels(len(benches))
+    looks = style.looks(frame["method"])
+    shown = []
+    for place, bench in enumerate(benches):
+        ax, letter = grid[place], chr(ord("a") + place)
+        part = frame[frame["bench"] == bench].assign(mean=lambda rows: rows["difference"])
+        for method in looks:
+            rows = part[part["method"] == method].sort_values("price")
+            _line(ax, rows, rows["price"], len(rows) > 10, looks[method])
+        ax.axhline(0, color=style.BLACK, lw=0.6)
+        ax.set_yscale("symlog", linthresh=CLOSE)
+        _name(
+            ax,
+            letter,
+            bench,
+            "price (complete trainings)",
+            "regret beyond GP's (%)" if place % 2 == 0 else "",
+        )
+        shown.append(part.assign(panel=letter))
+    _legend(figure, looks)
+    data = pd.concat(shown, ignore_index=True)
+    facts = [
+        f"Mean over runs of the method's regret less that of the Gaussian process in the run of the same number (n = "
+        f"{span(data['runs'])}), at the same price; bands and bars: its 95 % bootstrap interval. Above 0 the Gaussian "
+        f"process is better. Linear below {CLOSE} %."
+    ]
+    return Drawing(figure, data[PAIRED_COLUMNS], title, facts)
+
+
 def _progress(sources: Sources, axis: str, removed: int, most: float, name: str) -> Drawing:
     title = "Regret against price" if axis == "price" else "Regret against time"
     tables = sources.all("progress")
@@ -98,34 +144,23 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
         pd.concat([t.frame for t in tables], ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
     )
     frame = frame[(frame["removed"] == removed) & (frame["price"] <= most) & frame[axis].notna()]
+    frame = frame[_plain(frame["method"])]
     if not len(frame):
         return card(title, NEEDS, COLUMNS)
     benches = list(dict.fromkeys(frame["bench"]))
-    across = min(2, len(benches))
-    rows = -(-len(benches) // across)
-    figure = Figure(figsize=(style.WIDTH, 2.4 * rows + 1.0))
-    grid = figure.subplots(rows, across, squeeze=False, sharey=True)
+    figure, grid = _panels(len(benches))
     looks = style.looks(frame["method"])
     shown = []
     for place, bench in enumerate(benches):
-        ax, letter = grid.flat[place], chr(ord("a") + place)
+        ax, letter = grid[place], chr(ord("a") + place)
         part = frame[frame["bench"] == bench]
         for method in style.order(part["method"]):
             _curve(ax, part[part["method"] == method].sort_values("trained"), axis, looks[method])
         ax.set_yscale("symlog", linthresh=SMALLEST)
         ax.set_ylim(bottom=0)
-        ax.set_title(f"({letter}) {_bench_title(bench)}")
-        ax.set_xlabel(name)
-        if place % across == 0:
-            ax.set_ylabel("mean regret (%)")
+        _name(ax, letter, bench, name, "mean regret (%)" if place % 2 == 0 else "")
         shown.append(part.assign(panel=letter))
-    for ax in list(grid.flat)[len(benches) :]:
-        ax.set_visible(False)
-    handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, label=_title(method))
-        for method, look in looks.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    _legend(figure, looks)
     data = pd.concat(shown, ignore_index=True)
     without = f" The best {removed} architectures were removed before the search." if removed else ""
     facts = [
@@ -138,14 +173,48 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
 
 def _curve(ax: Axes, rows: pd.DataFrame, axis: str, look: style.Look) -> None:
     x = rows[axis] / (3600 if axis == "seconds" else 1)
-    low, mean, high = (100 * rows[column] for column in ("low", "regret", "high"))
-    if rows["continuous"].all():
+    _line(ax, rows.assign(mean=rows["regret"]), x, bool(rows["continuous"].all()), look)
+
+
+def _line(ax: Axes, rows: pd.DataFrame, x: pd.Series, continuous: bool, look: style.Look) -> None:
+    low, mean, high = (100 * rows[column] for column in ("low", "mean", "high"))
+    if continuous:
         ax.plot(x, mean, color=look.colour, marker=look.marker, markevery=max(len(rows) // 8, 1))
         ax.fill_between(x, low, high, color=look.colour, alpha=0.15, lw=0)
     else:
         ax.errorbar(
             x, mean, yerr=[mean - low, high - mean], color=look.colour, marker=look.marker, lw=0.8, capsize=1.5, ls=":"
         )  # fmt: skip
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with two panels in a row, and the panels that are used."""
+    across = min(2, count)
+    rows = -(-count // across)
+    figure = Figure(figsize=(style.WIDTH, 2.4 * rows + 1.0))
+    grid = list(figure.subplots(rows, across, squeeze=False, sharey=True).flat)
+    for ax in grid[count:]:
+        ax.set_visible(False)
+    return figure, grid[:count]
+
+
+def _name(ax: Axes, letter: str, bench: Any, x: str, y: str) -> None:
+    ax.set_title(f"({letter}) {_bench_title(bench)}")
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+
+
+def _legend(figure: Figure, looks: Mapping[str, style.Look]) -> None:
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, label=_title(method))
+        for method, look in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+
+def _plain(methods: pd.Series) -> pd.Series:
+    """Return which labels are a method without options: its variants stand in the tables."""
+    return ~methods.str.contains(" ", regex=False).astype(bool)
 
 
 def _ranges(ax: Axes, rows: pd.DataFrame, methods: list[str], shift: float, colour: str) -> None:

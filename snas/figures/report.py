@@ -35,6 +35,7 @@ HEADINGS = {
     "fewest": "Fewer trainings",
     "needed": "Trainings until the optimum",
     "fewest_seconds": "Fewer seconds",
+    "fewest_paired": "The Gaussian process against the others",
     "table1": "Training time",
     "fig1": "Estimation code",
     "fig8": "Code and synflow",

@@ -12,13 +12,14 @@ import pandas as pd
 from snas import InputError, tables
 from snas.analysis.costs import COSTS
 from snas.analysis.counting import COUNTS
+from snas.analysis.fewest import PAIRED
 from snas.analysis.published import FOLDER
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import style
 from snas.spaces.space import ARCHITECTURES
 from snas.tables import Schema
 
-KNOWN: dict[str, Schema] = {**SCHEMAS, **{s.name: s for s in (COSTS, COUNTS, ARCHITECTURES)}}
+KNOWN: dict[str, Schema] = {**SCHEMAS, **{s.name: s for s in (COSTS, COUNTS, ARCHITECTURES, PAIRED)}}
 
 
 @dataclass(frozen=True)

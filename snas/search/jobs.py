@@ -5,7 +5,9 @@ A pure function of the configuration, without torch or pandas: the Snakefile mak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from snas import InputError
 from snas.config import ANALOG, Config, resolve
@@ -38,6 +40,53 @@ class SearchJob:
     first: int
     stop: int
     """Runs ``first`` .. ``stop`` - 1."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method of the study of few trainings.
+
+    Attributes:
+        method: name in the registry.
+        budget: N; of a search that asks one after the other, the end of its curve.
+        top: K; 0 for such a search.
+        options: of the method.
+        labels: what is trained and selected on (``accuracy_select``: the fair protocol).
+    """
+
+    method: str
+    budget: int
+    top: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    labels: str = "accuracy"
+
+    @property
+    def stem(self) -> str:
+        """Name of its files."""
+        fair = [] if self.labels == "accuracy" else [self.labels]
+        parts = [f"n{self.budget:03d}", f"k{self.top:03d}", *flat(self.options), *fair]
+        return "_".join([self.method, *parts])
+
+
+@dataclass(frozen=True)
+class FewestJob:
+    """A block of runs of an entry on a bench without its ``removed`` best architectures."""
+
+    bench: str
+    removed: int
+    entry: Entry
+    block: int
+    first: int
+    stop: int
+
+
+def flat(options: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return ``name=value`` of every option, sorted; those of a part with its name before: ``predictor.epochs=20``."""
+    found: list[str] = []
+    for name, value in sorted(options.items()):
+        inner = isinstance(value, Mapping)
+        found += flat(value, f"{prefix}{name}.") if inner else [f"{prefix}{name}={value}"]
+    return found
 
 
 def benches(config: Config) -> tuple[Bench, ...]:
@@ -103,6 +152,36 @@ def _check_benches(config: Config, known: list[str]) -> None:
     for bench in twice:
         if twice.count(bench) > 1:
             raise InputError(f"configuration: key 'bench_budgets' names {bench!r} twice; once is allowed")
+
+
+def fewest_jobs(config: Config) -> tuple[FewestJob, ...]:
+    """Return every job of the study of few trainings once; of two that are the same but for the runs, that with the more.
+
+    Raises :class:`InputError` where a method does not know an option or its N is too small.
+    """
+    jobs: dict[tuple[str, int, str, int], FewestJob] = {}
+    for place, said in enumerate(config.fewest):
+        for bench in benches(config):
+            if said.get("spaces") and bench.space not in said["spaces"]:
+                continue
+            for entry in _entries(said, place):
+                for removed in said.get("removed", [0]):
+                    for block, first in enumerate(range(0, said.get("runs", 100), config.block)):
+                        stop = min(first + config.block, said.get("runs", 100))
+                        key = (bench.name, removed, entry.stem, block)
+                        if key not in jobs or jobs[key].stop < stop:
+                            jobs[key] = FewestJob(bench.name, removed, entry, block, first, stop)
+    return tuple(jobs.values())
+
+
+def _entries(said: Mapping[str, Any], place: int) -> Iterator[Entry]:
+    options = said.get("options", {})
+    for budget in said["budgets"]:
+        try:
+            METHODS.load(said["method"]).rounds(budget, options)
+        except InputError as error:
+            raise InputError(f"configuration: key 'fewest.{place}': {error}") from None
+        yield Entry(said["method"], budget, said.get("top", 0), options, said.get("labels", "accuracy"))
 
 
 def tops(config: Config, bench: str | None = None) -> tuple[int, ...]:

@@ -5,40 +5,13 @@ What ``snakemake fewest`` does in jobs; here in one process, a file per (variant
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from snas import tables
 from snas.search.block import SEARCH, Settings, metadata, run_block
+from snas.search.jobs import Entry
 from snas.search.removed import remove_best
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A method of a study.
-
-    Attributes:
-        method: name in the registry.
-        budget: N; of a search that asks one after the other, the end of its curve.
-        top: K; 0 for such a search.
-        options: of the method.
-        labels: what is trained and selected on (``accuracy_select``: the fair protocol).
-    """
-
-    method: str
-    budget: int
-    top: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    labels: str = "accuracy"
-
-    @property
-    def stem(self) -> str:
-        """Name of its files."""
-        parts = [f"{key}={value}" for key, value in sorted(self.options.items())]
-        fair = [] if self.labels == "accuracy" else [self.labels]
-        return "_".join([self.method, f"n{self.budget:03d}", f"k{self.top:03d}", *parts, *fair])
 
 
 def study(

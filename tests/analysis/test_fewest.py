@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from snas import InputError, tables
-from snas.analysis import fewest
+from snas.analysis import fewest, fewest_page
 from snas.analysis.inputs import read_bench
 from snas.search.bench import write as write_bench
 from snas.search.block import SEARCH
@@ -148,6 +148,66 @@ def test_all_variants_of_a_bench_are_written(bench, search, tmp_path):
     assert tables.read(outputs["needed"], fewest.NEEDED)["found"].tolist() == [0.5]
     with pytest.raises(InputError, match="unknown table 'more' of the analysis; known: progress, needed"):
         fewest.analyse({whole: paths}, {"more": tmp_path / "more.parquet"})
+
+
+def test_other_methods_are_compared_run_by_run_at_equal_prices(bench, search):
+    reference = search("gp", [[0, 4, 1], [3, 4, 1], [5, 1, 0]], name="gp")
+    walk = search("random", [[1, 2, 4], [2, 3, 4], [0, 1, 2]], name="random")
+    point = search(
+        "siamese", [[0, 1], [2, 3]], [[1, 2, 0, 3], [3, 2, 0, 1]], first=1, codes=50, score="top", name="s"
+    )
+    found = fewest.paired(read_bench(bench()), [reference, walk, point]).set_index(["method", "price"])
+    # regrets of gp .4 0 0, .1 0 0, .6 .3 .3; of random .3 .2 0, .2 .1 0, .4 .3 .2
+    assert found.loc["random", "difference"].to_dict() == pytest.approx(
+        {1: -0.2 / 3, 2: 0.3 / 3, 3: -0.1 / 3}
+    )
+    assert found.loc["random", "runs"].eq(3).all()
+    # siamese runs 1 and 2, the best of 0, 1, 2, 3 and of 2, 3, 0, 1, cost 4.5; gp has ended with 3: run 1 at 0, run 2 at .3
+    row = found.loc[("siamese", 4.5)]
+    assert (row["runs"], row["regret"], row["reference_regret"]) == (
+        2,
+        pytest.approx(0.1),
+        pytest.approx(0.15),
+    )
+    assert row["difference"] == pytest.approx(-0.05)
+    assert row["low"] == pytest.approx(-0.2)
+    assert row["high"] == pytest.approx(0.1)
+
+
+def test_looks_delay_what_a_price_buys(bench, search):
+    options = {"looks": 2, "looks_start": 2, "looks_every": 1, "looks_more": 1}
+    looking = search("gp+select", [[0, 4, 1]], options=options, name="looking")
+    found = fewest.paired(read_bench(bench()), [search("gp", [[0, 3, 2, 4, 1]], name="gp"), looking])
+    assert found["price"].tolist() == [2, 3, 4]
+    assert found["regret"].tolist() == pytest.approx([0.4, 0, 0])
+    assert found["reference_regret"].tolist() == pytest.approx([0.1, 0.1, 0])
+
+
+def test_without_the_reference_there_is_nothing_to_compare(bench, search):
+    assert fewest.paired(read_bench(bench()), [search("random", [[0, 1]])]).empty
+
+
+def test_the_page_says_what_a_price_buys(bench, search, tmp_path):
+    pools = [[0, 3, 4], [4, 0, 1]]
+    paths = [
+        search("gp", pools, name="gp"), search("random", [pool[::-1] for pool in pools], name="random"),
+        search("siamese", [[0, 1], [2, 3]], [[1, 2, 0, 3], [3, 2, 0, 1]], codes=50, score="top", name="siamese"),
+    ]  # fmt: skip
+    outputs = {name: tmp_path / f"{name}.parquet" for name in fewest.SCHEMAS}
+    fewest.analyse({bench(removed=2): paths}, outputs)
+    fewest_page.write(tmp_path / "page.md", outputs)
+    text = (tmp_path / "page.md").read_text()
+    assert "## made-up, without the best 2" in text
+    # regrets of gp .4 .1 0 and 0 0 0; siamese's 3 and 3 at a price of 4 + 50 codes of .01
+    progress, needed = (
+        tables.read(outputs[n], s) for n, s in (("progress", fewest.PROGRESS), ("needed", fewest.NEEDED))
+    )
+    lines = fewest_page.regrets(progress, (1, 2, 3, 5))
+    assert lines[0] == "| method | runs | 1 | 2 | 3 | 5 |"
+    assert lines[2].startswith("| gp | 2 | 20.000 [0, 40.000] | 5.000 [0, 10.000] | 0 [0, 0] |  |")
+    assert lines[4] == "| siamese | 2 |  |  |  | 10.000 [10.000, 10.000] |"
+    assert fewest_page.until(needed)[2] == "| gp | 2 | 100% | 1 | 1 | 3 | 3 |"
+    assert "| siamese | 2 | 4.5 | 10.000 | 0 | 10.000 [10.000, 10.000] |" in text
 
 
 def test_without_a_known_accuracy_there_is_nothing(bench, search):

@@ -13,9 +13,10 @@ from snas.search import METHODS
 from snas.search.bench import Bench
 from snas.search.block import Settings, run_block
 from snas.search.gp import GP, GP_CODE, GP_SELECT
+from snas.search.jobs import Entry
 from snas.search.neighbours import Neighbourhood
 from snas.search.removed import remove_best
-from snas.search.study import Entry, study
+from snas.search.study import study
 from snas.spaces.features import classes
 
 from .toys import SIZE

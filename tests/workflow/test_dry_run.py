@@ -71,6 +71,19 @@ def test_one_figure_has_a_target_of_its_own(workflow):
     assert jobs(done.stdout) == 3
 
 
+def test_a_study_of_few_trainings_has_one_target(workflow):
+    dry = ("fewest", "-n", "--quiet", "rules")
+    without = workflow.run(*dry).stdout
+    assert "fewest_search" not in without, "no study by default: the figures show the run's own searches"
+    assert re.search(r"^figure\s+4$", without, re.MULTILINE)
+    found = workflow.run(*dry, "--configfile", "config/fewest.yaml").stdout
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)", found, re.MULTILINE))
+    assert counts["removed_bench"] == "4"
+    assert int(counts["fewest_search"]) > 20
+    assert counts["fewest_tables"] == "1"
+    assert "bench_analysis" not in counts
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -8,8 +8,10 @@ import subprocess
 import time
 
 import pytest
+import yaml
 
 from snas import figures, tables
+from snas.analysis.fewest import PROGRESS
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
 from tests.conftest import ROOT, Workflow
@@ -68,6 +70,31 @@ def test_a_figure_alone_is_drawn_alone(smoke):
     assert path.read_bytes() == before, "the same data draws the same picture"
     assert said.count("rule figure:") == 1
     assert "truth_shard" not in said
+
+
+def test_a_study_of_few_trainings_goes_on_from_the_run_s_table(smoke, tmp_path):
+    workflow = Workflow(tmp_path)
+    shutil.copytree(smoke[0].folder / "results", tmp_path / "results")
+    entries = [
+        {"method": "gp", "budgets": [12], "runs": 4, "removed": [0, 2]},
+        {"method": "random", "budgets": [12], "runs": 4},
+    ]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"fewest": entries, "block": 4}))
+    there = "results/smoke/fewest"
+    said = workflow.run(f"{there}/tables.md", *SMOKE[2:], "--configfile", SMOKE[1], "study.yaml").stdout
+    assert "truth_shard" not in said
+    page = (tmp_path / there / "tables.md").read_text()
+    assert "## tiny_nanobench-digits, whole table" in page
+    assert "## tiny_nanobench-digits, without the best 2" in page
+    progress = tables.read(tmp_path / there / "progress.parquet", PROGRESS)
+    assert set(zip(progress["method"], progress["removed"], strict=True)) == {
+        ("gp", 0),
+        ("gp", 2),
+        ("random", 0),
+    }
+    assert progress["runs"].eq(4).all()
+    file = next((tmp_path / there).rglob("gp_n012_k000/block_00.parquet"))
+    assert tables.metadata(file)["base_seed"] == 20268
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""Which searches a configuration asks for."""
+
+import pytest
+
+from snas import InputError, config
+from snas.search.jobs import Entry, fewest_jobs, flat
+
+
+def jobs(*entries, **values):
+    return fewest_jobs(config.load({"fewest": list(entries), "block": 50, **values}))
+
+
+def test_a_study_is_every_entry_on_every_bench_with_and_without_its_best(tmp_path):
+    (tmp_path / "table.parquet").touch()
+    found = jobs(
+        {"method": "gp", "budgets": [20, 30], "removed": [0, 4]},
+        {"method": "random", "budgets": [20], "runs": 70, "spaces": ["nasbench201"]},
+        nasbench201=str(tmp_path / "table.parquet"),
+        tiny_nasbench201=False,
+    )
+    process = [j for j in found if j.entry.method == "gp"]
+    assert len(process) == 3 * 2 * 2 * 2, "benches, budgets, variants, blocks"
+    assert {(j.first, j.stop) for j in process} == {(0, 50), (50, 100)}
+    random = [j for j in found if j.entry.method == "random"]
+    assert {j.bench for j in random} == {"nasbench201-cifar10", "nasbench201-cifar100"}
+    assert {(j.block, j.first, j.stop) for j in random} == {(0, 0, 50), (1, 50, 70)}
+
+
+def test_the_same_search_twice_is_one_with_the_more_runs():
+    entry = {"method": "gp", "budgets": [20]}
+    found = jobs({**entry, "runs": 30}, {**entry, "runs": 60}, {**entry, "runs": 10})
+    assert [(j.first, j.stop) for j in found] == [(0, 50), (50, 60)]
+
+
+def test_options_and_labels_have_files_of_their_own():
+    plain, batch = Entry("gp", 20), Entry("gp", 20, options={"batch": 4, "predictor": {"epochs": 3}})
+    fair = Entry("gp", 20, labels="accuracy_select")
+    assert plain.stem == "gp_n020_k000"
+    assert batch.stem == "gp_n020_k000_batch=4_predictor.epochs=3"
+    assert fair.stem == "gp_n020_k000_accuracy_select"
+    assert flat({"b": {"d": 1, "c": {"e": 2}}, "a": 0}) == ["a=0", "b.c.e=2", "b.d=1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (
+            {"options": {"strat": 3}},
+            "key 'fewest.0': the Gaussian process has no option 'strat'; known: start",
+        ),
+        ({"budgets": [1]}, "key 'fewest.0': budget 1 is too small for a Gaussian process; the smallest is 2"),
+    ],
+)
+def test_what_a_method_refuses_is_said_before_anything_runs(entry, sentence):
+    with pytest.raises(InputError, match=sentence):
+        jobs({"method": "gp", "budgets": [20], **entry})
