@@ -19,6 +19,9 @@ from snas.spaces import REGISTRY as SPACES
 NEEDS = (
     "Searches with methods that need few trainings are needed: add gp to methods, or run the target fewest."
 )
+PAIRED_NEEDS = (
+    "A study of few trainings with gp in it is needed: run the target fewest with config/fewest.yaml."
+)
 SMALLEST = 0.01
 """Regret, in %, below which the axis is linear down to 0."""
 COLUMNS = [
@@ -54,7 +57,7 @@ def fewest(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawin
 
 def fewest_seconds(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawing:
     """The same against the seconds of the trainings on the machine of the source, where it has times."""
-    return _progress(sources, "seconds", removed, most, "hours of training on the source's machine")
+    return _progress(sources, "seconds", removed, most, "{unit} of training on the source's machine")
 
 
 def needed(sources: Sources) -> Drawing:
@@ -106,7 +109,7 @@ def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) ->
     if frame is not None:
         frame = frame[(frame["removed"] == removed) & (frame["price"] <= most) & _plain(frame["method"])]
     if frame is None or not len(frame):
-        return card(title, "The key fewest of the configuration is needed (config/fewest.yaml), with gp in it.", PAIRED_COLUMNS)  # fmt: skip
+        return card(title, PAIRED_NEEDS, PAIRED_COLUMNS)
     benches = list(dict.fromkeys(frame["bench"]))
     figure, grid = _panels(len(benches))
     looks = style.looks(frame["method"])
@@ -154,11 +157,12 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
     for place, bench in enumerate(benches):
         ax, letter = grid[place], chr(ord("a") + place)
         part = frame[frame["bench"] == bench]
+        unit, size = _unit(float(part[axis].max())) if axis == "seconds" else ("", 1)
         for method in style.order(part["method"]):
-            _curve(ax, part[part["method"] == method].sort_values("trained"), axis, looks[method])
+            _curve(ax, part[part["method"] == method].sort_values("trained"), axis, size, looks[method])
         ax.set_yscale("symlog", linthresh=SMALLEST)
         ax.set_ylim(bottom=0)
-        _name(ax, letter, bench, name, "mean regret (%)" if place % 2 == 0 else "")
+        _name(ax, letter, bench, name.format(unit=unit), "mean regret (%)" if place % 2 == 0 else "")
         shown.append(part.assign(panel=letter))
     _legend(figure, looks)
     data = pd.concat(shown, ignore_index=True)
@@ -171,9 +175,13 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
     return Drawing(figure, data[COLUMNS], title, facts)
 
 
-def _curve(ax: Axes, rows: pd.DataFrame, axis: str, look: style.Look) -> None:
-    x = rows[axis] / (3600 if axis == "seconds" else 1)
-    _line(ax, rows.assign(mean=rows["regret"]), x, bool(rows["continuous"].all()), look)
+def _curve(ax: Axes, rows: pd.DataFrame, axis: str, size: float, look: style.Look) -> None:
+    _line(ax, rows.assign(mean=rows["regret"]), rows[axis] / size, bool(rows["continuous"].all()), look)
+
+
+def _unit(seconds: float) -> tuple[str, float]:
+    """Return the unit in which a time is best said, and its seconds."""
+    return ("seconds", 1) if seconds < 600 else ("minutes", 60) if seconds < 36_000 else ("hours", 3600)
 
 
 def _line(ax: Axes, rows: pd.DataFrame, x: pd.Series, continuous: bool, look: style.Look) -> None:

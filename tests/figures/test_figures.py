@@ -12,6 +12,7 @@ from snas import InputError, spaces, tables
 from snas.analysis import published
 from snas.analysis.costs import COSTS, costs
 from snas.analysis.counting import write_counts
+from snas.analysis.fewest import PAIRED
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import READS, REGISTRY, SUFFIXES, draw, style
 from snas.figures.diagrams import example_cell
@@ -43,7 +44,19 @@ def data(synthetic, tmp_path_factory):
         folder / "costs.parquet", costs({"spaces": [folder / "space.parquet"], "search": searches}), COSTS
     )
     analysed = [path for of_bench in made.values() for name, path in of_bench.items() if name in SCHEMAS]
-    return [*analysed, *(folder / f"{name}.parquet" for name in ("counts", "space", "costs"))]
+    tables.write(folder / "paired.parquet", pd.DataFrame(paired_rows()), PAIRED, {})
+    return [*analysed, *(folder / f"{name}.parquet" for name in ("counts", "space", "costs", "paired"))]
+
+
+def paired_rows():
+    """A curve of whole prices and a predictor's point, on two benches."""
+    for bench in ("tiny_nanobench-digits", "nasbench201-cifar10"):
+        for method, prices in (("random", range(1, 31)), ("siamese", (23.5,))):
+            for price in prices:
+                yield {
+                    "bench": bench, "removed": 0, "reference": "gp", "method": method, "price": float(price), "runs": 4,
+                    "regret": 0.02, "reference_regret": 0.01, "difference": 0.01, "low": -0.001, "high": 0.02,
+                }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -337,3 +350,22 @@ def test_drawing_leaves_the_users_settings_alone(data, tmp_path):
     before = dict(matplotlib.rcParams)
     draw("ranks", data, tmp_path / "ranks")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_differences_to_the_gaussian_process_are_curves_and_points(data):
+    figure = shown("fewest_paired", data).figure
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == 2
+    for axes in panels:
+        assert {(float(price), 1.0) for price in range(1, 31)} <= lines(axes)
+        bars = [container for container in axes.containers if container[0] is not None]
+        assert [float(bar[0].get_xdata()[0]) for bar in bars] == [23.5], "a predictor is a point"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(90.0, ("seconds", 1)), (7200.0, ("minutes", 60)), (4e5, ("hours", 3600))]
+)
+def test_times_are_said_in_a_readable_unit(seconds, said):
+    from snas.figures.fewest import _unit
+
+    assert _unit(seconds) == said
