@@ -67,10 +67,12 @@ def needed(sources: Sources) -> Drawing:
     if not tables:
         return card(title, NEEDS, NEEDED_COLUMNS)
     frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    frame = frame[_plain(frame["method"]) | frame["method"].str.contains(" batch=", regex=False)]
     benches = list(dict.fromkeys(frame["bench"]))
-    methods = style.order(frame["method"])
-    figure = Figure(figsize=(style.WIDTH, 0.5 + len(benches) * (0.55 + 0.21 * len(methods))))
-    grid = figure.subplots(len(benches), 1, squeeze=False, sharex=True)
+    methods_of = {bench: style.order(frame.loc[frame["bench"] == bench, "method"]) for bench in benches}
+    heights = [len(methods) + 2.5 for methods in methods_of.values()]
+    figure = Figure(figsize=(style.WIDTH, 0.7 + 0.2 * sum(heights)))
+    grid = figure.subplots(len(benches), 1, squeeze=False, sharex=True, height_ratios=heights)
     levels = sorted(frame["removed"].unique())
     colours = dict(
         zip(levels, (style.BLACK, style.BLUE, style.ORANGE, style.VERMILLION, style.GREY), strict=False)
@@ -78,13 +80,14 @@ def needed(sources: Sources) -> Drawing:
     shown = []
     for place, bench in enumerate(benches):
         ax, letter = grid[place, 0], chr(ord("a") + place)
-        rows = frame[frame["bench"] == bench]
+        rows, methods = frame[frame["bench"] == bench], methods_of[bench]
         for level in levels:
             shift = (levels.index(level) - (len(levels) - 1) / 2) * 0.8 / len(levels)
             _ranges(ax, rows[rows["removed"] == level], methods, shift, colours[level])
         ax.set_yticks(range(len(methods)), [_title(method) for method in methods])
         ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.set_xscale("log")
+        ax.set_xticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
         ax.set_title(f"({letter}) {_bench_title(bench)}")
         shown.append(rows.assign(panel=letter))
     grid[-1, 0].set_xlabel("price until the optimum is trained (complete trainings)")
@@ -95,7 +98,7 @@ def needed(sources: Sources) -> Drawing:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     data = pd.concat(shown, ignore_index=True)
     facts = [
-        f"n = {span(data['runs'])} runs. Dot: median; bar: 10 % to 90 % of the runs; an arrow: the run in this place had not "
+        f"n = {span(data['runs'])} runs. Dot: median; bar: 10 % to 90 % of the runs; tick: the worst run; an arrow: the run in this place had not "
         f"found it when the search ended (at {span(data['budget'])} trainings, looks beside)."
     ]
     return Drawing(figure, data[NEEDED_COLUMNS], title, facts)
@@ -236,6 +239,8 @@ def _ranges(ax: Axes, rows: pd.DataFrame, methods: list[str], shift: float, colo
             ax.plot([end], [y], color=colour, marker=">", ms=3)
         if np.isfinite(row["price_median"]):
             ax.plot([row["price_median"]], [y], color=colour, marker="o", ms=3)
+        if np.isfinite(row["price_worst"]):
+            ax.plot([row["price_worst"]], [y], color=colour, marker="|", ms=5)
 
 
 def _title(label: str) -> str:
