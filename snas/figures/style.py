@@ -36,6 +36,12 @@ METHODS = {
     "gp": Look(BLACK, "*"),
     "gp+select": Look("#882255", "<"),
     "gp+fidelity": Look("#332288", "d"),
+    "gp+synflow": Look("#A6761D", "H"),
+    "gp+coarse": Look("#17BECF", "2"),
+    "gp+rerank": Look("#7570B3", "3"),
+    "siamese+nsam+gp": Look("#66A61E", "4"),
+    "evolution": Look("#8C564B", "+"),
+    "local_search": Look("#F781BF", "1"),
 }
 OTHERS = (
     Look("#999933", ">"),

@@ -27,7 +27,7 @@ EVERYTHING = 2**31 - 1
 class Settings:
     """Settings of a search with a Gaussian process; each is an option of a run.
 
-    Chosen on NAS-Bench-201's CIFAR-10 alone (docs/results.md).
+    Chosen on NAS-Bench-201's CIFAR-10 alone (docs/fewer-trainings.md).
 
     Attributes:
         start: trainings before the first fit (k-means++ over the features).
