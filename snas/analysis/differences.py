@@ -17,6 +17,8 @@ from snas.analysis.inputs import Bench
 from snas.search.variants import MARK
 from snas.tables import Column, Schema
 
+SERIES_AT_ONCE = 256
+"""Series of one matrix product: 10,000 resamples of so many are 20 MB, however many points a run has."""
 COARSE = " (coarse ranking)"
 """Ending of the reference's name where a method is compared with its own coarse ranking."""
 
@@ -91,9 +93,12 @@ def bootstrap_means(
     """
     runs = values.shape[0]
     counts = rng.multinomial(runs, np.full(runs, 1 / runs), size=resamples)
-    means = counts @ values / runs
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    ends = [
+        np.percentile(counts @ values[:, first : first + SERIES_AT_ONCE] / runs, [tail, 100 - tail], axis=0)
+        for first in range(0, values.shape[1], SERIES_AT_ONCE)
+    ]
+    low, high = np.concatenate(ends, axis=1)
     return low, high
 
 
