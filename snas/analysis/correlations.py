@@ -114,16 +114,22 @@ def groups(dataset: str, accuracy: Float[np.ndarray, " archs"]) -> list[Group]:
 
 
 def scatter(bench: Bench) -> pd.DataFrame:
-    """Return accuracy, MACs, code and synflow of every architecture, a table with the schema :data:`SCATTER`."""
+    """Return accuracy, MACs, code and synflow of every architecture, a table with the schema :data:`SCATTER`.
+
+    A proxy that stands in for the code is no loss: it has no value on the axis of losses.
+    """
     table = bench.table
     accuracy = table["accuracy"].to_numpy(dtype=float)
+    codes = table[list(CODE)].to_numpy(dtype=float)
+    if bench.facts.get("code_kind") == "proxy":
+        codes = np.full_like(codes, np.nan)
     return pd.DataFrame(
         {
             "arch": table["arch"],
             "cell": table["cell"],
             "mmacs": table["macs"] / 1e6,
             "accuracy": accuracy,
-            "code": code_value(table[list(CODE)].to_numpy(dtype=float), accuracy),
+            "code": code_value(codes, accuracy),
             "log10_synflow": table["synflow"].to_numpy(dtype=float),
         }
     )

@@ -53,6 +53,7 @@ def make_trained(
         f"{coded['truth_recipe']}, width {coded['width']}",
         "code_source": source if code == "trained" else f"{code} of the untrained network, three times",
         "code_price": coded["code_price"] if code == "trained" else 0.0,
+        "code_kind": "losses" if code == "trained" else "proxy",
         "chance": 1 / coded["classes"],
         "classes": coded["classes"],
         "width": coded["width"],
@@ -150,6 +151,7 @@ def make_imported(
         "truth_source": said.get("title") or said.get("source") or Path(imported).name,
         "code_source": code_source,
         "code_price": code_price,
+        "code_kind": "losses" if code == "recorded" else "proxy",
         "chance": 1 / CLASSES[dataset],
     }
     if found["accuracy_select"].notna().any():

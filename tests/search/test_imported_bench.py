@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from snas import InputError, spaces, tables
+from snas.analysis.correlations import scatter
+from snas.analysis.inputs import Bench as AnalysedBench
 from snas.proxies.scores import PROXIES
 from snas.search.bench import BENCH, Bench
 from snas.search.benches import make_imported
@@ -100,6 +102,9 @@ def test_synflow_of_the_whole_space_serves_as_score_and_as_code(made, files, spa
     for place in (1, 2, 3):
         np.testing.assert_array_equal(frame[f"code_{place}"], wanted.astype(np.float32))
     assert (said["code_source"], said["code_price"]) == ("synflow of the untrained network, three times", 0.0)
+    plotted = scatter(AnalysedBench("bench", frame, said))
+    assert plotted["code"].isna().all(), "synflow is no loss"
+    assert plotted["log10_synflow"].notna().sum() == np.isfinite(wanted).sum()
 
 
 def test_without_scores_synflow_is_no_code(made):
