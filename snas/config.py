@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -56,7 +57,9 @@ class Registry:
         if name not in self._targets:
             close = difflib.get_close_matches(str(name), self._targets, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(f"unknown {self.kind} {name!r}{hint}; known: {', '.join(self._targets)}")
+            raise InputError(
+                f"unknown {self.kind} {shortened(name)}{hint}; known: {', '.join(self._targets)}"
+            )
         return name
 
     def module(self, name: str) -> str:
@@ -118,22 +121,32 @@ def defaults() -> dict[str, Any]:
     return {key: entry["default"] for key, entry in schema()["properties"].items()}
 
 
+MOST_BYTES, MOST_VALUES, LONGEST = 2**20, 10**5, 1000
+"""Bytes of a configuration file, values that its aliases may make of it, characters of one value."""
+
+
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Read a YAML configuration file; only plain YAML is accepted (no tags).
+    """Read a YAML configuration file; only plain YAML is accepted (no tags, nothing that grows or refers to itself).
 
     Raises :class:`InputError` with the line where the file is not a mapping of keys to values.
     """
     import yaml
 
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = _text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the configuration cannot be read: {error}") from error
+    try:
+        _check_size(yaml.compose(text, yaml.SafeLoader), path)
+        loaded = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise InputError(f"{path}{where}: {problem}; a configuration is plain 'key: value' lines") from error
+    except (ValueError, RecursionError) as error:  # 2001-99-99 is no date; thousands of brackets
+        problem = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise InputError(f"{path}: {problem}; a configuration is plain 'key: value' lines") from None
     if not isinstance(loaded, dict):
         raise InputError(
             f"{path}: a configuration is a mapping of keys to values, not {type(loaded).__name__}"
@@ -144,6 +157,68 @@ def read_file(path: str | Path) -> dict[str, Any]:
             "so remove it"
         )
     return loaded
+
+
+def _text(path: Path) -> str:
+    """Return the text of a plain file of bounded size."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: the configuration is not a plain file")
+    with path.open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise InputError(f"{path}: a configuration has at most {MOST_BYTES} bytes; this one has more")
+    return raw.decode("utf-8")
+
+
+def _check_size(root: Any, path: str | Path) -> None:
+    """Refuse a tree of YAML nodes whose aliases multiply it or lead back to it, and values of absurd length."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: Any) -> int:
+        if id(node) in open_nodes:
+            raise InputError(f"{path}, line {node.start_mark.line + 1}: an alias that leads back to itself")
+        if id(node) not in sizes:
+            open_nodes.add(id(node))
+            sizes[id(node)] = 1 + sum(size(child) for child in _children(node))
+            open_nodes.remove(id(node))
+        if not isinstance(node.value, list) and len(node.value) > LONGEST:
+            line = node.start_mark.line + 1
+            raise InputError(
+                f"{path}, line {line}: a value of {len(node.value)} characters; at most {LONGEST}"
+            )
+        return sizes[id(node)]
+
+    if root is not None and size(root) > MOST_VALUES:
+        raise InputError(f"{path}: its aliases make more than {MOST_VALUES} values of it; write them out")
+
+
+def _children(node: Any) -> list[Any]:
+    """Return the nodes below a YAML node: entries of a list, keys and values of a mapping."""
+    if not isinstance(node.value, list):
+        return []
+    return [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
+
+
+def refuse_templates(arguments: Sequence[str]) -> None:
+    """End the process in one sentence where a file given with ``--configfile`` is not plain.
+
+    For Snakemake's profiles, which are read before any configuration: Snakemake itself runs a file that says
+    ``__use_yte__: true`` as a Python template, and would do so before the Snakefile could refuse it.
+    """
+    takes = False
+    for argument in arguments:
+        option, given, value = argument.partition("=")
+        if option.startswith("--"):
+            takes = option.startswith("--configf")  # Snakemake takes abbreviated options
+            argument = value if given else ""
+        elif argument.startswith("-"):
+            takes = False
+        if takes and argument and Path(argument).exists():
+            try:
+                read_file(argument)
+            except InputError as error:
+                raise SystemExit(str(error)) from None
 
 
 def load(values: Mapping[str, Any]) -> Config:
@@ -161,8 +236,9 @@ def load(values: Mapping[str, Any]) -> Config:
         if key not in properties:
             close = difflib.get_close_matches(str(key), properties, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "config/README.md lists the known ones"
-            raise InputError(f"configuration: unknown key {key!r}; {hint}")
+            raise InputError(f"configuration: unknown key {shortened(key)}; {hint}")
         merged[key] = _from_text(value, properties[key])
+        _check_finite(key, merged[key])
     validator = jsonschema.Draft202012Validator(full)
     for error in sorted(validator.iter_errors(merged), key=lambda e: list(map(str, e.absolute_path))):
         raise InputError(f"configuration: {_explain(error)}")
@@ -190,21 +266,26 @@ def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
     return value
 
 
+def _check_finite(key: str, value: Any) -> None:
+    """Refuse NaN and infinity, which no comparison of the schema sees."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"configuration: key {key!r} is {value}; a finite number is expected")
+
+
 def _explain(error: Any) -> str:
     """Return one sentence for a jsonschema error: key, found, allowed."""
     path = ".".join(str(p) for p in error.absolute_path)
     found, rule, limit = error.instance, error.validator, error.validator_value
+    shown = shortened(found)
     if rule == "additionalProperties":
-        unknown = sorted(set(found) - set(error.schema.get("properties", {})))
-        return (
-            f"key {path!r} has the unknown key {unknown[0]!r}; known: {', '.join(error.schema['properties'])}"
-        )
+        unknown = sorted(set(map(str, found)) - set(error.schema.get("properties", {})))
+        return f"key {path!r} has the unknown key {shortened(unknown[0])}; known: {', '.join(error.schema['properties'])}"
     if rule == "required":
         missing = [k for k in limit if k not in found]
         return f"key {path!r} lacks {missing[0]!r}; it needs {', '.join(limit)}"
     if rule == "type":
         through = "; a list goes into a file given with --configfile" if limit == "array" else ""
-        return f"key {path!r} is {found!r} ({type(found).__name__}); {limit} is expected{through}"
+        return f"key {path!r} is {shown} ({type(found).__name__}); {limit} is expected{through}"
     allowed = {
         "enum": lambda: f"one of {', '.join(map(str, limit))}",
         "minimum": lambda: f"at least {limit}",
@@ -215,7 +296,20 @@ def _explain(error: Any) -> str:
         "minItems": lambda: f"at least {limit} entries",
         "maxItems": lambda: f"at most {limit} entries",
     }.get(rule, lambda: f"{rule} {limit}")()
-    return f"key {path!r} is {found!r}; allowed: {allowed}"
+    return f"key {path!r} is {shown}; allowed: {allowed}"
+
+
+def shortened(value: Any) -> str:
+    """Return how a value is written, cut where it is long.
+
+    >>> shortened("x" * 1000)[-20:]
+    "xxxxxxxxxxxxxxxxx…'"
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python writes
+        text = "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:197]}…{text[-1]}"
 
 
 def _check_names(key: str, value: Any, entry: Mapping[str, Any]) -> None:
@@ -235,8 +329,19 @@ def _check_names(key: str, value: Any, entry: Mapping[str, Any]) -> None:
                 _check_names(f"{key}.{name}", value[name], part)
 
 
+MOST_JOBS = 100_000
+"""Search jobs of a run: far beyond what Snakemake handles well (5,000), far below what fills a memory."""
+
+
 def _check_together(config: Config) -> None:
-    """Refuse keys that contradict each other."""
+    """Refuse keys that contradict each other, or that together ask for absurdly many jobs."""
+    points = [(len(config.methods) * len(config.budgets), config.runs)]
+    points += [(len(extra["budgets"]), extra["runs"]) for extra in config.extra_searches]
+    count = sum(times * math.ceil(runs / config.block) for times, runs in points)
+    if count > MOST_JOBS:
+        raise InputError(
+            f"configuration: methods × budgets × runs / block are {count} search jobs; at most {MOST_JOBS}"
+        )
     if config.code != "trained" and config.code not in config.proxies:
         raise InputError(
             f"configuration: key 'code' is {config.code!r}; allowed: trained, or one of the key 'proxies' "

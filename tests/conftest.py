@@ -9,9 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # how long an example takes says nothing where others compute as well
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of the workflow first: they take longest, and what comes last is shared among all processes."""
+    items.sort(key=lambda item: "tests/workflow/" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +35,11 @@ class Workflow:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if (folder / "Snakefile").exists():
+            return  # another process has made it
         for name in ("rules", "scripts", "config", "profiles", "report", "published"):
             shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
-        for name in ("Snakefile", "environment.yml"):
+        for name in ("environment.yml", "Snakefile"):
             shutil.copy(ROOT / name, folder / name)
 
     def command(self, *arguments: str) -> list[str]:

@@ -1,10 +1,11 @@
 """The configuration: defaults, closedness, types from the command line, names, contradictions, the table of keys."""
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snas import InputError, config
@@ -49,6 +50,7 @@ def test_readme_is_made_from_the_schema():
         ({"budgets": [30, "40"]}, "key 'budgets.1' is '40' (str); integer is expected"),
         ({"budgets": [30, 30]}, "key 'budgets' is [30, 30]; allowed: every entry once"),
         ({"code_share": 0}, "key 'code_share' is 0; allowed: more than 0"),
+        ({"code_share": "nan"}, "key 'code_share' is nan; a finite number is expected"),
         ({"code_share": 1.5}, "key 'code_share' is 1.5; allowed: at most 1"),
         ({"truth": "guess"}, "key 'truth' is 'guess'; allowed: one of exhaustive, table, on_demand"),
         ({"compile": "perhaps"}, "key 'compile' is 'perhaps' (str); boolean is expected"),
@@ -62,6 +64,7 @@ def test_readme_is_made_from_the_schema():
             "key 'space': unknown space 'tiny_nanobenhc' (did you mean 'tiny_nanobench'?)",
         ),
         ({"images": "mnist"}, "key 'images': unknown image set 'mnist'"),
+        ({"truth_recipe": "long"}, "key 'truth_recipe': unknown recipe 'long'"),
         ({"code": "grasp"}, "key 'code' is 'grasp'; allowed: trained, or one of the key 'proxies' (synflow)"),
         ({"truth": "table"}, "truth = table needs the key 'table'"),
         ({"space": ""}, "nothing to search"),
@@ -132,6 +135,63 @@ def test_a_file_that_is_not_a_plain_mapping_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match=r"config\.yaml"):
         config.load(config.read_file(path))
+
+
+GROWING = "a: &k0 {x: 1}\n" + "".join(
+    f"b{i}: &k{i + 1} {{<<: [*k{i}, *k{i}], y{i}: [*k{i}, *k{i}]}}\n" for i in range(40)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (f"runs: {'9' * 5000}", "line 1: a value of 5000 characters; at most 1000"),
+        (f"runs: 0x{'f' * 990}", "key 'runs' is "),
+        (f"{'k' * 900}: 1", f"unknown key '{'k' * 196}…'"),
+        ("run: 2001-99-99", "month must be in 1..12"),
+        (f"run: {'[' * 20_000}", "nested too deeply"),
+        (f"run: {'{a: ' * 20_000}", "nested too deeply"),
+        (GROWING, "its aliases make more than 100000 values of it"),
+        ("run: a\nblock: &a [*a]", "line 2: an alias that leads back to itself"),
+        ("run: " + "a b " * 300_000, "a configuration has at most 1048576 bytes"),
+        ("code_share: .nan", "key 'code_share' is nan; a finite number is expected"),
+        ("code_share: .inf", "key 'code_share' is inf; a finite number is expected"),
+        ("runs: 100000\nblock: 1\nbudgets: [30, 40]", "search jobs; at most 100000"),
+        ("extra_searches: [{method: siamese, budgets: [30], runs: 2, ? [1] : 2}]", "one line"),
+    ],
+)
+def test_a_file_that_would_fill_memory_or_time_is_refused(tmp_path, text, sentence):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        config.load(config.read_file(path))
+    assert sentence in str(error.value) or sentence == "one line"
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    for path in (tmp_path / "config.yaml", Path("/dev/zero"), tmp_path):
+        with pytest.raises(InputError, match="is not a plain file"):
+            config.read_file(path)
+
+
+YAML = st.text(st.sampled_from("abrun01.:- \n[]{},&*!|>'\"#?%@~<=\t\\é\0"), max_size=60)
+
+
+@given(YAML | st.lists(st.sampled_from(["run", ": ", "&a ", "*a", "\n", "[", "]", "!!python/name:os.system", "<<",
+                                        "{", "}", ", ", "- ", "2001-02-30", "0x1", "__use_yte__"]), max_size=15).map("".join))  # fmt: skip
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_text_is_a_mapping_or_refused_in_one_sentence(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8", newline="")
+    refused = None
+    try:
+        assert isinstance(config.read_file(path), dict)
+    except InputError as error:
+        refused = str(error)
+    assert refused is None or len(refused.splitlines()) == 1
 
 
 def test_registries_refuse_duplicates_and_list_the_known():

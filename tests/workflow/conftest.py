@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,6 +38,25 @@ def same(one: dict, other: dict) -> None:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> tuple[Workflow, str]:
-    """A finished smoke run and what it printed.  Tests may delete figures in it, nothing else."""
-    workflow = Workflow(tmp_path_factory.mktemp("smoke"))
-    return workflow, workflow.run(*SMOKE, timeout=600).stdout
+    """A finished smoke run and what it printed, made once for all processes of the tests: they read it, or copy it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "smoke"
+    folder.mkdir(exist_ok=True)
+    with (shared / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first makes it on both cores, the others wait
+        workflow, said = Workflow(folder), shared / "smoke.txt"
+        if not said.exists():
+            text = workflow.run(*SMOKE, timeout=900).stdout
+            said.write_text(text)
+        return workflow, said.read_text()
+
+
+@pytest.fixture
+def finished_run(smoke, tmp_path) -> Workflow:
+    """A copy of the finished smoke run, with Snakemake's records."""
+    workflow = Workflow(tmp_path)
+    for name in ("results", ".snakemake"):
+        shutil.copytree(smoke[0].folder / name, tmp_path / name, dirs_exist_ok=True, symlinks=True)
+    return workflow

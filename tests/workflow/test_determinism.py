@@ -16,7 +16,7 @@ from snas.training.truth import TRUTH
 from tests.conftest import Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.long
 BENCH_FOLDER = "search/tiny_nanobench-digits"
 
 

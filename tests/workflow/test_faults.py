@@ -23,7 +23,6 @@ from snas.training.codes import CODES
 from tests.conftest import Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
-pytestmark = pytest.mark.xdist_group("smoke")
 NOTHING = "Nothing to be done"
 SPACE = "results/smoke/spaces/nasbench201.parquet"
 ONE = ("--configfile", "config/smoke.yaml", "--cores", "1")
@@ -251,15 +250,6 @@ def test_a_folder_of_somebody_else_is_one_sentence(tmp_path):
 
 
 # ---- clocks, foreign shards -----------------------------------------------------------------------------------------
-@pytest.fixture
-def finished_run(smoke, tmp_path) -> Workflow:
-    """A copy of the finished smoke run, with Snakemake's records."""
-    workflow = Workflow(tmp_path)
-    for name in ("results", ".snakemake"):
-        shutil.copytree(smoke[0].folder / name, tmp_path / name, dirs_exist_ok=True, symlinks=True)
-    return workflow
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("hours", [-72, 72])
 def test_a_clock_that_jumped_makes_nothing_again(finished_run, hours):

@@ -47,12 +47,12 @@ def test_folders_and_files_of_any_name(tmp_path):
 CONFIGURATIONS = {
     "a tag": (
         "runs: !!python/object/apply:os.system ['touch harm']\n",
-        "is not valid JSON or YAML",
+        "could not determine a constructor for the tag",
         "line 1",
     ),
     "a tag at the root": (
         "!!python/object/apply:os.system ['touch harm']\n",
-        "is not valid JSON or YAML",
+        "could not determine a constructor for the tag",
         "line 1",
     ),
     "a name with a command": (
@@ -71,27 +71,37 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("what", CONFIGURATIONS)
-def test_configurations_that_mean_harm(workflow, what, capsys):
-    content, said, checked = CONFIGURATIONS[what]
-    path = workflow.folder / "given.yaml"
+def test_configurations_that_mean_harm(tmp_path, what, capsys):
+    content, said, where = CONFIGURATIONS[what]
+    path = tmp_path / "given.yaml"
     path.write_text(content)
-    done = workflow.run("-n", "--configfile", "given.yaml", check=False)
-    assert done.returncode
-    assert said in done.stdout
-    assert "Traceback" not in done.stdout
     assert main(["config-check", str(path)]) == 2
-    assert (checked or said) in capsys.readouterr().err
-    assert not list(workflow.folder.rglob("harm"))
+    sentence = capsys.readouterr().err
+    assert said in sentence
+    assert where in sentence
+    if what in ("a tag", "a name with a command"):  # refused by the profile, and by the Snakefile
+        workflow = Workflow(tmp_path)
+        done = workflow.run("-n", "--configfile", "given.yaml", check=False)
+        assert done.returncode
+        assert said in done.stdout
+        assert "Traceback" not in done.stdout
+    assert not list(tmp_path.rglob("harm"))
 
 
-def test_a_configuration_that_is_a_python_template_is_refused(workflow, capsys):
-    """Snakemake itself would evaluate it; config-check reads it without, and no run goes on from it."""
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_a_configuration_that_is_a_python_template_is_refused_before_it_runs(workflow, profile, capsys):
+    """Snakemake itself would evaluate it; both profiles refuse it before Snakemake reads it."""
     path = workflow.folder / "given.yaml"
-    path.write_text("__use_yte__: true\nruns: ?2 + 1\n")
-    assert main(["config-check", str(path)]) == 2
+    path.write_text("__use_yte__: true\n__definitions__:\n  - open('harm', 'w')\nruns: ?2 + 1\n")
     sentence = "given.yaml: key '__use_yte__' makes Snakemake run the file as a Python template"
+    assert main(["config-check", str(path)]) == 2
     assert sentence in capsys.readouterr().err
-    assert sentence in workflow.run("-n", "--configfile", "given.yaml", check=False).stdout
+    by = ("--workflow-profile", f"profiles/{profile}", "--configfile", "config/smoke.yaml", "given.yaml")
+    done = workflow.run("-n", *by, check=False)
+    assert done.returncode
+    assert sentence in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (workflow.folder / "harm").exists()
 
 
 def test_a_configuration_in_another_encoding_is_one_sentence(tmp_path, capsys):

@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.workflow.conftest import columns, same
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.slurm
 SCRIPTS = ROOT.parent / "shared" / "slurm"
 CONF = Path("/etc/slurm/slurm.conf")
 MEMORY_KILL = "JobAcctGatherParams=OverMemoryKill\n"

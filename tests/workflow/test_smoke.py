@@ -1,5 +1,6 @@
 """The smoke run: everything is made, once; a figure alone; what an edit re-runs; kills; on demand equals exhaustive."""
 
+import json
 import os
 import random
 import shutil
@@ -17,7 +18,6 @@ from snas.search.block import SEARCH
 from tests.conftest import ROOT, Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
-pytestmark = pytest.mark.xdist_group("smoke")
 NOTHING = "Nothing to be done"
 
 
@@ -46,27 +46,21 @@ def test_queries_are_counted_in_the_results(smoke):
     assert (frame["codes"] > 0).all()
 
 
-def test_a_second_run_has_nothing_to_do(smoke):
-    assert NOTHING in smoke[0].run(*SMOKE).stdout
-
-
-def test_a_touch_or_another_figure_key_re_runs_no_training(smoke):
-    workflow = smoke[0]
-    for path in workflow.folder.glob("scripts/*.py"):
+def test_a_second_run_and_a_touch_do_nothing_and_a_figure_key_re_runs_no_training(finished_run):
+    for path in finished_run.folder.glob("scripts/*.py"):
         path.touch()
-    assert NOTHING in workflow.run(*SMOKE).stdout
-    dry = workflow.run("-n", "--quiet", "rules", *SMOKE, "--config", "fig6_budget=11").stdout
+    assert NOTHING in finished_run.run(*SMOKE).stdout
+    dry = finished_run.run("-n", "--quiet", "rules", *SMOKE, "--config", "fig6_budget=11").stdout
     assert "figure" in dry
     assert "truth_shard" not in dry
     assert "search " not in dry
 
 
-def test_a_figure_alone_is_drawn_alone(smoke):
-    workflow = smoke[0]
-    path = workflow.folder / "results/smoke/figures/fig5.png"
+def test_a_figure_alone_is_drawn_alone(finished_run):
+    path = finished_run.folder / "results/smoke/figures/fig5.png"
     before = path.read_bytes()
     path.unlink()
-    said = workflow.run("fig5", *SMOKE).stdout
+    said = finished_run.run("fig5", *SMOKE).stdout
     assert path.read_bytes() == before, "the same data draws the same picture"
     assert said.count("rule figure:") == 1
     assert "truth_shard" not in said
@@ -97,32 +91,31 @@ def test_a_study_of_few_trainings_goes_on_from_the_run_s_table(smoke, tmp_path):
     assert tables.metadata(file)["base_seed"] == 20268
 
 
-@pytest.mark.parametrize(
-    ("edited", "reruns", "stays"),
-    [
-        ("figures/style.py", "figure", "truth_shard"),
-        ("networks/nano_population.py", "truth_shard", None),
-        ("predictors/siamese.py", "search", "truth_shard"),
-    ],
-)
-def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path, edited, reruns, stays):
+def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
     workflow = smoke[0]
     for name in ("snas", "config"):  # the library reads the schema that lies beside it
         shutil.copytree(ROOT / name, tmp_path / name)
-    done = subprocess.run(
-        workflow.command("-n", "--quiet", "rules", *SMOKE),
-        cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert NOTHING in done.stdout + done.stderr, "a copy of the same code elsewhere re-runs nothing"
-    with (tmp_path / "snas" / edited).open("a") as file:
-        file.write("\n\nEDITED = 1\n")
-    done = subprocess.run(
-        workflow.command("-n", "--quiet", "rules", *SMOKE),
-        cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
-    )  # fmt: skip
-    said = done.stdout + done.stderr
-    assert f"\n{reruns} " in said, said
-    assert stays is None or f"\n{stays} " not in said, said
+
+    def dry_run() -> str:
+        done = subprocess.run(
+            workflow.command("-n", "--quiet", "rules", *SMOKE), capture_output=True, text=True, check=False,
+            cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    assert NOTHING in dry_run(), "a copy of the same code elsewhere re-runs nothing"
+    for edited, reruns, stays in (
+        ("figures/style.py", "figure", "truth_shard"),
+        ("networks/nano_population.py", "truth_shard", None),
+        ("predictors/siamese.py", "search", "truth_shard"),
+    ):
+        path = tmp_path / "snas" / edited
+        before = path.read_text()
+        path.write_text(before + "\n\nEDITED = 1\n")
+        said = dry_run()
+        path.write_text(before)
+        assert f"\n{reruns} " in said, said
+        assert stays is None or f"\n{stays} " not in said, said
 
 
 def kill_sometime(workflow, *arguments, after, how):
@@ -142,10 +135,13 @@ def kill_sometime(workflow, *arguments, after, how):
 
 
 def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
+    """Two kills of the part that trains; the whole run and twenty kills stand among the long tests."""
     workflow = Workflow(tmp_path)
     draw = random.Random(0)
-    for how in ("kill", "group", "terminate"):
-        kill_sometime(workflow, *SMOKE, after=draw.uniform(5, 20), how=how)
+    target = "results/smoke/training/truth.parquet"
+    trained = (*SMOKE, "--", "results/smoke/training/codes.parquet", target)
+    for how in ("kill", "group"):
+        kill_sometime(workflow, *trained, after=draw.uniform(5, 20), how=how)
         leftovers = [
             p for p in (tmp_path / "results").rglob(".*") if p.is_file() and ".snakemake" not in p.parts
         ]
@@ -153,19 +149,37 @@ def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
             if not path.name.startswith("."):
                 tables.metadata(path)  # whole, or not there
         assert len(leftovers) <= 4, "at most what was in flight"
-    said = workflow.run(*SMOKE, timeout=600).stdout
+    said = workflow.run(*trained, timeout=600).stdout
     assert "--unlock" not in said
-    same(columns(tmp_path / "results/smoke"), columns(smoke[0].folder / "results/smoke"))
+    there = columns(smoke[0].folder / "results/smoke/training")
+    same(columns(tmp_path / "results/smoke/training"), there)
+    assert len(there) == 2 + 2 + 3, "two tables, their shards"
 
 
-def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path):
+FEW = {
+    "methods": ["siamese", "siamese+nsam+bts"],
+    "runs": 2,
+    "extra_searches": [],
+    "proxies": [],
+    "truth_shards": 1,
+}
+FEW_BLOCKS = ("siamese/n010/block_00.parquet", "siamese+nsam+bts/n010/block_00.parquet")
+
+
+@pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path, few):
     """The same seed finds the same, whether all is trained before or only what is asked for."""
     workflow = Workflow(tmp_path)
-    workflow.run(*SMOKE, "--config", "truth=on_demand", timeout=900)
+    (tmp_path / "given.yaml").write_text(json.dumps({"truth": "on_demand"} | (FEW if few else {})))
     there = smoke[0].folder / "results/smoke"
     bench = "search/tiny_nanobench-digits"
     files = sorted((there / bench).rglob("block_*.parquet"))
+    if few:
+        files = [there / bench / name for name in FEW_BLOCKS]
     assert files
+    made = [f"results/smoke/{path.relative_to(there)}" for path in files] if few else []
+    known = [f"results/smoke/{bench}/known.parquet"] if few else []
+    workflow.run(*SMOKE[:2], "given.yaml", *SMOKE[2:], "--", *made, *known, timeout=900)
     top = 5
     for path in files:
         one, other = (
@@ -178,10 +192,10 @@ def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path):
             assert list(a)[: len(b)] == list(b)[: len(a)]
             assert len(b) >= top
     trained = tables.read(tmp_path / "results/smoke" / bench / "known.parquet", BENCH)
-    known = trained[trained["status"] == "ok"]
+    known_ok = trained[trained["status"] == "ok"]
     every = tables.read(there / bench / "table.parquet", BENCH)
-    assert 10 <= len(known) <= len(every)
-    merged = known.merge(every, on="arch", suffixes=("", "_all"))
+    assert 10 <= len(known_ok) <= len(every)
+    merged = known_ok.merge(every, on="arch", suffixes=("", "_all"))
     assert (merged["accuracy"] == merged["accuracy_all"]).all(), (
         "an accuracy does not hang on who asked for it"
     )
