@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 METADATA_KEY = b"snas"
 MAX_VALUES = 50_000_000
 """Values that one column of a file may announce: far more than any table of the product, and still some 400 MB."""
+MAX_TEXT = 2**30
+"""Bytes that the texts of a column may take; a few kilobytes of a file can unpack to any number of them."""
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,13 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
                 raise InputError(
                     f"{path}: made with {key} = {found!r}, expected {value!r}; delete the file and run again"
                 )
-        columns = None if schema.extra else list(schema.columns)
-        try:
-            frame = file.read(columns=columns).to_pandas()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(
-                f"{path}: not a readable Parquet file (damaged): {_first_line(error)}"
-            ) from error
+    names = list(schema.columns)
+    if schema.extra:
+        names += [f.name for f in present if f.name not in schema.columns and _is_plain(f.type)]
+    try:
+        frame = _read(path, names, present).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file (damaged): {_first_line(error)}") from error
     _check(path, frame, schema)
     return frame
 
@@ -216,6 +218,40 @@ def _check_size(path: Path, file: Any) -> None:
                 f"{path}: announces {max(values, footer.num_rows)} values in column "
                 f"{footer.schema.column(index).path!r}; at most {MAX_VALUES} belong into a table"
             )
+
+
+def _is_plain(kind: Any) -> bool:
+    """Return whether values of an Arrow type are of a bounded size each, or text."""
+    import pyarrow as pa
+
+    of = kind.value_type if pa.types.is_list(kind) else kind
+    return pa.types.is_primitive(of) or pa.types.is_string(kind)
+
+
+def _read(path: Path, names: Sequence[str], present: Any) -> Any:
+    """Read columns of a file; texts are told apart before they are written out, as one long text may stand in every row.
+
+    Raises :class:`InputError` where the texts of a column would take more than ``MAX_TEXT`` bytes.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    texts = [name for name in names if pa.types.is_string(present.field(name).type)]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        table = file.read(columns=list(names))
+    for name in texts:
+        index = table.schema.get_field_index(name)
+        column = table.column(index)
+        longest = [pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in column.chunks]
+        size = max(longest, default=0) * len(column)
+        if size > MAX_TEXT:
+            raise InputError(
+                f"{path}: column {name!r} has {len(column)} texts of up to {max(longest)} bytes; "
+                f"at most {MAX_TEXT} bytes belong into a table"
+            )
+        table = table.set_column(index, name, column.cast(pa.string()))
+    return table
 
 
 def join(

@@ -188,3 +188,40 @@ def test_more_than_a_table_holds_is_refused_before_it_is_read(tmp_path, monkeypa
     pq.write_table(many.slice(0, 10).set_column(2, "losses", [[[1.0] * 100] * 10]), path)
     with pytest.raises(InputError, match=r"announces 1000 values in column 'losses\.list\.element'"):
         tables.read(path, THINGS)
+
+
+def one_text_in_every_row(path, rows, length, **columns):
+    """A small file: the text stands in it once, the rows point to it."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * length]))
+    pq.write_table(
+        pa.table({**columns, "name": text}), path, dictionary_pagesize_limit=2**24, store_schema=False
+    )
+
+
+def test_texts_that_unpack_to_more_than_a_table_holds_are_refused(tmp_path):
+    path = tmp_path / "things.parquet"
+    named = tables.Schema(
+        "things", {"arch": tables.Column("int32", "a"), "name": tables.Column("string", "n")}
+    )
+    one_text_in_every_row(path, 2000, 1_000_000, arch=pa.array(range(2000), pa.int32()))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(
+        InputError, match="'name' has 2000 texts of up to 1000000 bytes; at most 1073741824 bytes"
+    ):
+        tables.read(path, named)
+    one_text_in_every_row(path, 3, 5, arch=pa.array(range(3), pa.int32()))
+    assert tables.read(path, named)["name"].tolist() == ["xxxxx"] * 3
+
+
+def test_further_columns_of_a_users_table_are_kept_where_they_are_plain(tmp_path):
+    path = tmp_path / "things.parquet"
+    open_end = tables.Schema("things", {"arch": tables.Column("int32", "a")}, extra=True)
+    more = {
+        "note": ["a", None],
+        "size": [1.5, 2.0],
+        "curve": [[1], [2, 3]],
+        "odd": [{"x": 1}] * 2,
+        "raw": [b"x"] * 2,
+    }
+    pq.write_table(pa.table({"arch": pa.array([0, 1], pa.int32()), **more}), path)
+    assert list(tables.read(path, open_end).columns) == ["arch", "note", "size", "curve"]

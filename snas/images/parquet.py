@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from snas.images.imageset import LARGEST_NUMBER, ImageSet, Options, divide, own_
 IMAGE_COLUMNS, LABEL_COLUMNS = ("img", "image"), ("label", "fine_label")
 LARGEST_GROUP = 4 * 2**30
 """Bytes that the images of one row group may announce; a row group is the least that is read at a time."""
+LARGEST_PIECE = 2**30
+LONGEST_PATH = 4096
 
 
 def parquet(options: Options) -> ImageSet:
@@ -136,6 +139,7 @@ class _File:
             raise InputError(
                 f"{self.path}: the file announces {self.rows} rows; 1 to {LARGEST_NUMBER} are possible"
             )
+        self.sizes: dict[str, int] = {}
         for group in range(metadata.num_row_groups):
             size = metadata.row_group(group).total_byte_size
             if not 0 <= size <= LARGEST_GROUP:
@@ -143,9 +147,18 @@ class _File:
                     f"{self.path}: row group {group} announces {size} bytes; at most {LARGEST_GROUP} are read at a time, "
                     "smaller row groups are needed"
                 )
+            for index in range(metadata.num_columns):
+                chunk = metadata.row_group(group).column(index)
+                self.sizes[chunk.path_in_schema] = max(
+                    self.sizes.get(chunk.path_in_schema, 0), chunk.total_uncompressed_size
+                )
 
-    def batches(self, column: str, rows: int = 2**16) -> Iterator[pa.Array]:
-        """Yield ``column`` (dotted inside a struct) in pieces of so many rows."""
+    def batches(self, column: str, most: int = 2**16) -> Iterator[pa.Array]:
+        """Yield ``column`` (dotted inside a struct) in pieces of at most so many rows.
+
+        Fewer where a piece could take more than ``LARGEST_PIECE`` bytes: one long value may stand in every row.
+        """
+        rows = max(1, min(most, LARGEST_PIECE // max(1, self.sizes.get(column, 1))))
         try:
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:
                 for batch in file.iter_batches(rows, columns=[column], use_threads=False):
@@ -178,7 +191,7 @@ class _File:
         """Yield the encoded images, each with its place for messages."""
         row = 0
         # few rows at a time: they may be photos of many megabytes
-        for array in self.batches(f"{self.image}.bytes" if self.struct else self.image, rows=16):
+        for array in self.batches(f"{self.image}.bytes" if self.struct else self.image, most=16):
             for encoded in array.to_pylist():
                 where = f"{self.path}: column {self.image!r}, row {row}"
                 if encoded is None:
@@ -192,7 +205,15 @@ class _File:
         """Return the path that each image says it has, '' where there is none."""
         if not self.paths:
             return [""] * self.rows
-        return [p or "" for array in self.batches(f"{self.image}.path") for p in array.to_pylist()]
+        found: list[str] = []
+        for array in self.batches(f"{self.image}.path"):
+            longest = pc.max(pc.binary_length(array)).as_py() or 0
+            if longest > LONGEST_PATH:
+                raise InputError(
+                    f"{self.path}: column {self.image!r}: a path of {longest} bytes; at most {LONGEST_PATH}"
+                )
+            found += [path or "" for path in array.to_pylist()]
+        return found
 
     def folders(self) -> list[str]:
         """Return the last folder in the path of each image, '' where there is none."""

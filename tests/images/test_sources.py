@@ -500,6 +500,13 @@ def test_bad_parquet_gets_one_sentence(image_parquet: Path, what: str) -> None:
     refused("parquet", rf"(train\.parquet|parquet').*{words}", path=image_parquet)
 
 
+def test_one_long_path_in_every_row_is_refused(image_parquet: Path) -> None:
+    table = image_table()
+    rows = [{**row, "path": "x" * 5000 + "/b.png"} for row in table["img"].to_pylist()]
+    pq.write_table(pa.table({"img": rows, "label": table["label"]}), image_parquet / "train.parquet")
+    refused("parquet", r"column 'img': a path of 5006 bytes; at most 4096", path=image_parquet)
+
+
 def test_a_test_label_that_training_does_not_have(image_parquet: Path) -> None:
     pq.write_table(changed(image_table(6), "label", 2, 3), image_parquet / "test.parquet")
     refused(
