@@ -74,16 +74,18 @@ def test_a_shard_may_be_empty(digits, share, code_recipe, truth_recipe, tmp_path
     tables.write(tmp_path / "none.parquet", frame, CODES)
 
 
-def test_divergence_is_recorded_and_does_not_stop_the_others(
-    digits, share, truth_recipe, monkeypatch, tmp_path
+@pytest.mark.parametrize("weight", [math.nan, math.inf, 1e38])
+def test_divergence_is_recorded_and_leaves_the_others_as_they_are(
+    digits, share, truth_recipe, monkeypatch, tmp_path, weight
 ):
+    """A network that is no number from the start, or explodes: 1e38 is one, and overflows in the first sum."""
     sound = networks.population
 
     def poisoned(space, archs, **options):
         population = sound(space, archs, **options)
         if 17 in archs:
             with torch.no_grad():
-                population.parameters[population.owners(list(archs).index(17))[0]] = torch.inf
+                population.parameters[population.owners(list(archs).index(17))[0]] = weight
         return population
 
     expected = ground_truth("tiny_nanobench", ARCHS, digits, truth_recipe, base_seed=1, width=4)
@@ -93,6 +95,7 @@ def test_divergence_is_recorded_and_does_not_stop_the_others(
     assert math.isnan(found.accuracy[2])
     assert found.correct[2] == 0
     assert found.correct.drop(2).tolist() == expected.correct.drop(2).tolist()
+    assert [list(x) for x in found.losses.drop(2)] == [list(x) for x in expected.losses.drop(2)], "to the bit"
     tables.write(tmp_path / "truth.parquet", found, TRUTH)
     coded = estimation_codes(
         "tiny_nanobench", ARCHS, digits, share, training.recipe("smoke_code"), base_seed=1, width=4
