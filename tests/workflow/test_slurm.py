@@ -154,7 +154,7 @@ def test_cancelled_timed_out_and_memory_killed_jobs_are_tried_again_with_more(
     limits = (
         "--set-resources",
         "code_shard:mem_mb=2500 * 2 ** (attempt - 1)", "truth_shard:mem_mb=2500 * 2 ** (attempt - 1)",
-        "code_shard:runtime=4 * attempt", "truth_shard:runtime=2 * attempt",
+        "code_shard:runtime=4 * 3 ** (attempt - 1)", "truth_shard:runtime=2 * 5 ** (attempt - 1)",
     )  # fmt: skip
     log = folder / "said.txt"
 
