@@ -42,7 +42,7 @@ def test_other_shards_and_blocks_have_the_same_draws_and_nearly_the_same_results
     """What is drawn does not depend on who is in the same program; sums of floats may end otherwise in the last digits."""
     workflow = Workflow(tmp_path)
     one, other = smoke[0].folder / "results/smoke", tmp_path / "results/smoke"
-    made = sorted((one / BENCH_FOLDER).rglob("block_00.parquet"))  # one block is all runs where four make a block
+    made = sorted((one / BENCH_FOLDER).rglob("block_00.parquet"))  # where four runs make a block, it is all
     made += [one / f"training/{name}.parquet" for name in ("codes", "truth")]
     workflow.run(
         *SMOKE, "--config", "code_shards=3", "truth_shards=5", "proxy_shards=2", "block=4", "--",
