@@ -53,7 +53,7 @@ class Workflow:
         return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
     def run(
-        self, *arguments: str, timeout: float = 300, check: bool = True
+        self, *arguments: str, timeout: float = 3600, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the folder; output and errors come together as ``stdout``."""
         done = subprocess.run(

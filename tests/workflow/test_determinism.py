@@ -24,10 +24,10 @@ def test_one_core_and_another_order_give_the_same_columns(smoke, tmp_path):
     """One job at a time, the last shards and blocks first, against two jobs at a time in Snakemake's order."""
     workflow = Workflow(tmp_path)
     first = "results/smoke/training/truth/shard_002.parquet", "results/smoke/training/codes/shard_001.parquet"
-    workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", "--", *first, timeout=3600)
+    workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", "--", *first)
     block = f"results/smoke/{BENCH_FOLDER}/siamese+nsam+bts/n010/block_01.parquet"
-    workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", "--", block, timeout=3600)
-    workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", timeout=3600)
+    workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", "--", block)
+    workflow.run("--configfile", "config/smoke.yaml", "--cores", "1")
     same(columns(tmp_path / "results/smoke"), columns(smoke[0].folder / "results/smoke"))
 
 
@@ -46,7 +46,7 @@ def test_other_shards_and_blocks_have_the_same_draws_and_nearly_the_same_results
     made += [one / f"training/{name}.parquet" for name in ("codes", "truth")]
     workflow.run(
         *SMOKE, "--config", "code_shards=3", "truth_shards=5", "proxy_shards=2", "block=4", "--",
-        *(f"results/smoke/{path.relative_to(one)}" for path in made), timeout=3600,
+        *(f"results/smoke/{path.relative_to(one)}" for path in made),
     )  # fmt: skip
     for exact in ("images/share.parquet", "spaces/tiny_nanobench.parquet"):
         same({exact: columns(one)[exact]}, {exact: columns(other)[exact]})
@@ -78,18 +78,18 @@ def test_other_shards_and_blocks_have_the_same_draws_and_nearly_the_same_results
 def test_diverged_networks_are_seen_in_the_tables_and_come_last(smoke, tmp_path):
     """The three best networks of a run are recorded as diverged; everything after the training is made of that."""
     workflow = Workflow(tmp_path)
-    workflow.run(*SMOKE, "--", "results/smoke/training/codes.parquet", timeout=3600)
+    workflow.run(*SMOKE, "--", "results/smoke/training/codes.parquet")
     run = tmp_path / "results/smoke"
     there = tables.read(smoke[0].folder / "results/smoke/training/truth.parquet", TRUTH)
     worst = set(there.nlargest(3, "accuracy")["arch"])
-    workflow.run(*SMOKE, "--", "results/smoke/training/truth.parquet", timeout=3600)
+    workflow.run(*SMOKE, "--", "results/smoke/training/truth.parquet")
     for path in sorted((run / "training/truth").glob("shard_*.parquet")):
         frame, record = tables.read(path, TRUTH), tables.metadata(path)
         for row in frame.index[frame["arch"].isin(worst)]:
             frame.loc[row, ["accuracy", "correct", "status"]] = [None, 0, "diverged"]
             frame.at[row, "losses"] = np.full(len(frame.at[row, "losses"]), np.nan, dtype=np.float32)
         tables.write(path, frame, TRUTH, record)
-    workflow.run(*SMOKE, timeout=3600)
+    workflow.run(*SMOKE)
     bench = tables.read(run / BENCH_FOLDER / "table.parquet", BENCH).set_index("arch")
     assert set(bench.index[bench["status"] == "diverged"]) == worst
     assert bench.loc[sorted(worst), "accuracy"].isna().all()

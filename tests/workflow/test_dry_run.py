@@ -122,4 +122,4 @@ def test_the_second_driver_is_told_who_works_here(workflow):
         assert workflow.run("-n", "--quiet", "all", "--configfile", "config/smoke.yaml").returncode == 0
     finally:
         first.terminate()
-        first.wait(timeout=60)
+        first.wait(timeout=600)

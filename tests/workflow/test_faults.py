@@ -148,7 +148,7 @@ def test_twenty_kills_lose_nothing_but_what_was_in_flight(smoke, tmp_path, capsy
         before = now
         moment, flying = f"{files} files + {after:.1f} s", len(in_flight(tmp_path))
         rows.append((len(rows) + 1, f"{name} of the {whom}", moment, len(now), flying, len(lost)))
-    said = workflow.run(*SMOKE, timeout=3600).stdout
+    said = workflow.run(*SMOKE).stdout
     assert "unlock" not in said
     lost = [file for file, state in before.items() if finished(tmp_path).get(file) != state]
     assert not lost

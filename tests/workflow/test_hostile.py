@@ -37,7 +37,7 @@ def test_folders_and_files_of_any_name(tmp_path):
             Image.fromarray(pixels).save(folder / NAME / name / f"-{i} '\".png")
     (folder / "-over lay.yaml").write_text(json.dumps(SMALL, ensure_ascii=False))
     target = "results/smoke/training/codes.parquet"
-    workflow.run("--configfile", "./-over lay.yaml", "--cores", "1", "--", target, timeout=240)
+    workflow.run("--configfile", "./-over lay.yaml", "--cores", "1", "--", target)
     frame = tables.read(folder / target, CODES)
     assert len(frame) == 4
     assert (frame["status"] == "ok").all()

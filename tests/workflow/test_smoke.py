@@ -131,7 +131,7 @@ def kill_sometime(workflow, *arguments, after, how):
         driver.kill()
     else:
         os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait(timeout=120)
+    driver.wait(timeout=600)
 
 
 def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
@@ -149,7 +149,7 @@ def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
             if not path.name.startswith("."):
                 tables.metadata(path)  # whole, or not there
         assert len(leftovers) <= 4, "at most what was in flight"
-    said = workflow.run(*trained, timeout=600).stdout
+    said = workflow.run(*trained).stdout
     assert "--unlock" not in said
     there = columns(smoke[0].folder / "results/smoke/training")
     same(columns(tmp_path / "results/smoke/training"), there)
@@ -179,7 +179,7 @@ def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path, few):
     assert files
     made = [f"results/smoke/{path.relative_to(there)}" for path in files] if few else []
     known = [f"results/smoke/{bench}/known.parquet"] if few else []
-    workflow.run(*SMOKE[:2], "given.yaml", *SMOKE[2:], "--", *made, *known, timeout=900)
+    workflow.run(*SMOKE[:2], "given.yaml", *SMOKE[2:], "--", *made, *known)
     top = 5
     for path in files:
         one, other = (
