@@ -131,3 +131,13 @@ def test_the_simulated_jobs_are_those_of_the_paper_s_configuration():
     paper = config.load(config.read_file(source) | {"nasbench201": str(source)})
     assert (paper.code_shards, paper.truth_shards) == (scale.CODE_SHARDS, scale.TRUTH_SHARDS)
     assert len(jobs.search_jobs(paper)) == scale.SEARCH_JOBS
+
+
+def test_the_search_s_seconds_count_the_steps_of_every_run():
+    """Each run ranks once; on each of four benches four predictors have budgets from 30 to 200 with 100 runs."""
+    steps = [200 * (n // 8) for n in range(30, 201, 10)]
+    source = record.ROOT / "config/paper.yaml"
+    paper = config.load(config.read_file(source) | {"nasbench201": str(source)})
+    runs = sum(j.stop - j.first for j in jobs.search_jobs(paper) if j.method not in ("random", "brp_nas"))
+    assert scale.search_seconds(0, 1) == runs
+    assert scale.search_seconds(1, 0) > 100 * sum(steps) * 4 * 4
