@@ -135,7 +135,7 @@ def commit() -> str:
         ["git", *args], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     return run("rev-parse", "--short=12", "HEAD") + (
-        "+" if run("status", "--porcelain", "--", "snas", "speed") else ""
+        "+" if run("status", "--porcelain", "--", "snas", "speed/*.py") else ""
     )
 
 
