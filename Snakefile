@@ -58,7 +58,8 @@ onstart:
 onsuccess:
     PROGRESS.finish()
     snas.provenance.clear_leftovers(Path(RUN))
-    print(f"[snas] open {RUN}/report.html", file=sys.stderr)
+    if Path(f"{RUN}/report.html").exists():
+        print(f"[snas] open {RUN}/report.html", file=sys.stderr)
 
 
 onerror:

@@ -13,6 +13,7 @@ import snas.spaces
 from snas import InputError
 from snas.figures import READS as FIGURE_READS
 from snas.figures import REGISTRY as FIGURES
+from snas.images import FILTER as IMAGE_FILTER
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.proxies import REGISTRY as PROXIES
@@ -47,6 +48,16 @@ FEWEST = jobs.fewest_jobs(CONFIG)
 ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
 
+# The one search on own images, and where it stands.
+try:
+    OWN_SEARCH = jobs.own_search(CONFIG.method, CONFIG.budget, CONFIG.ask_batch)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+OWN_FOLDER = f"{RUN}/search/own"
+OWN_PLAN = f"{OWN_FOLDER}/{OWN_SEARCH.name}"
+PAID = f"{RUN}/training/paid"
+FORECAST = f"{OWN_FOLDER}/forecast.json"
+
 ANALYSES = [
     "scores",
     "points",
@@ -78,6 +89,11 @@ IMAGES = dict(
     train_images=CONFIG.train_images,
     base_seed=CONFIG.seed,
 )
+# Only where they are set: a key that a run does not use is none of its parameters.
+if CONFIG.image_side:
+    IMAGES["side"] = CONFIG.image_side
+if CONFIG.image_channels:
+    IMAGES["channels"] = CONFIG.image_channels
 COMPUTE = dict(device=CONFIG.device, compile=CONFIG.compile)
 TRAINING = dict(
     space=CONFIG.space,
@@ -96,6 +112,7 @@ TRAINING_CODE = snas.provenance.code_hash(
     IMAGE_SETS.module(CONFIG.images),
     *NETWORKS,
 )
+OWN_CODE = snas.provenance.code_hash("snas.training.truth", "snas.images.split", *NETWORKS)
 BENCH_CODE = snas.provenance.code_hash("snas.search.bench")
 
 # A job that can use a GPU asks for one, where jobs may find one; `nodes` is set where a cluster runs them.
@@ -227,6 +244,17 @@ def answers_before(bench, count):
     return [f"{RUN}/search/{bench}/rounds/{i:02d}/answers.parquet" for i in range(count)]
 
 
+def own_shards(number):
+    """Return the trainings that round ``number`` of the search on own images asks for."""
+    count = min(CONFIG.truth_shards, OWN_SEARCH.trainings)
+    return shards(f"{OWN_PLAN}/{number:02d}/truth_{{shard}}.parquet", count)
+
+
+def own_answers(count):
+    """Return the trainings that the first ``count`` rounds of the search on own images ask for."""
+    return [file for number in range(count) for file in own_shards(number)]
+
+
 def bench_known(wildcards):
     """Return the table of what is known of a bench in the end."""
     known = ON_DEMAND and BENCHES[wildcards.bench].trained
@@ -278,6 +306,19 @@ def minutes(base):
     return lambda wildcards, attempt: base * 2 ** (attempt - 1)
 
 
+OWN_TRAINING = {key: value for key, value in TRAINING.items() if key != "images"}
+OWN_SETTINGS = dict(
+    method=OWN_SEARCH.method,
+    budget=OWN_SEARCH.budget,
+    top=OWN_SEARCH.top,
+    runs=[0],
+    base_seed=CONFIG.seed,
+    new_only=True,
+    options=dict(OWN_SEARCH.options),
+)
+OWN_SEARCH_CODE = snas.provenance.code_hash("snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method))
+
+
 def planned():
     """Return every costly file of this run with its seconds on one core of the machine that they were measured on."""
     seconds = {}
@@ -298,6 +339,9 @@ def planned():
             f"{RUN}/fewest/{job.bench}/removed_{job.removed}/{job.entry.stem}/block_{job.block:02d}.parquet"
         )
         seconds[file] = snas.progress.search_seconds(job.entry.method, job.entry.budget, job.stop - job.first)
+    for number in range(OWN_SEARCH.rounds):
+        seconds |= dict.fromkeys(own_shards(number), 20.0)
+        seconds[f"{OWN_PLAN}/{number:02d}/asks.parquet"] = 5.0
     for i in range(ROUNDS):
         for file in shards(
             f"{ROUND}/truth/shard_{{shard}}.parquet",

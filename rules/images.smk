@@ -1,6 +1,7 @@
 # Images: the share of the training set that estimation codes are measured on, drawn once and written down.
 localrules:
     share,
+    split,
 
 
 rule share:
@@ -20,3 +21,30 @@ rule share:
         code=snas.provenance.code_hash("snas.images.share", IMAGE_SETS.module(CONFIG.images)),
     script:
         "../scripts/share.py"
+
+
+rule split:
+    """Draw train, validation and test part of own images; the test part lies in a file that no search reads."""
+    output:
+        split=f"{RUN}/images/split.parquet",
+        selection=f"{RUN}/images/selection.parquet",
+        held_out=f"{RUN}/images/held_out.parquet",
+    log:
+        f"{LOGS}/images/split.log",
+    benchmark:
+        f"{BENCHMARKS}/images/split.jsonl"
+    conda:
+        "../environment.yml"
+    params:
+        images={**IMAGES, "train_images": 0},
+        folder=f"{RUN}/images",
+        shares=[
+            1 - CONFIG.validation_share - CONFIG.test_share,
+            CONFIG.validation_share,
+            CONFIG.test_share,
+        ],
+        seed=CONFIG.seed,
+        resize=IMAGE_FILTER if CONFIG.image_side else "not at all",
+        code=snas.provenance.code_hash("snas.images.split", IMAGE_SETS.module(CONFIG.images)),
+    script:
+        "../scripts/split.py"

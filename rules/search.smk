@@ -7,6 +7,10 @@ localrules:
     answers,
     search_finish,
     known_bench,
+    own_candidates,
+    own_bench,
+    own_finish,
+    own_choice,
 
 
 rule trained_bench:
@@ -79,7 +83,7 @@ rule imported_bench:
         "../scripts/imported_bench.py"
 
 
-rule search:
+rule search_block:
     """A block of runs of one method at one budget (algorithms 1 and 2)."""
     input:
         bench=f"{RUN}/search/{{bench}}/table.parquet",
@@ -227,3 +231,180 @@ rule known_bench:
         code=BENCH_CODE,
     script:
         "../scripts/known_bench.py"
+
+
+# ---- one search on own images: the rounds of a search on demand; what is trained is kept beside the plan and never trained twice
+rule own_candidates:
+    """The networks within the user's limits, counted at the size of the user's images."""
+    input:
+        selection=rules.split.output.selection,
+    output:
+        table=f"{OWN_FOLDER}/candidates.parquet",
+    log:
+        f"{LOGS}/search/own/candidates.log",
+    conda:
+        "../environment.yml"
+    params:
+        space=CONFIG.space,
+        width=CONFIG.width,
+        max_macs=CONFIG.max_macs,
+        max_params=CONFIG.max_params,
+        code=snas.provenance.code_hash("snas.search.own", *NETWORKS),
+    script:
+        "../scripts/own_candidates.py"
+
+
+rule own_code_shard:
+    """Estimation codes of a share of the candidates, where the method looks at them."""
+    input:
+        candidates=rules.own_candidates.output.table,
+        selection=rules.split.output.selection,
+    output:
+        shard=f"{OWN_FOLDER}/codes/shard_{{shard}}.parquet",
+    log:
+        f"{LOGS}/search/own/codes_{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/search/own/codes_{{shard}}.jsonl"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=memory(4000),
+        runtime=minutes(240),
+    params:
+        **OWN_TRAINING,
+        shards=CONFIG.code_shards,
+        share=CONFIG.code_share,
+        recipe=CONFIG.code_recipe,
+        truth_recipe=CONFIG.truth_recipe,
+        code=snas.provenance.code_hash("snas.training.codes", "snas.images.split", *NETWORKS),
+    script:
+        "../scripts/own_codes.py"
+
+
+use rule codes as own_codes with:
+    input:
+        shards=shards(f"{OWN_FOLDER}/codes/shard_{{shard}}.parquet", CONFIG.code_shards),
+    output:
+        table=f"{OWN_FOLDER}/codes.parquet",
+    log:
+        f"{LOGS}/search/own/codes.log",
+
+
+rule own_bench:
+    """What is known of the candidates before anything is trained."""
+    input:
+        candidates=rules.own_candidates.output.table,
+        codes=rules.own_codes.output.table if OWN_SEARCH.needs_codes else [],
+    output:
+        table=f"{OWN_FOLDER}/table.parquet",
+    log:
+        f"{LOGS}/search/own/bench.log",
+    conda:
+        "../environment.yml"
+    params:
+        images=CONFIG.images,
+        code=BENCH_CODE,
+    script:
+        "../scripts/own_bench.py"
+
+
+use rule search_begin as own_begin with:
+    input:
+        bench=rules.own_bench.output.table,
+    output:
+        asks=f"{OWN_PLAN}/{{round}}/asks.parquet",
+        state=f"{OWN_PLAN}/{{round}}/state.npz",
+    log:
+        f"{LOGS}/search/own/{OWN_SEARCH.name}_{{round}}.log",
+    benchmark:
+        f"{BENCHMARKS}/search/own/{OWN_SEARCH.name}_{{round}}.jsonl"
+    params:
+        **COMPUTE,
+        settings=OWN_SETTINGS,
+        code=OWN_SEARCH_CODE,
+
+
+use rule own_begin as own_round with:
+    input:
+        bench=rules.own_bench.output.table,
+        state=lambda wildcards: f"{OWN_PLAN}/{int(wildcards.round) - 1:02d}/state.npz",
+        answers=lambda wildcards: own_answers(int(wildcards.round)),
+    wildcard_constraints:
+        round=r"(?!00)\d\d",
+
+
+rule own_truth:
+    """Complete training of a share of what a round asks for; what is paid for already is taken from there."""
+    input:
+        asks=f"{OWN_PLAN}/{{round}}/asks.parquet",
+        selection=rules.split.output.selection,
+    output:
+        shard=f"{OWN_PLAN}/{{round}}/truth_{{shard}}.parquet",
+    log:
+        f"{LOGS}/search/own/{OWN_SEARCH.name}_{{round}}_truth_{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/search/own/{OWN_SEARCH.name}_{{round}}_truth_{{shard}}.jsonl"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=memory(4000),
+        runtime=minutes(1440),
+    params:
+        **OWN_TRAINING,
+        paid=PAID,
+        shards=len(own_shards(0)),
+        recipe=CONFIG.truth_recipe,
+        code=OWN_CODE,
+    script:
+        "../scripts/own_truth.py"
+
+
+use rule search_finish as own_finish with:
+    input:
+        bench=rules.own_bench.output.table,
+        state=f"{OWN_PLAN}/{OWN_SEARCH.rounds - 1:02d}/state.npz",
+        answers=own_answers(OWN_SEARCH.rounds),
+    output:
+        runs=f"{OWN_PLAN}/runs.parquet",
+    log:
+        f"{LOGS}/search/own/{OWN_SEARCH.name}_finish.log",
+    params:
+        settings=OWN_SETTINGS,
+        code=OWN_SEARCH_CODE,
+
+
+rule own_choice:
+    """Every network that was trained, in the order of the asks, and the one that is chosen by the validation images."""
+    input:
+        runs=rules.own_finish.output.runs,
+        candidates=rules.own_candidates.output.table,
+        selection=rules.split.output.selection,
+        forecast=[FORECAST] if Path(FORECAST).exists() else [],
+    output:
+        choice=f"{OWN_FOLDER}/choice.json",
+        trained=f"{OWN_FOLDER}/trained.parquet",
+    log:
+        f"{LOGS}/search/own/choice.log",
+    conda:
+        "../environment.yml"
+    params:
+        space=CONFIG.space,
+        seed=CONFIG.seed,
+        width=CONFIG.width,
+        paid=PAID,
+        recipe=CONFIG.truth_recipe,
+        facts=dict(recipe=CONFIG.truth_recipe, seed=CONFIG.seed),
+        code=OWN_CODE,
+    script:
+        "../scripts/own_choice.py"
+
+
+rule search:
+    """Find the network for one's own images: one search, on demand (docs/own-images.md)."""
+    input:
+        rules.own_choice.output.choice,
+    localrule: True

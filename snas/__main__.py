@@ -1,5 +1,6 @@
 """The command ``snas``: what stands beside the workflow.
 
+``snas search --images FOLDER`` finds the network for one's own images (:mod:`snas.search.command`),
 ``snas import-nasbench201 SOURCE`` makes one small table of any public form of NAS-Bench-201, ``snas config-table`` and
 ``snas tables`` print the documentation that is made from the schemas.
 """
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         help="also write small PNG files of the first run's figures there",
     )
     chapter.set_defaults(command=_chapter)
+    from snas.search import command
+
+    command.add_parser(commands)
     table = commands.add_parser("config-table", help="print config/README.md, made from config/schema.yaml")
     table.set_defaults(command=_config_table)
     checked = commands.add_parser(
@@ -145,6 +149,8 @@ SCHEMAS = (
     ("a table of your own (truth: table)", "snas.search.bench:ACCURACIES"),
     ("search/<bench>/<method>/n<N>/block_<b>.parquet", "snas.search.block:SEARCH"),
     ("search/<bench>/rounds/<r>/….asks.parquet", "snas.search.block:ASKS"),
+    ("search/own/candidates.parquet", "snas.search.own:CANDIDATES"),
+    ("search/own/trained.parquet", "snas.search.own:TRAINED"),
     ("analysis/<bench>/scores.parquet", "snas.analysis.scores:SCORES"),
     ("analysis/<bench>/points.parquet", "snas.analysis.points:POINTS"),
     ("analysis/<bench>/differences.parquet", "snas.analysis.differences:DIFFERENCES"),

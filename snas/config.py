@@ -272,6 +272,10 @@ def _check_finite(key: str, value: Any) -> None:
         raise InputError(f"configuration: key {key!r} is {value}; a finite number is expected")
 
 
+PATTERNS = {"budget": "N+K, as in 32+8"}
+"""What a key with a pattern of its own is to look like, in words."""
+
+
 def _explain(error: Any) -> str:
     """Return one sentence for a jsonschema error: key, found, allowed."""
     path = ".".join(str(p) for p in error.absolute_path)
@@ -291,7 +295,9 @@ def _explain(error: Any) -> str:
         "minimum": lambda: f"at least {limit}",
         "exclusiveMinimum": lambda: f"more than {limit}",
         "maximum": lambda: f"at most {limit}",
-        "pattern": lambda: "letters, digits, '_', '.' and '-', the first one a letter or digit",
+        "pattern": lambda: PATTERNS.get(
+            path, "letters, digits, '_', '.' and '-', the first one a letter or digit"
+        ),
         "uniqueItems": lambda: "every entry once",
         "minItems": lambda: f"at least {limit} entries",
         "maxItems": lambda: f"at most {limit} entries",
@@ -371,6 +377,15 @@ def _check_together(config: Config) -> None:
             resolve("snas.spaces.source_analog:locate")()
         except InputError as error:
             raise InputError(f"configuration: key 'nasbench201': {error}") from None
+    if config.validation_share + config.test_share >= 0.95:
+        raise InputError(
+            f"configuration: validation_share {config.validation_share} and test_share {config.test_share} leave too few "
+            "images to train on; together below 0.95"
+        )
+    if 0 < config.image_side < 8:
+        raise InputError(
+            f"configuration: key 'image_side' is {config.image_side}; allowed: 8 to 128, or 0 to keep images as they are"
+        )
     for key in ("table", "nasbench201", "images_path"):
         if config[key] and config[key] != ANALOG and not Path(config[key]).expanduser().exists():
             raise InputError(f"configuration: key {key!r}: {config[key]} does not exist")

@@ -27,6 +27,8 @@ REGISTRY = Registry(
         "folder": "snas.images.folder:folder",
     },
 )
+FILTER = "middle square, antialiased bilinear filter of Pillow"
+"""How images of other sizes are brought to one (:mod:`snas.images.decode`)."""
 
 
 def load(

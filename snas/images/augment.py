@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from snas import InputError, seeds
@@ -91,12 +91,20 @@ class Draws:
 
 
 def draw(
-    augmentation: Augmentation, images: int, drawn: int, side: int, generator: np.random.Generator
+    augmentation: Augmentation,
+    images: int,
+    drawn: int,
+    side: int,
+    generator: np.random.Generator,
+    weights: Float64[np.ndarray, " images"] | None = None,
 ) -> Draws:
-    """Return the draws for ``drawn`` of ``images`` images, with replacement."""
+    """Return the draws for ``drawn`` of ``images`` images, with replacement; ``weights``: of the images, add up to 1."""
     a, both = augmentation, (2, drawn)
     scale = side / REFERENCE_SIDE
-    image = generator.integers(images, size=both)
+    if weights is None:
+        image = generator.integers(images, size=both)
+    else:
+        image = np.searchsorted(np.cumsum(weights)[:-1], generator.random(both), side="right")
     happens = generator.random((3, *both)) < a.p
     # uniform numbers and not integers(): those take as many random bits as their range needs, here always as many
     crop = np.floor(generator.random((2, *both)) * (a.crop + 1)) * scale
@@ -151,6 +159,13 @@ def transform(
     return torch.matmul(down[:, None], rows.view(count, channels, side, side))
 
 
+def class_weights(labels: Int64[Tensor, " images"]) -> Float64[np.ndarray, " images"]:
+    """Return weights of the images by which every class that has images is drawn equally often; they add up to 1."""
+    counts = np.bincount(labels.cpu().numpy())
+    weights: np.ndarray = 1 / counts[labels.cpu().numpy()] / np.count_nonzero(counts)
+    return weights
+
+
 def smooth_targets(
     labels: Int64[Tensor, " batch"], classes: int, smoothing: float
 ) -> Float[Tensor, "batch classes"]:
@@ -173,11 +188,12 @@ def mix(
 class Batches:
     """The augmented batches of a recipe: the same for every architecture, device, job and chunk size.
 
-    An epoch is ``⌊images / batch⌋`` batches drawn with replacement; all its draws come from
+    An epoch is ``steps`` batches drawn with replacement, by default ``⌊images / batch⌋``; all its draws come from
     ``(base_seed, "batches/" + recipe, epoch)`` on the CPU and are moved once.  Targets are probabilities: the cross
-    entropy with them is λ·CE₁ + (1−λ)·CE₂ of the two labels, each smoothed.
+    entropy with them is λ·CE₁ + (1−λ)·CE₂ of the two labels, each smoothed.  ``balanced``: every class is drawn equally
+    often, whatever its number of images.
 
-    Raises :class:`InputError` where there are fewer images than one batch.
+    Raises :class:`InputError` where there are fewer images than one batch and no ``steps`` are given.
     """
 
     def __init__(
@@ -191,10 +207,12 @@ class Batches:
         base_seed: int,
         augmentation: Augmentation = NO_AUGMENTATION,
         label_smoothing: float = 0.0,
+        steps: int = 0,
+        balanced: bool = False,
         device: torch.device | str = "cpu",
         chunk_bytes: int | None = None,
     ) -> None:
-        if not 1 <= batch <= len(images):
+        if not 1 <= batch <= (batch if steps else len(images)):
             raise InputError(
                 f"recipe {recipe!r}: batch is {batch}; 1 to {len(images)} (the training images) is possible"
             )
@@ -206,7 +224,8 @@ class Batches:
         self.images, self.labels = images.to(self.device), labels.to(self.device)
         self.classes, self.batch, self.recipe, self.base_seed = classes, batch, recipe, base_seed
         self.augmentation, self.label_smoothing = augmentation, label_smoothing
-        self.steps = len(images) // batch
+        self.steps = steps or len(images) // batch
+        self._weights = class_weights(labels) if balanced else None
         channels, side = images.shape[1:3]
         # image and partner as bytes, floats and two passes of results, and six matrices for each of both
         per_image = 2 * 4 * (4 * channels * side**2 + 6 * side**2)
@@ -217,7 +236,12 @@ class Batches:
         """Return the draws of ``epoch`` (from 0), on the CPU."""
         generator = seeds.numpy_generator(self.base_seed, f"batches/{self.recipe}", epoch)
         return draw(
-            self.augmentation, len(self.images), self.steps * self.batch, self.images.shape[2], generator
+            self.augmentation,
+            len(self.images),
+            self.steps * self.batch,
+            self.images.shape[2],
+            generator,
+            self._weights,
         )
 
     def epoch(

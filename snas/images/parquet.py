@@ -71,6 +71,13 @@ def parquet(options: Options) -> ImageSet:
     )
 
 
+def parquet_files(path: Path) -> list[_File]:
+    """Return the file, or the train and test files of a folder; nothing is read but their footers."""
+    if path.is_file():
+        return [_File(path)]
+    return [_File(found) for part in ("train", "test") for found in _find(path, part)]
+
+
 def _find(folder: Path, part: str) -> list[Path]:
     """Return ``part.parquet`` or ``part-00000-of-00002.parquet``, … in the folder or its ``data`` folder."""
     if not folder.is_dir():

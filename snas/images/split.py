@@ -33,8 +33,6 @@ LEAST = 10
 MOST_VALIDATION = 5000
 """Images to choose by: more would cost every network of a search time, and tell little more."""
 LARGEST_SIDE = 128
-FILTER = "middle square, antialiased bilinear filter of Pillow"
-"""How images of other sizes are brought to one (:mod:`snas.images.decode`)."""
 
 _IMAGE = Column("int64", "Index of the image in its source", low=0)
 _LABEL = Column("int64", "Class of the image", low=0)

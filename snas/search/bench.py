@@ -83,7 +83,7 @@ def trained_bench(
     architectures: pd.DataFrame,
     *,
     truth: pd.DataFrame | None,
-    codes: pd.DataFrame,
+    codes: pd.DataFrame | None,
     proxies: pd.DataFrame | None = None,
     archs: Sequence[int] | None = None,
     code: str = "losses",
@@ -94,7 +94,7 @@ def trained_bench(
     Args:
         architectures: the space's table.
         truth: ground truth (arch, cell, accuracy, status, seconds); None: nothing is known yet (on demand).
-        codes: estimation codes (arch, cell, loss_1..loss_3, status, seconds).
+        codes: estimation codes (arch, cell, loss_1..loss_3, status, seconds); None: there are none.
         proxies: synflow scores (arch, cell, proxy, log10, status, seconds), if there are any.
         archs: the stated sample of the space that is searched; None: the whole space.
         code: ``losses`` (the three epochs), or ``synflow`` (log₁₀ synflow, three times: the paper's comparison).
@@ -110,9 +110,11 @@ def trained_bench(
     if code not in CODE_SOURCES:
         raise InputError(f"code source {code!r} is unknown; known: {', '.join(CODE_SOURCES)}")
     frame = _start(architectures, archs)
-    losses = _matched(codes, frame, names["codes"])
-    frame["code_seconds"] = losses["seconds"].to_numpy()
-    values = losses[["loss_1", "loss_2", "loss_3"]].to_numpy(dtype=np.float32)
+    values = np.full((len(frame), 3), np.nan, dtype=np.float32)
+    if codes is not None:
+        losses = _matched(codes, frame, names["codes"])
+        frame["code_seconds"] = losses["seconds"].to_numpy()
+        values = losses[["loss_1", "loss_2", "loss_3"]].to_numpy(dtype=np.float32)
     if proxies is not None:
         matched = _matched(proxies[proxies["proxy"] == "synflow"], frame, names["proxies"])
         frame["synflow"] = matched["log10"].to_numpy(dtype=float)

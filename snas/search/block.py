@@ -72,6 +72,11 @@ ASKS = Schema(
     columns={
         "run": Column("int32", "Number of the run", low=0),
         "arch": Column("int32", "Index of the architecture in its space", low=0),
+        "predicted": Column(
+            "float64",
+            "Accuracy that the search expected before the training; missing where it had no opinion",
+            null=True,
+        ),
     },
 )
 ANSWERS = Schema(
@@ -322,6 +327,7 @@ def _leave(
         raise InputError(
             "on demand, a search trains and selects on 'accuracy'; 'accuracy_select' needs a full table"
         )
+    search.beliefs = True
     asks: Asks = search.next()
     save_state(state_out, search.state(), _identity(bench, settings))
     tables.write(asks_out, _asks_table(asks, bench, settings), ASKS, {"round": search.number - 1})
@@ -331,7 +337,8 @@ def _asks_table(asks: Asks, bench: Bench, settings: Settings) -> pd.DataFrame:
     import pandas as pd
 
     runs = np.array(settings.runs, dtype=np.int32)[asks.rows]
-    return pd.DataFrame({"run": runs, "arch": bench.archs[asks.archs].astype(np.int32)})
+    archs = bench.archs[asks.archs].astype(np.int32)
+    return pd.DataFrame({"run": runs, "arch": archs, "predicted": asks.beliefs})
 
 
 def _identity(bench: Bench, settings: Settings) -> dict[str, Any]:

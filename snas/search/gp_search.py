@@ -49,7 +49,7 @@ class GaussianSearch(Search):
         self.cheap = None if method.measured is None else CheapScores(self, method.measured)
         self.coarse: np.ndarray | None = None
         self.coarse_at = 0
-        self.fitted = False
+        self.fitted, self.fitted_on = False, 0
         self.train_seconds = 0.0
 
     # ---- rounds
@@ -109,6 +109,24 @@ class GaussianSearch(Search):
         order = rank(value, self.problem.ties(self.problem.size, "gp rest")).archs
         return np.concatenate([archs, order[:, :missing]], axis=1)
 
+    def beliefs(self, archs: Int64[np.ndarray, "runs new"]) -> Float64[np.ndarray, "runs new"] | None:
+        """Return the posterior means as accuracies; None before the first fit.
+
+        The process sees normal scores of ranks; what stands at a score is read between the accuracies that were seen, so
+        no belief lies outside of these.
+        """
+        if self.fitted_on == 0 or archs.shape[1] == 0:
+            return None
+        mean = np.take_along_axis(self._mean(), self.classes.of[archs], axis=1)
+        seen = self.pool[:, : self.fitted_on]
+        accuracies = self.counter.accuracies(seen)
+        scores = normal_scores(accuracies)
+        rows = []
+        for run in range(len(archs)):
+            order = np.argsort(scores[run], kind="stable")
+            rows.append(np.interp(mean[run], scores[run][order], accuracies[run][order]))
+        return np.stack(rows)
+
     def _classes_asked(self) -> int:
         """Return the classes that each run has asked for: equally many, as each is asked once while there are others."""
         return min(self.pool.shape[1], len(self.classes))
@@ -144,7 +162,7 @@ class GaussianSearch(Search):
         asked = self._tensor(self.classes.of[self.pool])
         steps = STEPS if self.fitted else FIRST_STEPS
         self.process.fit(asked, targets, self._score_tensor(), steps=steps)
-        self.fitted = True
+        self.fitted, self.fitted_on = True, self.pool.shape[1]
 
     def _mean(self) -> Float64[np.ndarray, "runs classes"]:
         mean: np.ndarray = self.process.posterior().mean.cpu().numpy()

@@ -12,6 +12,7 @@ from typing import Any
 from snas import InputError
 from snas.config import ANALOG, Config, resolve
 from snas.search import METHODS
+from snas.search.gp import GaussianMethod
 
 
 @dataclass(frozen=True)
@@ -199,3 +200,57 @@ def rounds(job: SearchJob) -> int:
 def modules(method: str) -> tuple[str, ...]:
     """Return the modules that a method's results hang on beside the search of a block (for the hash of the code)."""
     return tuple(METHODS.load(method).modules)
+
+
+START = 6
+"""Networks that a Gaussian process begins with, where it does not ask for more at a time (docs/fewer-trainings.md)."""
+
+
+@dataclass(frozen=True)
+class OwnSearch:
+    """The one search of a run on own images.
+
+    Attributes:
+        method, budget, top: N + K trainings of the method.
+        rounds: how often it asks, the top K included.
+        options: of the method.
+        needs_codes: whether it looks at estimation codes.
+    """
+
+    method: str
+    budget: int
+    top: int
+    rounds: int
+    options: Mapping[str, Any]
+    needs_codes: bool
+
+    @property
+    def name(self) -> str:
+        """Folder of its rounds."""
+        return f"{self.method}_n{self.budget:03d}_k{self.top:03d}"
+
+    @property
+    def trainings(self) -> int:
+        """Networks that it trains at most."""
+        return self.budget + self.top
+
+
+def own_search(method: str, budget: str, ask_batch: int = 8) -> OwnSearch:
+    """Return the search of a configuration, without torch or pandas; ``budget`` is ``"N+K"``.
+
+    Raises :class:`InputError` where N is too small for the method, or the method needs what a search on own images has
+    not (accuracies of fewer epochs, proxies).
+    """
+    chosen = METHODS.load(method)
+    n, k = (int(part) for part in budget.split("+"))
+    options: dict[str, Any] = {}
+    if isinstance(chosen, GaussianMethod):
+        options = {"batch": ask_batch, "start": max(START, ask_batch), "looks_start": max(START, ask_batch)}
+    looks = chosen.looks(n, 60, options)
+    beyond = sorted(set(looks) - {"code"})
+    if beyond:
+        raise InputError(
+            f"method {method!r} looks at {beyond[0]!r}, which a search on own images does not measure; "
+            "gp, gp+fidelity, siamese+nsam+bts and random are possible, among others"
+        )
+    return OwnSearch(method, n, k, chosen.rounds(n, options) + 1, options, "code" in looks)

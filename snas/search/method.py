@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
 from snas import InputError, seeds
 from snas.search.counter import QueryCounter
@@ -89,6 +89,10 @@ class Search(ABC):
     @abstractmethod
     def rank(self) -> tuple[Ranking, Ranking]:
         """Return the final ranking of the whole space and the coarse one (the same where there is only one)."""
+
+    def beliefs(self, archs: Int64[np.ndarray, "runs new"]) -> Float[np.ndarray, "runs new"] | None:
+        """Return the accuracies that are expected of what was just proposed, before it is trained; None: no opinion."""
+        return None
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what is needed to go on after a round, as plain arrays."""

@@ -78,6 +78,12 @@ class PredictorSearch(Search):
         fine = lambda columns: self._fine(np.take_along_axis(candidates, columns, axis=1))
         return siamese_ranking(coarse, fine, codes, ties).take(candidates)
 
+    def beliefs(self, archs: Int64[np.ndarray, "runs new"]) -> Float[np.ndarray, "runs new"] | None:
+        """Return the coarse accuracies by the predictor as it is; None before its first training."""
+        if self.epoch == 0 or archs.shape[1] == 0:
+            return None
+        return _numpy(self.predictor.coarse(self._tensor(archs)))
+
     def generators(self, purpose: str, *ids: int | str) -> list[np.random.Generator]:
         """Return the problem's generators, one per run."""
         return self.problem.generators(purpose, *ids)

@@ -30,10 +30,14 @@ Oracle = Callable[[Int64[np.ndarray, " asks"]], Float[np.ndarray, " asks"]]
 
 @dataclass(frozen=True)
 class Asks:
-    """Architectures asked for in one round: row ``archs[i]`` by the block's run number ``row[i]``, each pair once."""
+    """Architectures asked for in one round: row ``archs[i]`` by the block's run number ``row[i]``, each pair once.
+
+    ``beliefs`` are the accuracies that the search expected before it knew them, NaN where it had no opinion.
+    """
 
     rows: Int64[np.ndarray, " asks"]
     archs: Int64[np.ndarray, " asks"]
+    beliefs: Float[np.ndarray, " asks"]
 
 
 class Rounds:
@@ -53,6 +57,7 @@ class Rounds:
         rankings: (final, coarse) once all rounds are done.
         asked: what each run has asked for before the last round, in order.
         seconds: wall time of all rounds, without waiting for answers.
+        beliefs: whether to say what is expected of the asks (on demand, where they are written down).
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Rounds:
         self.asked = np.empty((len(problem.runs), 0), dtype=np.int64)
         self.rankings: tuple[Ranking, Ranking] | None = None
         self.seconds = time.perf_counter() - started
+        self.beliefs = False
 
     @property
     def done(self) -> bool:
@@ -93,7 +99,9 @@ class Rounds:
         self.number += 1
         self.seconds += time.perf_counter() - started
         rows = np.broadcast_to(np.arange(len(archs))[:, None], archs.shape)
-        return Asks(rows[first], archs[first])
+        expected = self.search.beliefs(archs) if first.any() and self.beliefs else None
+        beliefs = np.full(archs.shape, np.nan) if expected is None else expected.astype(float)
+        return Asks(rows[first], archs[first], beliefs[first])
 
     def run(self, oracle: Oracle) -> None:
         """Do all remaining rounds with the answers of ``oracle`` (NaN: the training failed)."""

@@ -36,6 +36,8 @@ def make_batches(
         base_seed=base_seed,
         augmentation=recipe.augmentation.allowing(flip=flip),
         label_smoothing=recipe.label_smoothing,
+        steps=recipe.epoch_steps,
+        balanced=recipe.balanced,
         device=device,
     )
 
@@ -96,7 +98,6 @@ def estimate_statistics(population: Population, batches: Batches, recipe: Recipe
     population.set_momentum(recipe.bn_momentum)
 
 
-@torch.no_grad()
 def count_correct(
     population: Population,
     images: UInt8[Tensor, "images channels side side"],
@@ -105,13 +106,37 @@ def count_correct(
     batch: int,
 ) -> Int64[Tensor, " networks"]:
     """Return how many plain images each network classifies right, with running BN statistics."""
+    classes = int(labels.max()) + 1 if len(labels) else 1
+    return correct_by_class(population, images, labels, batch=batch, classes=classes).sum(dim=1)
+
+
+@torch.no_grad()
+def correct_by_class(
+    population: Population,
+    images: UInt8[Tensor, "images channels side side"],
+    labels: Int64[Tensor, " images"],
+    *,
+    batch: int,
+    classes: int,
+) -> Int64[Tensor, "networks classes"]:
+    """Return how many plain images of each class each network classifies right, with running BN statistics."""
     population.eval()
     device = population.parameters.device
     labels = labels.to(device)
-    correct = torch.zeros(population.size, dtype=torch.int64, device=device)
+    correct = torch.zeros(population.size, classes, dtype=torch.int64, device=device)
     start = 0
     for part in plain_batches(images, batch, device):
-        guesses = population(part).argmax(dim=-1)
-        correct += (guesses == labels[start : start + len(part)]).sum(dim=1)
+        own = labels[start : start + len(part)]
+        right = population(part).argmax(dim=-1) == own
+        correct.index_add_(1, own, right.to(torch.int64))
         start += len(part)
     return correct.cpu()
+
+
+def balanced_accuracy(
+    correct: Int64[Tensor, "networks classes"], labels: Int64[Tensor, " images"]
+) -> Float[Tensor, " networks"]:
+    """Return the mean over the classes of the share of a class's images that is told right (classes without: left out)."""
+    counts = torch.bincount(labels, minlength=correct.shape[1])
+    present = counts > 0
+    return (correct[:, present].double() / counts[present]).mean(dim=1)

@@ -19,7 +19,8 @@ class Recipe:
     """``phases`` are (learning rate, epochs) in turn; Adam starts anew, without moments, in each.
 
     An epoch is ``⌊images / batch⌋`` batches drawn with replacement.  ``bn_momentum`` is in the sense of torch.
-    ``bn_batches`` > 0: the running statistics are estimated anew after training, as the mean over that many batches.
+    ``epoch_steps`` > 0: an epoch is so many batches, however many images there are.  ``balanced``: every class is drawn
+    equally often.  ``bn_batches`` > 0: the running statistics are estimated anew after training, as the mean over that many batches.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Recipe:
     label_smoothing: float = 0.01
     bn_momentum: float = 0.003
     bn_batches: int = 0
+    epoch_steps: int = 0
+    balanced: bool = False
     adam_eps: float = 1e-7
     """As in Keras (torch's own default is 1e-8); the paper is silent, its BN constants are Keras's."""
 
@@ -39,6 +42,7 @@ class Recipe:
             ("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1),
             ("bn_momentum", self.bn_momentum, 0 < self.bn_momentum <= 1),
             ("bn_batches", self.bn_batches, self.bn_batches >= 0),
+            ("epoch_steps", self.epoch_steps, self.epoch_steps >= 0),
         ):
             if not good:
                 raise InputError(f"recipe {self.name!r}: {what} = {value} makes no sense")
@@ -50,6 +54,8 @@ class Recipe:
 
     def steps(self, images: int) -> int:
         """Return the steps on ``images`` training images; raises :class:`InputError` where they fill no batch."""
+        if self.epoch_steps:
+            return self.epochs * self.epoch_steps
         if images < self.batch:
             raise InputError(
                 f"recipe {self.name!r} takes batches of {self.batch} images, but there are only {images} to train on; "
@@ -82,6 +88,30 @@ SMOKE_TRUTH = Recipe("smoke_truth", 32, ((1e-2, 1), (1e-3, 1)), SHIFTS, bn_momen
 """Just enough to see that everything runs."""
 SMOKE_CODE = Recipe("smoke_code", 16, ((1e-3, 3),), SHIFTS, bn_momentum=0.3)
 """Just enough to see that everything runs."""
+
+
+PLAIN = Augmentation(mixup=0.0)
+"""The paper's without mixup, which needs many epochs; the flip only where the images allow it."""
+OWN_EPOCHS = 8
+
+
+def own_truth(steps: int, *, balanced: bool = False) -> Recipe:
+    """Return the complete training of a search on own images: ``own_<steps>``, with ``_balanced`` for weighted drawing.
+
+    The paper's three phases in so many steps of 32 images, whatever the number of images; ``steps`` are rounded down to
+    a multiple of eight.
+    """
+    each = steps // OWN_EPOCHS
+    name = f"own_{each * OWN_EPOCHS}" + ("_balanced" if balanced else "")
+    phases = ((1e-2, 4), (1e-3, 3), (1e-4, 1))
+    return Recipe(name, 32, phases, PLAIN, bn_momentum=0.1, epoch_steps=each, balanced=balanced)
+
+
+def own_code(steps: int, *, balanced: bool = False) -> Recipe:
+    """Return the estimation code of a search on own images: ``own_code_<steps>``, three epochs of 16 images a step."""
+    each = steps // 3
+    name = f"own_code_{each * 3}" + ("_balanced" if balanced else "")
+    return Recipe(name, 16, ((1e-3, 3),), PLAIN, bn_momentum=0.1, epoch_steps=each, balanced=balanced)
 
 
 def facts(

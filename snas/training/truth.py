@@ -12,7 +12,7 @@ from snas.tables import Column, Schema
 from snas.training import recipes
 from snas.training.codes import STATUS, checked
 from snas.training.groups import group_size, run_in_groups
-from snas.training.loop import Progress, count_correct, make_batches, train
+from snas.training.loop import Progress, balanced_accuracy, correct_by_class, make_batches, train
 from snas.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ TRUTH = Schema(
         "cell": Column("string", "Name of the cell"),
         "accuracy": Column(
             "float64", "Share of the test images that are classified right; missing where status is not ok",
+            null=True, low=0, high=1,
+        ),
+        "balanced": Column(
+            "float64", "Balanced accuracy: mean over the classes of the share that is right; missing where status is not ok",
             null=True, low=0, high=1,
         ),
         "correct": Column("int32", "Test images that are classified right; 0 where status is not ok", low=0),
@@ -87,8 +91,16 @@ def ground_truth(
             classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
         )  # fmt: skip
         losses = train(population, batches, recipe, epoch_done=epoch_done).tolist()
-        correct = count_correct(population, images.test_images, images.test_labels, batch=2 * recipe.batch)
-        return [{"losses": a, "correct": b} for a, b in zip(losses, correct.tolist(), strict=True)]
+        correct = correct_by_class(
+            population,
+            images.test_images,
+            images.test_labels,
+            batch=2 * recipe.batch,
+            classes=size["classes"],
+        )
+        balanced = balanced_accuracy(correct, images.test_labels).tolist()
+        columns = zip(losses, correct.sum(dim=1).tolist(), balanced, strict=True)
+        return [{"losses": a, "correct": b, "balanced": c} for a, b, c in columns]
 
     def epoch_done(epoch: int, epochs: int) -> None:
         if (
@@ -108,11 +120,12 @@ def ground_truth(
         losses, status = checked(None if row is None else row["losses"])
         correct = row["correct"] if row is not None and losses is not None else 0
         accuracy = correct / total if status == "ok" else None
+        balanced = row["balanced"] if row is not None and status == "ok" else None
         kept = [] if row is None else row["losses"]
-        rows.append((arch, space.cell(arch).name, accuracy, correct, total, kept, status, seconds))
-    return pd.DataFrame(rows, columns=list(TRUTH.columns)).astype(
-        {"arch": "int32", "accuracy": "float64", "correct": "int32", "images": "int32", "seconds": "float64"}
-    )
+        rows.append((arch, space.cell(arch).name, accuracy, balanced, correct, total, kept, status, seconds))
+    floats = dict.fromkeys(("accuracy", "balanced", "seconds"), "float64")
+    integers = dict.fromkeys(("arch", "correct", "images"), "int32")
+    return pd.DataFrame(rows, columns=list(TRUTH.columns)).astype(floats | integers)
 
 
 def facts(

@@ -97,7 +97,7 @@ def test_the_smoke_run_as_jobs(cluster, smoke, workflow, capsys):
     rules = [rule_of(job) for job in found]
     assert rules.count("code_shard") == 2
     assert rules.count("truth_shard") == 3
-    assert rules.count("search") == 7
+    assert rules.count("search_block") == 7
     for job in found:
         assert job["TresPerJob"] == "gres:gpu:1"
         if rule_of(job) in ("code_shard", "truth_shard"):
@@ -192,7 +192,7 @@ def test_cancelled_timed_out_and_memory_killed_jobs_are_tried_again_with_more(
     states = {rule: [j["JobState"] for j in found if rule_of(j) == rule] for rule in map(rule_of, found)}
     assert {"OUT_OF_MEMORY", "FAILED", "CANCELLED"} & set(states["code_shard"]), states
     assert "TIMEOUT" in states["truth_shard"], states
-    assert "CANCELLED" in states["search"], states
+    assert "CANCELLED" in states["search_block"], states
     assert max(j["MinMemoryNode"] for j in found if rule_of(j) == "code_shard").startswith("5")
     made, there = columns(folder / run), columns(smoke[0].folder / run)
     assert {f"{name}.parquet" for name in wanted} <= set(made)

@@ -53,7 +53,7 @@ def test_a_second_run_and_a_touch_do_nothing_and_a_figure_key_re_runs_no_trainin
     dry = finished_run.run("-n", "--quiet", "rules", *SMOKE, "--config", "fig6_budget=11").stdout
     assert "figure" in dry
     assert "truth_shard" not in dry
-    assert "search " not in dry
+    assert "search_block" not in dry
 
 
 def test_a_figure_alone_is_drawn_alone(finished_run):

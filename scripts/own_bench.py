@@ -1,0 +1,13 @@
+"""Put together what is known of the candidates before the search."""
+
+from _job import begin
+from snas.search.own import write_bench
+
+job = begin(snakemake)
+write_bench(
+    snakemake.output.table,
+    candidates=snakemake.input.candidates,
+    codes=snakemake.input.get("codes") or None,
+    images=snakemake.params.images,
+    facts={"code": snakemake.params.code},
+)

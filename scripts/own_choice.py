@@ -1,0 +1,27 @@
+"""Write down every training of a search on own images, and choose the network."""
+
+import json
+from pathlib import Path
+
+from _job import begin
+from snas import tables, training
+from snas.images.split import read_selection
+from snas.search.block import SEARCH
+from snas.search.own import finish, plans_below
+from snas.training.paid import Paid
+from snas.training.truth import facts
+
+job = begin(snakemake)
+p, i = snakemake.params, snakemake.input
+images, recipe = read_selection(i.selection), training.recipe(p.recipe)
+said = facts(p.space, images, recipe, base_seed=p.seed, width=p.width)
+finish(
+    choice=snakemake.output.choice,
+    trained=snakemake.output.trained,
+    candidates=i.candidates,
+    runs=tables.read(i.runs, SEARCH),
+    plans=plans_below(Path(i.runs).parent.parent),
+    paid=Paid(p.paid, {**said, "code": p.code}).read(),
+    forecast=json.loads(Path(i.forecast).read_text()) if i.get("forecast") else None,
+    facts=p.facts | {"images": tables.metadata(i.selection), "weighted": recipe.balanced},
+)

@@ -1,0 +1,412 @@
+"""``snas search``: find the network for one's own images.  A thin command over ``snakemake search``.
+
+It looks at the images, measures this machine, writes down the configuration that follows, says what it will cost, starts
+the workflow, and says in the end how good the forecast was.  The same command again goes on; with a larger budget too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snas import InputError, config, device, tables
+from snas.images import REGISTRY as IMAGE_SETS
+from snas.progress import clock
+from snas.search import forecast as forecasts
+from snas.search.forecast import Plan, Speed, Work
+from snas.tables import replacing
+
+EMBEDDED = tuple(name for name in IMAGE_SETS if name not in ("folder", "parquet"))
+FIXED = ("images", "images_path", "image_side", "image_channels", "validation_share", "test_share", "seed", "width",
+         "truth_recipe", "code_recipe", "space")  # fmt: skip
+"""What a run keeps: another value would throw away all that is paid for."""
+LARGEST = {"cpu": 32, "cuda": 64}
+"""Side that larger images are resized to where the user names none."""
+SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``search`` to the commands of ``snas``."""
+    parser = commands.add_parser(
+        "search",
+        help="find the network for your own images",
+        description="Find the network for your own images: one search, on demand. Says what it will cost before it starts; "
+        "the same command again goes on where it stopped, with a larger budget from what is paid for.",
+    )
+    add = parser.add_argument
+    add(
+        "--images",
+        required=True,
+        help=f"folder with a folder per class, Parquet file, or {', '.join(EMBEDDED)}",
+    )
+    add("--path", help="place of the files of a named image set (cifar10, ...)")
+    add("--run", help="name of the run, default: made of the images' name")
+    budgets = parser.add_mutually_exclusive_group()
+    budgets.add_argument(
+        "--budget", metavar="N+K", help="trainings that are learnt from + at the top of the last ranking"
+    )
+    budgets.add_argument("--hours", type=float, help="how long it may take here; default: some minutes")
+    budgets.add_argument("--gpu-hours", type=float, help="the same in hours of one GPU")
+    add(
+        "--max-macs",
+        type=number,
+        default=None,
+        metavar="MACS",
+        help="most multiply-accumulates per image, as in 5M",
+    )
+    add("--max-params", type=number, default=None, metavar="PARAMS", help="most parameters, as in 100k")
+    add("--method", help="default: gp, the one that needs the fewest trainings")
+    add("--side", type=int, help="resize images to this many pixels (8 to 128)")
+    add("--channels", type=int, help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA")
+    add("--width", type=int, help="channels of the first stage; default: by the time there is")
+    add("--steps", type=int, help="steps of a complete training; default: by the time there is")
+    add(
+        "--balanced",
+        action="store_true",
+        default=None,
+        help="draw every class equally often (weighted sampling)",
+    )
+    add("--cores", type=int, default=len(os.sched_getaffinity(0)), help="default: %(default)s")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add("--seed", type=int, help="default: 0")
+    add("--plan", action="store_true", help="say what it would cost and stop")
+    parser.set_defaults(command=run)
+
+
+def number(text: str) -> int:
+    """Return a number with k, M or G behind it.
+
+    >>> number("5M"), number("1.5k"), number("700")
+    (5000000, 1500, 700)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text)
+    if match is None or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, as in 700, 100k or 5M")
+    return round(float(match[1]) * SUFFIXES[match[2]])
+
+
+def run(options: argparse.Namespace) -> int:
+    """Plan, start and judge one search; return the exit status of the workflow."""
+    place = workflow_folder()
+    given = asked(options)
+    name = options.run or run_name(given)
+    folder = place / "results" / name
+    stored = config.read_file(folder / "search.yaml") if (folder / "search.yaml").is_file() else {}
+    values = merged(given, stored, name)
+    values.setdefault("image_side", side_of(values, values["device"]))
+    jobs = jobs_at_a_time(options, values)
+    config.load(
+        {k: v for k, v in values.items() if k != "truth_recipe"}
+    )  # a wrong value is a sentence, before any work
+    workflow = Workflow(place, options.cores, jobs if device.wanted(options.device) else 0)
+    done = workflow.start(values, f"results/{name}/images/selection.parquet", quiet=True)
+    if done:
+        return done
+    say(*images_in_words(folder))
+    plan, speed, seconds, paid = planned(options, values, stored, folder, jobs)
+    values |= plan_values(plan, jobs)
+    config.load(values)
+    now = time.time()
+    say(*forecasts.in_words(plan, speed, seconds, now, paid))
+    if options.plan:
+        return 0
+    write_yaml(folder / "search.yaml", values)
+    write_json(folder / "search" / "own" / "forecast.json", forecasts.facts(plan, speed, seconds, now, paid))
+    say(f"the same again: {again(place, name)}", f"everything it makes stands in {folder}")
+    done = workflow.start(values, "search")
+    if not done:
+        say(*outcome(folder, seconds, time.time() - now))
+    return done
+
+
+def workflow_folder() -> Path:
+    """Return the folder with the Snakefile: this one, else that of the library's checkout."""
+    for place in (Path.cwd(), config.ROOT):
+        if (place / "Snakefile").is_file() and (place / "rules").is_dir():
+            return place
+    raise InputError(
+        f"no Snakefile in {Path.cwd()} or {config.ROOT}; start snas search in the project's folder"
+    )
+
+
+def asked(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the keys of the configuration that the command line names."""
+    values: dict[str, Any] = image_source(options.images, options.path)
+    pairs = {
+        "method": options.method, "budget": options.budget, "max_macs": options.max_macs, "max_params": options.max_params,
+        "image_side": options.side, "image_channels": options.channels, "width": options.width, "seed": options.seed,
+    }  # fmt: skip
+    values |= {key: value for key, value in pairs.items() if value is not None}
+    for what, hours in (("--hours", options.hours), ("--gpu-hours", options.gpu_hours)):
+        if hours is not None and not 0 < hours < 10_000:
+            raise InputError(f"{what} {hours:g}: a time above 0 is expected, in hours")
+    if options.cores < 1:
+        raise InputError(f"--cores {options.cores}: at least 1 is expected")
+    if options.width is not None and options.width < 4:
+        raise InputError(f"--width {options.width}: at least 4 is expected")
+    if options.steps is not None and (options.steps < 40 or options.steps % 8):
+        raise InputError(f"--steps {options.steps}: a multiple of 8, at least 40, is expected")
+    return values | {"device": options.device}
+
+
+def image_source(images: str, path: str | None) -> dict[str, Any]:
+    """Return the keys ``images`` and ``images_path`` for a folder, a Parquet file or a named image set."""
+    place = Path(images).expanduser()
+    if images in EMBEDDED and not place.is_dir():
+        return {"images": images, "images_path": str(Path(path).expanduser().resolve()) if path else ""}
+    if path:
+        raise InputError(
+            f"--path goes with a named image set ({', '.join(EMBEDDED)}), not with --images {images}"
+        )
+    if place.is_file():
+        return {"images": "parquet", "images_path": str(place.resolve())}
+    if place.is_dir():
+        tables_there = [*place.glob("train*.parquet"), *place.glob("data/train*.parquet")]
+        return {"images": "parquet" if tables_there else "folder", "images_path": str(place.resolve())}
+    raise InputError(
+        f"--images {images}: no such folder or file, and no image set of that name; known: {', '.join(EMBEDDED)}"
+    )
+
+
+def run_name(values: Mapping[str, Any]) -> str:
+    """Return a name for a run that has none: that of the folder or file, or of the image set."""
+    stem = Path(values["images_path"]).stem if values["images"] not in EMBEDDED else values["images"]
+    return "own-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.") or "images")
+
+
+def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the values of a run that is begun or goes on.
+
+    Raises :class:`InputError` where the command says something else than what the run was begun with, and all that is
+    paid for would be lost.
+    """
+    for key in FIXED:
+        if key in given and key in stored and given[key] != stored[key]:
+            raise InputError(
+                f"run {name!r} was begun with {key} = {stored[key]!r}, not {given[key]!r}; what it has trained would not "
+                "count any more: leave it as it was, or choose another name (--run NAME)"
+            )
+    start = {"run": name, "seed": 0, "method": "gp"}
+    limits = {"max_macs": 0, "max_params": 0}
+    return {**start, **stored, **limits, **given}
+
+
+def side_of(values: Mapping[str, Any], wanted: str) -> int:
+    """Return the side that the images are brought to where the user names none."""
+    if values["images"] in EMBEDDED:
+        return 0
+    from snas.images.sizes import fitting_side, image_sizes
+
+    largest = LARGEST["cuda" if device.wanted(wanted) else "cpu"]
+    return fitting_side(image_sizes(values["images"], Path(values["images_path"])), largest)
+
+
+def jobs_at_a_time(options: argparse.Namespace, values: Mapping[str, Any]) -> int:
+    """Return how many jobs train at a time: one per GPU, or one per core."""
+    gpus = len(device.visible_devices()) if device.wanted(values["device"]) else 0
+    if options.gpu_hours is not None and not gpus:
+        raise InputError("--gpu-hours: no GPU is to be seen here; --hours or --budget would be right")
+    return gpus or options.cores
+
+
+class Workflow:
+    """Snakemake in the workflow's folder."""
+
+    def __init__(self, folder: Path, cores: int, gpus: int) -> None:
+        self.folder, self.cores, self.gpus = folder, cores, gpus
+
+    def start(self, values: Mapping[str, Any], target: str, *, quiet: bool = False) -> int:
+        """Make ``target`` with these values of the configuration; return Snakemake's exit status."""
+        file = self.folder / "results" / values["run"] / "search-start.yaml"
+        write_yaml(file, values)
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            target,
+            "--configfile",
+            str(file),
+            "--cores",
+            str(self.cores),
+        ]
+        command += ["--resources", f"gpu={self.gpus}"] if self.gpus > 1 else []
+        command += ["--quiet", "all"] if quiet else ["--quiet", "rules", "progress"]
+        return subprocess.run(command, cwd=self.folder, check=False).returncode
+
+
+def images_in_words(folder: Path) -> list[str]:
+    """Return what the split says: how many images of what, in which part, how they were resized, and copies."""
+    import numpy as np
+
+    from snas.images.split import SPLIT, copies_in_words
+
+    path = folder / "images" / "split.parquet"
+    said, frame = tables.metadata(path), tables.read(path, SPLIT)
+    names = said["class_names"]
+    counts = np.bincount(frame["label"].to_numpy(), minlength=len(names))
+    side, few, many = said["side"], int(counts.min()), int(counts.max())
+    lines = [
+        f"{len(frame):,} images of {len(names)} classes ({said['image_source']}), {few:,} to {many:,} per class; "
+        f"{side}×{side} pixels, {said['channels']} channel(s), resized: {said['resize']}",
+        f"{said['train_images']:,} to train on, {said['validation_images']:,} to choose by, {said['test_images']:,} kept "
+        "apart until the network is chosen" + (" (the source's own test part)" if said["own_test"] else ""),
+        *copies_in_words(frame, names),
+    ]
+    if many > 3 * few:
+        lines.append(
+            f"classes are of unequal size ({names[counts.argmin()]}: {few:,}, {names[counts.argmax()]}: {many:,}); "
+            "--balanced would draw them equally often"
+        )
+    return lines
+
+
+def planned(
+    options: argparse.Namespace, values: Mapping[str, Any], stored: Mapping[str, Any], folder: Path, jobs: int
+) -> tuple[Plan, Speed, float, int]:
+    """Measure this machine and return the plan, the speed, the forecast in seconds, and the trainings that are paid for."""
+    from snas.search.own import candidates
+
+    said = tables.metadata(folder / "images" / "selection.parquet")
+    size = {"channels": said["channels"], "side": said["side"], "classes": len(said["class_names"])}
+    limits = {key: values[key] for key in ("max_macs", "max_params")}
+    space = values.get("space", config.defaults()["space"])
+    width = int(values.get("width", 0))
+    macs, refused = {}, None
+    for one in (width,) if width else forecasts.WIDTHS:
+        try:
+            frame, facts = candidates(space, width=one, **size, **limits)
+        except InputError as error:  # the limits may allow narrow networks only
+            refused = refused or error
+            continue
+        macs[one] = frame["macs"].to_numpy(dtype=float)
+        if one == (width or forecasts.WIDTHS[0]):
+            say(
+                f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
+                f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
+                f"on these images at width {one}"
+            )
+    if not macs:
+        raise refused or InputError("no network is within the limits")
+    least = next(iter(macs))
+    say("measuring this machine ...")
+    speed = forecasts.measure(
+        folder / "images" / "selection.parquet", space,
+        width=least, jobs=jobs, device=values["device"], compile=bool(values.get("compile", True)),
+    )  # fmt: skip
+    work = Work(macs, int(said["validation_images"]), jobs)
+    hours = options.hours if options.hours is not None else options.gpu_hours and options.gpu_hours / jobs
+    recipe = re.match(r"own_(\d+)(_balanced)?", str(stored.get("truth_recipe", "")))
+    if recipe and (options.steps not in (None, int(recipe[1])) or (options.balanced and not recipe[2])):
+        raise InputError(
+            f"run {values['run']!r} was begun with the recipe {stored['truth_recipe']}; leave --steps and --balanced as they "
+            "were, or choose another name (--run NAME)"
+        )
+    steps = int(recipe[1]) if recipe else options.steps or 0
+    paid = paid_for(folder)
+    # a run that goes on keeps its budget unless the user names another budget or time
+    budget = str(given_budget(options, values))
+    plan = forecasts.choose_plan(
+        work, speed, 3600 * hours if hours else forecasts.DEFAULT_SECONDS,
+        method=values["method"], ask_batch=min(16, max(8, jobs)), budget=budget, width=width, steps=steps,
+        balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid,
+    )  # fmt: skip
+    if plan.width != least:
+        speed = forecasts.measure(
+            folder / "images" / "selection.parquet", space,
+            width=plan.width, jobs=jobs, device=values["device"], compile=bool(values.get("compile", True)),
+        )  # fmt: skip
+    most = len(macs[plan.width])
+    if plan.search.trainings > most:
+        raise InputError(
+            f"N + K = {plan.search.budget}+{plan.search.top} is more than the {most} networks within the limits; a smaller "
+            "--budget or larger limits would be right"
+        )
+    return plan, speed, work.seconds(plan, speed, paid), paid
+
+
+def given_budget(options: argparse.Namespace, values: Mapping[str, Any]) -> str:
+    """Return the budget that is fixed: the user's, or that of the run where neither budget nor time is named."""
+    timed = options.hours is not None or options.gpu_hours is not None
+    return "" if timed else str(values.get("budget", ""))
+
+
+def paid_for(folder: Path) -> int:
+    """Return how many different networks the run has trained."""
+    archs: set[int] = set()
+    for path in (folder / "training" / "paid").glob("*/*.parquet"):
+        import pyarrow.parquet as pq
+
+        archs.update(pq.read_table(path, columns=["arch"])["arch"].to_pylist())
+    return len(archs)
+
+
+def plan_values(plan: Plan, jobs: int) -> dict[str, Any]:
+    """Return the configuration that a plan is."""
+    return {
+        "method": plan.search.method,
+        "budget": f"{plan.search.budget}+{plan.search.top}",
+        "ask_batch": min(16, max(8, jobs)),
+        "width": plan.width,
+        "truth_recipe": plan.recipe,
+        "code_recipe": plan.code_recipe,
+        "truth_shards": jobs,
+        "code_shards": jobs,
+    }
+
+
+def outcome(folder: Path, forecast: float, seconds: float) -> list[str]:
+    """Return what was found and how good the forecast was; the latter is kept in ``search/own/starts.json``."""
+    choice = json.loads((folder / "search/own/choice.json").read_text(encoding="utf-8"))
+    path = folder / "search/own/starts.json"
+    starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    starts.append(
+        {
+            "at": time.strftime("%Y-%m-%d %H:%M:%S"), "forecast_seconds": round(forecast, 1), "seconds": round(seconds, 1),
+            "ratio": round(seconds / forecast, 3), "trainings": choice["trainings"],
+        }
+    )  # fmt: skip
+    write_json(path, starts)
+    part = abs(seconds / forecast - 1)
+    said = f"{part:.0%} {'longer' if seconds > forecast else 'shorter'} than forecast"
+    return [
+        f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
+        f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
+        f"took {clock(seconds)}, forecast {clock(forecast)}: {said}",
+        f"its account: {folder / 'search/own/choice.json'}; every training: {folder / 'search/own/trained.parquet'}",
+    ]
+
+
+def again(place: Path, name: str) -> str:
+    """Return the command that does the same without this one."""
+    return f"cd {place} && snakemake search --configfile results/{name}/search.yaml"
+
+
+def say(*lines: str) -> None:
+    """Print lines marked as the product's own."""
+    for line in lines:
+        print(f"[snas] {line}", flush=True)
+
+
+def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a configuration file, under a temporary name first."""
+    import yaml
+
+    head = "# Made by snas search; snakemake search --configfile with this file does the same again.\n"
+    with replacing(path) as temporary:
+        temporary.write_text(
+            head + yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Write JSON, under a temporary name first."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

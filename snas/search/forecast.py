@@ -1,0 +1,322 @@
+"""What a search on own images costs on this machine: a short measurement, a plan that fits the time, a forecast.
+
+The measurement is that of the jobs themselves: as many processes as there will be jobs, each with one thread, each trains
+a few networks on the user's images for a moment.  Costs between are taken as linear in the multiply-accumulates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snas import InputError, spaces
+from snas.search.jobs import OwnSearch, own_search
+
+DEFAULT_SECONDS = 300.0
+"""What a search takes about where the user says nothing: some minutes."""
+WIDTHS = (8, 16, 32)
+BUDGETS = ("128+32", "64+16", "48+12", "32+8", "24+6", "16+4")
+USUAL = 3
+"""Place of the budget that is tried first; the larger ones are for time that is left."""
+STEPS = (40, 80, 160, 240, 320, 480, 640, 960, 1280, 1920, 2560, 3840, 5120)
+"""Steps of a training that are chosen among; fewer than LEAST only where the user's time needs it."""
+LEAST, WIDER = 160, 640
+"""The next width is taken where it leaves at least so many steps."""
+MEASURE_SECONDS = 1.0
+"""How long each of the two sizes of networks is trained for the measurement."""
+DEAR = 0.75
+"""Where among the candidates' costs a search is expected to ask: good networks are rather the dear ones."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured: seconds of one network at one width.
+
+    Attributes:
+        startup: of a job until it trains.
+        step: (constant, per multiply-accumulate) of a training step of 32 images.
+        test: the same of one plain image.
+        jobs: how many were measured at the same time.
+    """
+
+    startup: float
+    step: tuple[float, float]
+    test: tuple[float, float]
+    jobs: int
+
+    def training(self, macs: float, steps: int, tested: int) -> float:
+        """Return the seconds of a complete training of a network of ``macs``, and its test on so many images."""
+        return steps * (self.step[0] + self.step[1] * macs) + tested * (self.test[0] + self.test[1] * macs)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done: the search, the size of the networks, their recipe."""
+
+    search: OwnSearch
+    width: int
+    steps: int
+    balanced: bool = False
+
+    @property
+    def recipe(self) -> str:
+        """Name of the complete training."""
+        return f"own_{self.steps}" + ("_balanced" if self.balanced else "")
+
+    @property
+    def code_steps(self) -> int:
+        """Steps of an estimation code: a twentieth of a training, at least three epochs of six."""
+        return max(18, self.steps // 20 // 3 * 3)
+
+    @property
+    def code_recipe(self) -> str:
+        """Name of the estimation code's recipe."""
+        return f"own_code_{self.code_steps}" + ("_balanced" if self.balanced else "")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a plan is done on: costs of the candidates by width, images to choose by, jobs at a time."""
+
+    macs: dict[int, np.ndarray]
+    validation: int
+    jobs: int
+
+    def seconds(self, plan: Plan, speed: Speed, paid: int = 0) -> float:
+        """Return the forecast of a plan: every round is a job of its own and the trainings that it asks for.
+
+        ``paid`` trainings are there already; they are the first ones.
+        """
+        macs = self.macs[plan.width]
+        mean, dear = float(macs.mean()), float(np.quantile(macs, DEAR))
+        total = 3 * speed.startup  # the workflow itself, the split, the choice
+        if plan.search.needs_codes:
+            each = Speed.training(speed, mean, plan.code_steps // 2, 0)  # half as many images a step
+            total += speed.startup + len(macs) * each / self.jobs
+        for number, size in enumerate(sizes(plan.search)):
+            new = max(size - paid, 0)
+            paid = max(paid - size, 0)
+            each = speed.training(dear if number else mean, plan.steps, self.validation)
+            total += 2 * speed.startup + -(-new // self.jobs) * each
+        return total
+
+
+def sizes(search: OwnSearch) -> list[int]:
+    """Return how many networks each round asks for, the last one the top K."""
+    from snas.search import METHODS
+
+    method = METHODS.load(search.method)
+    if hasattr(method, "sizes"):
+        return [*method.sizes(search.budget, search.options), search.top]
+    middle = search.rounds - 1
+    each = [search.budget // middle] * middle
+    each[0] += search.budget - sum(each)
+    return [*each, search.top]
+
+
+def choose_plan(
+    work: Work,
+    speed: Speed,
+    seconds: float,
+    *,
+    method: str,
+    ask_batch: int,
+    budget: str = "",
+    width: int = 0,
+    steps: int = 0,
+    balanced: bool = False,
+    paid: int = 0,
+) -> Plan:
+    """Return the plan whose forecast is nearest to ``seconds`` from below; what is given stays as it is.
+
+    N + K = 32 + 8 trainings, of as many steps as there is time for; then wider networks, then more trainings; where not
+    even the shortest trainings fit, fewer of them.  The smallest plan may take longer than asked for.
+    """
+
+    def plan(budget: str, width: int, steps: int) -> Plan:
+        return Plan(own_search(method, budget, ask_batch), width, steps, balanced)
+
+    def fits(one: Plan) -> bool:
+        most = len(work.macs[one.width])
+        return one.search.trainings <= most and work.seconds(one, speed, paid) <= seconds
+
+    widths = (width,) if width else tuple(w for w in WIDTHS if w in work.macs)
+    choices = (steps,) if steps else STEPS
+    for wanted in (budget,) if budget else BUDGETS[USUAL:]:
+        for least in (LEAST, 0):
+            for size in reversed(widths):
+                floor = least if size == widths[0] else max(least, WIDER)
+                found = [s for s in choices if (steps or s >= floor) and fits(plan(wanted, size, s))]
+                if found:
+                    return _more_trainings(plan(wanted, size, found[-1]), fits, plan, fixed=bool(budget))
+    return plan(budget or BUDGETS[-1], widths[0], choices[0])
+
+
+def _more_trainings(one: Plan, fits: Any, plan: Any, *, fixed: bool) -> Plan:
+    """Spend what time is left on more trainings, where these are as long as they get (or as long as the user says)."""
+    if fixed or one.search.trainings < 40:
+        return one
+    larger = [plan(budget, one.width, one.steps) for budget in BUDGETS[:USUAL]]
+    return next((other for other in larger if fits(other)), one)
+
+
+def measure(selection: str | Path, space: str, *, width: int, jobs: int, device: str, compile: bool) -> Speed:
+    """Return the speed of networks of ``width`` on the images of a ``selection.parquet``, ``jobs`` processes at a time.
+
+    Raises :class:`InputError` where a process fails, with the last line of what it said.
+    """
+    task = json.dumps(
+        {"selection": str(selection), "space": space, "width": width, "device": device, "compile": compile}
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    started = time.time()
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "snas.search.forecast", task],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(jobs)
+    ]
+    found = []
+    for worker in workers:
+        said, errors = worker.communicate()
+        if worker.returncode:
+            last = (errors.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"the measurement of this machine failed: {last}")
+        found.append(json.loads(said.strip().splitlines()[-1]))
+
+    def mean(name: str) -> np.ndarray:
+        return np.mean([one[name] for one in found], axis=0)
+
+    startup = float(np.mean([one["ready"] - started for one in found]))
+    line = lambda name: _line(mean("macs"), mean(name))
+    return Speed(startup, line("step"), line("test"), jobs)
+
+
+def _line(macs: Sequence[float] | np.ndarray, seconds: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Return (constant, slope) of the line through two points, neither below 0."""
+    slope = max((seconds[1] - seconds[0]) / max(macs[1] - macs[0], 1.0), 0.0)
+    constant = float(seconds[0] - slope * macs[0])
+    if constant < 0:  # through the origin then, and the dearer point
+        return 0.0, float(seconds[1] / max(macs[1], 1.0))
+    return constant, float(slope)
+
+
+def scaled(speed: Speed, width: int, other: int) -> Speed:
+    """Return the speed at another width: the constant part grows with the width, the rest is in the MACs themselves."""
+    factor = max(other / width, 1.0)
+    return replace(
+        speed, step=(speed.step[0] * factor, speed.step[1]), test=(speed.test[0] * factor, speed.test[1])
+    )
+
+
+def work_seconds(task: dict[str, Any]) -> dict[str, Any]:
+    """Train and test four cheap and four dear networks for a moment; what a process of :func:`measure` does."""
+    import torch
+
+    from snas import networks, training
+    from snas.device import torch_device
+    from snas.images.augment import plain_batches
+    from snas.images.split import read_selection
+    from snas.networks.populations import losses
+    from snas.training.loop import make_batches
+
+    images, recipe = read_selection(task["selection"]), training.recipe("own_40")
+    ready, place = time.time(), torch_device(task["device"])
+    space = spaces.load(task["space"])
+    size = {"width": task["width"], **images.size}
+    macs, _ = space.costs(**size)
+    order = np.argsort(macs, kind="stable")
+    batches = make_batches(
+        images.train_images, images.train_labels, recipe,
+        classes=len(images.classes), flip=images.flip, base_seed=0, device=place,
+    )  # fmt: skip
+    tested = images.test_images[:64]
+    found: dict[str, Any] = {"ready": ready, "macs": [], "step": [], "test": []}
+    for share in (0.2, 0.8):
+        archs = [int(order[int((share + offset) * len(order))]) for offset in (-0.1, -0.03, 0.03, 0.1)]
+        population = networks.population(
+            space, archs, bn_momentum=recipe.bn_momentum, device=place, compile=task["compile"], **size
+        )
+        adam = torch.optim.Adam([population.parameters], lr=1e-3, fused=True)
+
+        def step(pair: tuple[Any, Any], population: Any = population, adam: Any = adam) -> None:
+            population.zero_grad()
+            losses(population(pair[0]), pair[1]).sum().backward()
+            adam.step()
+
+        def test(part: Any, population: Any = population) -> None:
+            with torch.no_grad():
+                population(part)
+
+        population.train()
+        found["step"].append(_timed(step, lambda: batches.epoch(0), place) / len(archs))
+        population.eval()
+        each = _timed(test, lambda: plain_batches(tested, 64, place), place)
+        found["test"].append(each / len(archs) / len(tested))
+        found["macs"].append(float(np.mean(macs[archs])))
+    return found
+
+
+def _timed(call: Any, items: Any, place: Any) -> float:
+    """Return the seconds per item of ``call`` on what ``items()`` yields, making the items included, after one to warm up."""
+    import torch
+
+    call(next(iter(items())))
+    done, started = 0, time.perf_counter()
+    while done < 3 or time.perf_counter() - started < MEASURE_SECONDS:
+        for item in items():
+            call(item)
+            done += 1
+    if place.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / done
+
+
+def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0) -> list[str]:
+    """Return the plan and its forecast as sentences."""
+    from snas.progress import clock
+
+    n, k, many = plan.search.budget, plan.search.top, sizes(plan.search)
+    how = f", {many[1]} at a time" if len(many) > 3 and many[1] > 1 else ""
+    said = [
+        f"plan: {plan.search.method} asks for {n} networks in {len(many) - 1} round(s){how}, then the {k} that it ranks "
+        f"highest are trained: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
+    ]
+    if paid:
+        said.append(f"{paid} trainings are paid for already and are not done again")
+    done = time.strftime("%H:%M", time.localtime(now + seconds))
+    said.append(
+        f"measured on this machine, {speed.jobs} job(s) at a time: {speed.startup:.1f} s until a job trains; "
+        f"forecast: {clock(seconds)}, done at about {done}"
+    )
+    return said
+
+
+def facts(plan: Plan, speed: Speed, seconds: float, now: float, paid: int) -> dict[str, Any]:
+    """Return the forecast as JSON types, for the file that it is compared with later."""
+    return {
+        "at": now,
+        "seconds": round(seconds, 1),
+        "trainings": plan.search.trainings,
+        "paid_before": paid,
+        "recipe": plan.recipe,
+        "width": plan.width,
+        "speed": asdict(speed),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(work_seconds(json.loads(sys.argv[1]))))

@@ -1,0 +1,197 @@
+"""The search on own images: limits, rounds with trainings between, the log, a raised budget, the choice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snas import InputError, spaces, tables
+from snas.search import block, own
+from snas.search.jobs import own_search
+from snas.training.truth import TRUTH
+
+SIZE = {"width": 4, "channels": 1, "side": 8, "classes": 10}
+SPACE = "tiny_nanobench"
+
+
+def accuracy(arch: int) -> float:
+    """Return the "accuracy" of a training that needs no training: dearer networks are better, with some noise."""
+    macs, _ = spaces.load(SPACE).costs(**SIZE)
+    return float(0.5 + 0.4 * macs[arch] / macs.max() + 0.02 * np.sin(arch))
+
+
+class Run:
+    """A search on own images without Snakemake and without training; ``trained`` is what was really trained."""
+
+    def __init__(self, folder) -> None:
+        self.folder, self.trained, self.paid = folder, [], []
+
+    def search(self, method="gp", budget="12+4", ask_batch=4, **limits):
+        search = own_search(method, budget, ask_batch)
+        frame, facts = own.candidates(SPACE, **SIZE, **limits)
+        tables.write(self.folder / "candidates.parquet", frame, own.CANDIDATES, facts)
+        table = self.folder / "table.parquet"
+        own.write_bench(
+            table, candidates=self.folder / "candidates.parquet", codes=None, images="digits", facts={}
+        )
+        settings = block.Settings(
+            search.method, search.budget, search.top, (0,), new_only=True, options=search.options
+        )
+        plan, answers = self.folder / "plans" / search.name, []
+        for number in range(search.rounds):
+            files = {
+                "state_out": plan / f"{number:02d}/state.npz",
+                "asks_out": plan / f"{number:02d}/asks.parquet",
+            }
+            if number:
+                earlier = plan / f"{number - 1:02d}/state.npz"
+                block.advance(table, settings, state_in=earlier, answers=answers, **files)
+            else:
+                block.begin(table, settings, **files)
+            answers.append(plan / f"{number:02d}/truth.parquet")
+            self.answer(files["asks_out"], answers[-1])
+        runs = block.finish(table, settings, state_in=files["state_out"], answers=answers)
+        arch = own.finish(
+            choice=self.folder / "choice.json", trained=self.folder / "trained.parquet",
+            candidates=self.folder / "candidates.parquet", runs=runs, plans=own.plans_below(self.folder / "plans"),
+            paid=pd.concat(self.paid), forecast=None, facts={"recipe": "none", "seed": 0},
+        )  # fmt: skip
+        return arch, tables.read(self.folder / "trained.parquet", own.TRAINED)
+
+    def answer(self, asks, out) -> None:
+        archs = tables.read(asks, block.ASKS)["arch"].tolist()
+        new = [a for a in archs if a not in self.trained]
+        self.trained += new
+        frame = self.table(new)
+        self.paid.append(frame)
+        tables.write(out, pd.concat([frame, self.table([a for a in archs if a not in new])]), TRUTH)
+
+    def table(self, archs) -> pd.DataFrame:
+        cells = spaces.load(SPACE).cells()
+        values = [accuracy(a) for a in archs]
+        frame = pd.DataFrame(
+            {
+                "arch": archs, "cell": [cells[a].name for a in archs], "accuracy": values, "balanced": values,
+                "correct": 1, "images": 10, "losses": [[1.0]] * len(archs), "status": "ok", "seconds": 1.0,
+            }
+        )  # fmt: skip
+        return frame.astype({"arch": "int32", "correct": "int32", "images": "int32"})
+
+
+@pytest.mark.parametrize("method", ["gp", "random", "neural_predictor"])
+def test_a_search_trains_its_budget_and_takes_the_best_of_all(tmp_path, method):
+    run = Run(tmp_path)
+    arch, trained = run.search(method)
+    assert len(run.trained) == len(set(run.trained)) == len(trained) == 16
+    assert trained["arch"].tolist() == run.trained or set(trained["arch"]) == set(run.trained)
+    assert trained["order"].tolist() == list(range(1, 17))
+    assert arch == trained.loc[trained["accuracy"].idxmax(), "arch"]
+    choice = json.loads((tmp_path / "choice.json").read_text())
+    assert (choice["arch"], choice["trainings"], choice["method"]) == (arch, 16, method)
+    assert choice["budget"] + choice["top"] == 16
+
+
+def test_beliefs_are_written_down_before_the_training(tmp_path):
+    _, trained = Run(tmp_path).search("gp", "20+4", 4)
+    first = trained["round"] == 0
+    assert trained[first]["predicted"].isna().all(), "nothing was known at the start"
+    later = trained[~first]
+    assert later["predicted"].notna().all()
+    for number in sorted(set(later["round"])):
+        seen = trained[trained["round"] < number]["accuracy"]
+        row = later[later["round"] == number]["predicted"]
+        assert row.between(seen.min(), seen.max()).all()
+    assert np.corrcoef(later["predicted"], later["accuracy"])[0, 1] > 0.3, "a smooth target is learnt"
+
+
+def test_a_raised_budget_goes_on_from_what_is_paid_for(tmp_path):
+    run = Run(tmp_path)
+    run.search("gp", "12+4", 4)
+    paid = list(run.trained)
+    _, trained = run.search("gp", "24+4", 4)
+    assert len(run.trained) == len(set(run.trained)), "no network twice"
+    assert run.trained[:16] == paid
+    assert len(run.trained) <= 24 + 4 + 4
+    straight = Run(tmp_path / "straight")
+    straight.search("gp", "24+4", 4)
+    assert set(straight.trained) <= set(run.trained), (
+        "what the larger budget asks for hangs on nothing before it"
+    )
+    plans = trained["plan"].tolist()
+    assert plans == ["gp 12+4"] * 16 + ["gp 24+4"] * (len(plans) - 16), "the log says who asked first"
+    assert set(trained["arch"]) == set(run.trained)
+
+
+def test_another_method_takes_what_is_paid_for(tmp_path):
+    run = Run(tmp_path)
+    run.search("random", "12+4")
+    count = len(run.trained)
+    best, trained = run.search("random", "10+2")
+    assert len(run.trained) == count, "a smaller budget costs nothing"
+    assert len(trained) == count
+    assert accuracy(best) == max(map(accuracy, run.trained))
+
+
+@pytest.mark.parametrize(("name", "share"), [("max_macs", 0.5), ("max_params", 0.3)])
+def test_limits_are_kept_at_the_images_own_size(tmp_path, name, share):
+    column = name.removeprefix("max_")
+    macs, params = spaces.load(SPACE).costs(**SIZE)
+    limit = int(share * (macs if column == "macs" else params).max())
+    frame, facts = own.candidates(SPACE, **SIZE, **{name: limit})
+    values = macs if column == "macs" else params
+    assert frame["arch"].tolist() == np.flatnonzero(values <= limit).tolist()
+    assert (facts["of"], facts["side"], facts[name]) == (1120, 8, limit)
+    arch, trained = Run(tmp_path).search("gp", "8+2", 4, **{name: limit})
+    assert (trained[column] <= limit).all()
+    assert trained.set_index("arch").loc[arch, column] <= limit
+
+
+def test_tighter_limits_choose_among_what_they_allow(tmp_path):
+    run = Run(tmp_path)
+    first, trained = run.search("gp", "12+4", 4)
+    limit = int(trained.set_index("arch").loc[first, "macs"]) - 1
+    second, trained = run.search("gp", "12+4", 4, max_macs=limit)
+    assert first != second
+    assert trained.set_index("arch").loc[second, "macs"] <= limit
+    assert first in trained["arch"].tolist(), "the log forgets nothing"
+
+
+def test_limits_that_allow_nothing_are_refused_with_what_there_is():
+    with pytest.raises(
+        InputError, match=r"max_macs = 10 allows no network: on images of 1×8×8, 10 classes and width 4"
+    ):
+        own.candidates(SPACE, **SIZE, max_macs=10)
+
+
+def test_the_cheapest_of_equals_is_chosen_and_failures_never():
+    frame = pd.DataFrame(
+        {
+            "arch": [1, 2, 3, 4], "macs": [9, 5, 5, 1], "accuracy": [0.9, 0.9, 0.9, np.nan], "balanced": [0.1, 0.2, 0.3, np.nan],
+            "status": ["ok", "ok", "ok", "diverged"],
+        }
+    )  # fmt: skip
+    assert own.choose(frame, [1, 2, 3, 4]) == 2
+    assert own.choose(frame, [1, 3]) == 3
+    assert own.choose(frame, [1, 2, 3, 4], by="balanced") == 3
+    with pytest.raises(InputError, match=r"none of the 4 trained networks came out well"):
+        own.choose(frame, [4])
+
+
+def test_what_a_method_needs_and_a_search_has_not_is_refused():
+    with pytest.raises(InputError, match="looks at 'select', which a search on own images does not measure"):
+        own_search("gp+select", "20+5")
+    assert own_search("siamese+nsam+bts", "30+10").needs_codes
+    assert not own_search("gp", "30+10").needs_codes
+    with pytest.raises(InputError, match="too small"):
+        own_search("siamese+nsam+bts", "3+1")
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8, 16])
+def test_the_rounds_follow_from_the_budget_alone(batch):
+    search = own_search("gp", "40+8", batch)
+    assert search.rounds == 1 + -(-(40 - max(6, batch)) // batch) + 1
+    assert search.trainings == 48
+    assert own.PLAN.fullmatch(search.name).groups() == ("gp", "040", "008")
