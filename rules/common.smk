@@ -316,6 +316,9 @@ OWN_SETTINGS = dict(
     new_only=True,
     options=dict(OWN_SEARCH.options),
 )
+# Where every class is drawn equally often, every class counts equally.
+if CONFIG.truth_recipe.endswith("_balanced"):
+    OWN_SETTINGS["labels"] = "balanced"
 OWN_SEARCH_CODE = snas.provenance.code_hash("snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method))
 
 
@@ -339,6 +342,7 @@ def planned():
             f"{RUN}/fewest/{job.bench}/removed_{job.removed}/{job.entry.stem}/block_{job.block:02d}.parquet"
         )
         seconds[file] = snas.progress.search_seconds(job.entry.method, job.entry.budget, job.stop - job.first)
+    seconds[f"{RUN}/images/split.parquet"] = 5.0
     for number in range(OWN_SEARCH.rounds):
         seconds |= dict.fromkeys(own_shards(number), 20.0)
         seconds[f"{OWN_PLAN}/{number:02d}/asks.parquet"] = 5.0

@@ -92,6 +92,14 @@ ANSWERS = Schema(
     },
 )
 
+BALANCED = replace(
+    ANSWERS,
+    columns={
+        ("balanced" if name == "accuracy" else name): column for name, column in ANSWERS.columns.items()
+    },
+)
+"""The same with the balanced accuracies of a ground-truth table."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -104,7 +112,8 @@ class Settings:
         runs: run numbers of the block.
         base_seed: seed that all draws derive from.
         rerank: c of the final Siamese-Ranking.
-        labels: ``accuracy`` (the paper's protocol) or ``accuracy_select`` (the fair one: what is trained and selected on).
+        labels: ``accuracy`` (the paper's protocol) or ``accuracy_select`` (the fair one: what is trained and selected on);
+            on demand ``accuracy`` or ``balanced`` (balanced accuracy).
         new_only: train the first K outside the pool, instead of the first K.
         options: of the method, for ablations.
     """
@@ -296,17 +305,18 @@ def _continued(
     search = _make(bench, settings, device, compile)
     search.restore(load_state(state_in, _identity(bench, settings)))
     waiting = search.counter.waiting()
-    known = _known(answers, set(bench.archs[waiting].tolist()))
+    known = _known(answers, set(bench.archs[waiting].tolist()), settings.labels)
     here = np.array([a for a in waiting if bench.archs[a] in known], dtype=np.int64)
     search.counter.deliver(here, np.array([known[int(a)] for a in bench.archs[here]], dtype=float))
     return search
 
 
-def _known(answers: Sequence[str | Path], archs: set[int]) -> dict[int, float]:
+def _known(answers: Sequence[str | Path], archs: set[int], labels: str) -> dict[int, float]:
     """Return the accuracies of ``archs`` in the answer files, NaN where the training failed."""
     known: dict[int, float] = {}
+    schema = ANSWERS if labels == "accuracy" else BALANCED
     for path in answers:
-        frame = tables.read(path, ANSWERS)
+        frame = tables.read(path, schema).rename(columns={labels: "accuracy"})
         frame = frame[frame["arch"].isin(archs)]
         for arch, accuracy, status in zip(frame["arch"], frame["accuracy"], frame["status"], strict=True):
             if status not in ("ok", *FAILED) or (status == "ok") == np.isnan(accuracy):
@@ -323,7 +333,7 @@ def _leave(
     search: Rounds, bench: Bench, settings: Settings, state_out: str | Path, asks_out: str | Path
 ) -> None:
     """Do the next round and write what it leaves; the ask list last, as it says that the round is done."""
-    if settings.labels != "accuracy":
+    if settings.labels not in ("accuracy", "balanced"):
         raise InputError(
             "on demand, a search trains and selects on 'accuracy'; 'accuracy_select' needs a full table"
         )

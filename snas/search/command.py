@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ def run(options: argparse.Namespace) -> int:
         {k: v for k, v in values.items() if k != "truth_recipe"}
     )  # a wrong value is a sentence, before any work
     workflow = Workflow(place, options.cores, jobs if device.wanted(options.device) else 0)
-    done = workflow.start(values, f"results/{name}/images/selection.parquet", quiet=True)
+    write_yaml(folder / "images.yaml", values)
+    done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet", quiet=True)
     if done:
         return done
     say(*images_in_words(folder))
@@ -121,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     write_yaml(folder / "search.yaml", values)
     write_json(folder / "search" / "own" / "forecast.json", forecasts.facts(plan, speed, seconds, now, paid))
     say(f"the same again: {again(place, name)}", f"everything it makes stands in {folder}")
-    done = workflow.start(values, "search")
+    done = workflow.start(folder / "search.yaml", "search")
     if not done:
         say(*outcome(folder, seconds, time.time() - now))
     return done
@@ -179,7 +181,8 @@ def image_source(images: str, path: str | None) -> dict[str, Any]:
 def run_name(values: Mapping[str, Any]) -> str:
     """Return a name for a run that has none: that of the folder or file, or of the image set."""
     stem = Path(values["images_path"]).stem if values["images"] not in EMBEDDED else values["images"]
-    return "own-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.") or "images")
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    return "own-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.") or "images")
 
 
 def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -223,10 +226,8 @@ class Workflow:
     def __init__(self, folder: Path, cores: int, gpus: int) -> None:
         self.folder, self.cores, self.gpus = folder, cores, gpus
 
-    def start(self, values: Mapping[str, Any], target: str, *, quiet: bool = False) -> int:
-        """Make ``target`` with these values of the configuration; return Snakemake's exit status."""
-        file = self.folder / "results" / values["run"] / "search-start.yaml"
-        write_yaml(file, values)
+    def start(self, file: Path, target: str, *, quiet: bool = False) -> int:
+        """Make ``target`` with a configuration file; return Snakemake's exit status."""
         command = [
             sys.executable,
             "-m",
@@ -316,7 +317,7 @@ def planned(
     plan = forecasts.choose_plan(
         work, speed, 3600 * hours if hours else forecasts.DEFAULT_SECONDS,
         method=values["method"], ask_batch=min(16, max(8, jobs)), budget=budget, width=width, steps=steps,
-        balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid,
+        balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid, strict=bool(hours),
     )  # fmt: skip
     if plan.width != least:
         speed = forecasts.measure(

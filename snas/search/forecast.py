@@ -135,11 +135,13 @@ def choose_plan(
     steps: int = 0,
     balanced: bool = False,
     paid: int = 0,
+    strict: bool = True,
 ) -> Plan:
     """Return the plan whose forecast is nearest to ``seconds`` from below; what is given stays as it is.
 
     N + K = 32 + 8 trainings, of as many steps as there is time for; then wider networks, then more trainings; where not
-    even the shortest trainings fit, fewer of them.  The smallest plan may take longer than asked for.
+    even trainings of :data:`LEAST` steps fit, fewer of them, then (``strict``: the user has named the time) shorter ones.
+    The smallest plan may take longer than asked for.
     """
 
     def plan(budget: str, width: int, steps: int) -> Plan:
@@ -151,14 +153,15 @@ def choose_plan(
 
     widths = (width,) if width else tuple(w for w in WIDTHS if w in work.macs)
     choices = (steps,) if steps else STEPS
-    for wanted in (budget,) if budget else BUDGETS[USUAL:]:
-        for least in (LEAST, 0):
+    for least in (LEAST, 0) if strict else (LEAST,):
+        for wanted in (budget,) if budget else BUDGETS[USUAL:]:
             for size in reversed(widths):
                 floor = least if size == widths[0] else max(least, WIDER)
                 found = [s for s in choices if (steps or s >= floor) and fits(plan(wanted, size, s))]
                 if found:
                     return _more_trainings(plan(wanted, size, found[-1]), fits, plan, fixed=bool(budget))
-    return plan(budget or BUDGETS[-1], widths[0], choices[0])
+    smallest, shortest = (BUDGETS[-1], STEPS[0]) if strict else (BUDGETS[-2], LEAST)
+    return plan(budget or smallest, widths[0], steps or shortest)
 
 
 def _more_trainings(one: Plan, fits: Any, plan: Any, *, fixed: bool) -> Plan:

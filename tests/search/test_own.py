@@ -15,6 +15,8 @@ from snas.training.truth import TRUTH
 
 SIZE = {"width": 4, "channels": 1, "side": 8, "classes": 10}
 SPACE = "tiny_nanobench"
+FEW = 4000
+"""Parameters that leave some two hundred networks: the tests are quicker with these."""
 
 
 def accuracy(arch: int) -> float:
@@ -29,7 +31,8 @@ class Run:
     def __init__(self, folder) -> None:
         self.folder, self.trained, self.paid = folder, [], []
 
-    def search(self, method="gp", budget="12+4", ask_batch=4, **limits):
+    def search(self, method="gp", budget="12+4", ask_batch=6, labels="accuracy", **limits):
+        limits = limits or {"max_params": FEW}
         search = own_search(method, budget, ask_batch)
         frame, facts = own.candidates(SPACE, **SIZE, **limits)
         tables.write(self.folder / "candidates.parquet", frame, own.CANDIDATES, facts)
@@ -38,7 +41,13 @@ class Run:
             table, candidates=self.folder / "candidates.parquet", codes=None, images="digits", facts={}
         )
         settings = block.Settings(
-            search.method, search.budget, search.top, (0,), new_only=True, options=search.options
+            search.method,
+            search.budget,
+            search.top,
+            (0,),
+            new_only=True,
+            options=search.options,
+            labels=labels,
         )
         plan, answers = self.folder / "plans" / search.name, []
         for number in range(search.rounds):
@@ -58,6 +67,7 @@ class Run:
             choice=self.folder / "choice.json", trained=self.folder / "trained.parquet",
             candidates=self.folder / "candidates.parquet", runs=runs, plans=own.plans_below(self.folder / "plans"),
             paid=pd.concat(self.paid), forecast=None, facts={"recipe": "none", "seed": 0},
+            by=labels,
         )  # fmt: skip
         return arch, tables.read(self.folder / "trained.parquet", own.TRAINED)
 
@@ -74,7 +84,7 @@ class Run:
         values = [accuracy(a) for a in archs]
         frame = pd.DataFrame(
             {
-                "arch": archs, "cell": [cells[a].name for a in archs], "accuracy": values, "balanced": values,
+                "arch": archs, "cell": [cells[a].name for a in archs], "accuracy": values, "balanced": [1 - v for v in values],
                 "correct": 1, "images": 10, "losses": [[1.0]] * len(archs), "status": "ok", "seconds": 1.0,
             }
         )  # fmt: skip
@@ -94,8 +104,17 @@ def test_a_search_trains_its_budget_and_takes_the_best_of_all(tmp_path, method):
     assert choice["budget"] + choice["top"] == 16
 
 
+def test_a_search_by_balanced_accuracy_learns_and_chooses_by_it(tmp_path):
+    arch, trained = Run(tmp_path).search(labels="balanced")
+    assert arch == trained.loc[trained["balanced"].idxmax(), "arch"]
+    later = trained[trained["round"] == 1]
+    start = trained[trained["round"] == 0]["balanced"]
+    assert later["predicted"].between(start.min(), start.max()).all()
+    assert json.loads((tmp_path / "choice.json").read_text())["chosen_by"].startswith("balanced")
+
+
 def test_beliefs_are_written_down_before_the_training(tmp_path):
-    _, trained = Run(tmp_path).search("gp", "20+4", 4)
+    _, trained = Run(tmp_path).search("gp", "18+4")
     first = trained["round"] == 0
     assert trained[first]["predicted"].isna().all(), "nothing was known at the start"
     later = trained[~first]
@@ -109,14 +128,14 @@ def test_beliefs_are_written_down_before_the_training(tmp_path):
 
 def test_a_raised_budget_goes_on_from_what_is_paid_for(tmp_path):
     run = Run(tmp_path)
-    run.search("gp", "12+4", 4)
+    run.search("gp", "12+4")
     paid = list(run.trained)
-    _, trained = run.search("gp", "24+4", 4)
+    _, trained = run.search("gp", "24+4")
     assert len(run.trained) == len(set(run.trained)), "no network twice"
     assert run.trained[:16] == paid
     assert len(run.trained) <= 24 + 4 + 4
     straight = Run(tmp_path / "straight")
-    straight.search("gp", "24+4", 4)
+    straight.search("gp", "24+4")
     assert set(straight.trained) <= set(run.trained), (
         "what the larger budget asks for hangs on nothing before it"
     )
@@ -151,9 +170,9 @@ def test_limits_are_kept_at_the_images_own_size(tmp_path, name, share):
 
 def test_tighter_limits_choose_among_what_they_allow(tmp_path):
     run = Run(tmp_path)
-    first, trained = run.search("gp", "12+4", 4)
+    first, trained = run.search("gp", "12+4")
     limit = int(trained.set_index("arch").loc[first, "macs"]) - 1
-    second, trained = run.search("gp", "12+4", 4, max_macs=limit)
+    second, trained = run.search("gp", "12+4", max_macs=limit, max_params=FEW)
     assert first != second
     assert trained.set_index("arch").loc[second, "macs"] <= limit
     assert first in trained["arch"].tolist(), "the log forgets nothing"

@@ -1,0 +1,95 @@
+"""The forecast's arithmetic, and the plan that fits a time."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from snas.search import forecast
+from snas.search.forecast import Plan, Speed, Work, choose_plan, in_words, sizes
+from snas.search.jobs import own_search
+
+SPEED = Speed(startup=2.0, step=(1e-3, 1e-9), test=(1e-5, 1e-11), jobs=2)
+WORK = Work({8: np.full(1120, 1e6), 16: np.full(1120, 4e6), 32: np.full(1120, 16e6)}, 100, 2)
+
+
+def test_rounds_of_a_plan_add_up_to_its_trainings():
+    for method in ("gp", "random", "siamese+nsam+bts", "neural_predictor"):
+        search = own_search(method, "33+7", 8)
+        assert sum(sizes(search)) == 40
+        assert len(sizes(search)) == search.rounds
+
+
+def test_a_forecast_is_the_sum_of_its_jobs():
+    """By hand: 8 + 8 + 4 networks in three rounds, two jobs at a time, of equal networks."""
+    plan = Plan(own_search("gp", "16+4", 8), 8, 160)
+    one = 160 * (1e-3 + 1e-9 * 1e6) + 100 * (1e-5 + 1e-11 * 1e6)
+    assert SPEED.training(1e6, 160, 100) == pytest.approx(one)
+    assert WORK.seconds(plan, SPEED) == pytest.approx(3 * 2 + 3 * 2 * 2 + (4 + 4 + 2) * one)
+    assert WORK.seconds(plan, SPEED, paid=12) == pytest.approx(3 * 2 + 3 * 2 * 2 + (0 + 2 + 2) * one)
+
+
+def test_codes_are_paid_for_where_they_are_looked_at():
+    without = Plan(own_search("neural_predictor", "16+4"), 8, 160)
+    coded = Plan(own_search("siamese", "16+4"), 8, 160)
+    more = WORK.seconds(coded, SPEED) - WORK.seconds(without, SPEED)
+    assert more == pytest.approx(2 + 1120 * coded.code_steps / 2 * 2e-3 / 2)
+
+
+@pytest.mark.parametrize("seconds", [60.0, 120.0, 300.0, 1800.0, 36_000.0, 1e6])
+def test_a_plan_fits_the_time_and_uses_it(seconds):
+    plan = choose_plan(WORK, SPEED, seconds, method="gp", ask_batch=8)
+    assert WORK.seconds(plan, SPEED) <= seconds
+    longer = choose_plan(WORK, SPEED, 2 * seconds, method="gp", ask_batch=8)
+    order = lambda p: (p.width, p.steps, p.search.trainings)
+    assert order(longer) >= order(plan) or longer.search.trainings > plan.search.trainings
+    if seconds >= 300:
+        assert plan.steps >= forecast.LEAST
+    if seconds >= 36_000:
+        assert plan.width == 32
+
+
+def test_without_a_time_a_plan_is_never_too_short_to_mean_something():
+    slow = Speed(30.0, (0.1, 0.0), (0.0, 0.0), 1)
+    plan = choose_plan(WORK, slow, 60.0, method="gp", ask_batch=8, strict=False)
+    assert (plan.steps, plan.search.trainings, plan.width) == (forecast.LEAST, 30, 8)
+    hurried = choose_plan(WORK, slow, 60.0, method="gp", ask_batch=8)
+    assert WORK.seconds(hurried, slow) < WORK.seconds(plan, slow)
+
+
+def test_what_is_given_stays():
+    plan = choose_plan(
+        WORK, SPEED, 60.0, method="random", ask_batch=8, budget="90+5", width=16, steps=400, balanced=True
+    )
+    assert (plan.search.budget, plan.search.top, plan.width, plan.recipe) == (90, 5, 16, "own_400_balanced")
+
+
+def test_limits_that_leave_few_networks_bound_the_budget():
+    few = Work({8: np.full(33, 1e6)}, 100, 2)
+    assert choose_plan(few, SPEED, 3600, method="gp", ask_batch=8).search.trainings <= 33
+
+
+@pytest.mark.parametrize(
+    "points", [((1e5, 1e6), (0.002, 0.005)), ((1e5, 1e6), (0.002, 0.001)), ((1e5, 1e6), (1e-4, 1.0))]
+)
+def test_a_measured_line_is_never_negative(points):
+    constant, slope = forecast._line(*points)
+    assert constant >= 0
+    assert slope >= 0
+    assert constant + slope * points[0][1] >= min(points[1])
+
+
+def test_a_plan_in_words_says_trainings_cost_and_end():
+    plan = Plan(own_search("gp", "32+8", 8), 8, 320)
+    said = " ".join(in_words(plan, SPEED, 250.0, 0.0, paid=7))
+    for words in (
+        "32 networks in 4 round(s), 8 at a time",
+        "40 complete trainings of 320 steps",
+        "own_320",
+        "4 min 10 s",
+        "7 trainings are paid for",
+    ):
+        assert words in said, words
+    json.dumps(forecast.facts(plan, SPEED, 250.0, 0.0, 7))
