@@ -42,7 +42,7 @@ def test_readme_is_made_from_the_schema():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"budgetz": 3}, "unknown key 'budgetz'; did you mean 'budgets'?"),
+        ({"budgetss": 3}, "unknown key 'budgetss'; did you mean 'budgets'?"),
         ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
         ({"runs": "many"}, "key 'runs' is 'many' (str); integer is expected"),
         ({"runs": 2.5}, "key 'runs' is 2.5 (float); integer is expected"),

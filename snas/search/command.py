@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,13 @@ def run(options: argparse.Namespace) -> int:
         {k: v for k, v in values.items() if k != "truth_recipe"}
     )  # a wrong value is a sentence, before any work
     workflow = Workflow(place, options.cores, jobs if device.wanted(options.device) else 0)
+    if is_done(options, values, stored, folder):
+        say(
+            f"this search is done, with {stored['budget']} trainings; --budget N+K with a larger N goes on from there"
+        )
+        return workflow.start(folder / "search.yaml", "search")
     write_yaml(folder / "images.yaml", values)
-    done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet", quiet=True)
+    done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet")
     if done:
         return done
     say(*images_in_words(folder))
@@ -127,6 +133,14 @@ def run(options: argparse.Namespace) -> int:
     if not done:
         say(*outcome(folder, seconds, time.time() - now))
     return done
+
+
+def is_done(
+    options: argparse.Namespace, values: Mapping[str, Any], stored: Mapping[str, Any], folder: Path
+) -> bool:
+    """Return whether the run has ended with just what is asked for: a new forecast would make its account anew."""
+    timed = (options.hours, options.gpu_hours, options.steps, options.balanced) != (None,) * 4
+    return dict(values) == dict(stored) and not timed and (folder / "search/own/choice.json").is_file()
 
 
 def workflow_folder() -> Path:
@@ -226,21 +240,43 @@ class Workflow:
     def __init__(self, folder: Path, cores: int, gpus: int) -> None:
         self.folder, self.cores, self.gpus = folder, cores, gpus
 
-    def start(self, file: Path, target: str, *, quiet: bool = False) -> int:
-        """Make ``target`` with a configuration file; return Snakemake's exit status."""
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            target,
+    def start(self, file: Path, target: str) -> int:
+        """Make ``target`` with a configuration file; return Snakemake's exit status.
+
+        Of what Snakemake says, the product's own lines are passed on; where it fails without one of them, its last words.
+        """
+        words = [
             "--configfile",
             str(file),
             "--cores",
             str(self.cores),
+            "--quiet",
+            "rules",
+            "progress",
+            "reason",
+            "host",
         ]
-        command += ["--resources", f"gpu={self.gpus}"] if self.gpus > 1 else []
-        command += ["--quiet", "all"] if quiet else ["--quiet", "rules", "progress"]
-        return subprocess.run(command, cwd=self.folder, check=False).returncode
+        words += ["--resources", f"gpu={self.gpus}"] if self.gpus > 1 else []
+        last: deque[str] = deque(maxlen=12)
+        said = False
+        with subprocess.Popen(
+            [sys.executable, "-m", "snakemake", target, *words], cwd=self.folder, text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        ) as process:  # fmt: skip
+            try:
+                for line in process.stdout or ():
+                    if line.startswith("[snas]"):
+                        said = said or "log: " in line
+                        print(line, end="", flush=True)
+                    elif line.strip():
+                        last.append(line)
+            except KeyboardInterrupt:
+                process.wait()
+                say("stopped; the same command goes on from here")
+                return 130
+        if process.returncode and not said:
+            print(*last, sep="", end="", flush=True)
+        return process.returncode
 
 
 def images_in_words(folder: Path) -> list[str]:

@@ -232,6 +232,7 @@ def finish(
         "trainings": len(frame),
         "codes": int(run["codes"]),
         "price": float(run["price"]),
+        "code_price": (float(run["price"]) - int(run["trainings"])) / max(int(run["codes"]), 1),
         "bench": "own",
         "chosen_by": f"{by} on the validation images",
         "accuracy": float(row["accuracy"]),

@@ -53,7 +53,7 @@ def test_the_embedded_run_reads_the_data_of_a_package_that_it_never_imports(work
     done = workflow.run("fig5", "-n", "--quiet", "rules", *chosen)
     counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
     assert counts["nasbench201_proxy_shard"] == "8"
-    assert counts["search"] == "15"
+    assert counts["search_block"] == "15"
     assert not {"import_nasbench201", "truth_shard", "code_shard"} & set(counts)
 
 
