@@ -383,7 +383,7 @@ rule own_choice:
         runs=rules.own_finish.output.runs,
         candidates=rules.own_candidates.output.table,
         selection=rules.split.output.selection,
-        forecast=[FORECAST] if Path(FORECAST).exists() else [],
+        forecast=FORECAST if Path(FORECAST).exists() else [],
     output:
         choice=f"{OWN_FOLDER}/choice.json",
         trained=f"{OWN_FOLDER}/trained.parquet",

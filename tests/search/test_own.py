@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,21 @@ FEW = 4000
 """Parameters that leave some two hundred networks: the tests are quicker with these."""
 
 
+@cache
+def costs():
+    """Return MACs and parameters of all networks."""
+    return spaces.load(SPACE).costs(**SIZE)
+
+
+@cache
+def cells():
+    """Return all cells."""
+    return spaces.load(SPACE).cells()
+
+
 def accuracy(arch: int) -> float:
     """Return the "accuracy" of a training that needs no training: dearer networks are better, with some noise."""
-    macs, _ = spaces.load(SPACE).costs(**SIZE)
+    macs, _ = costs()
     return float(0.5 + 0.4 * macs[arch] / macs.max() + 0.02 * np.sin(arch))
 
 
@@ -80,11 +93,10 @@ class Run:
         tables.write(out, pd.concat([frame, self.table([a for a in archs if a not in new])]), TRUTH)
 
     def table(self, archs) -> pd.DataFrame:
-        cells = spaces.load(SPACE).cells()
         values = [accuracy(a) for a in archs]
         frame = pd.DataFrame(
             {
-                "arch": archs, "cell": [cells[a].name for a in archs], "accuracy": values, "balanced": [1 - v for v in values],
+                "arch": archs, "cell": [cells()[a].name for a in archs], "accuracy": values, "balanced": [1 - v for v in values],
                 "correct": 1, "images": 10, "losses": [[1.0]] * len(archs), "status": "ok", "seconds": 1.0,
             }
         )  # fmt: skip
@@ -157,7 +169,7 @@ def test_another_method_takes_what_is_paid_for(tmp_path):
 @pytest.mark.parametrize(("name", "share"), [("max_macs", 0.5), ("max_params", 0.3)])
 def test_limits_are_kept_at_the_images_own_size(tmp_path, name, share):
     column = name.removeprefix("max_")
-    macs, params = spaces.load(SPACE).costs(**SIZE)
+    macs, params = costs()
     limit = int(share * (macs if column == "macs" else params).max())
     frame, facts = own.candidates(SPACE, **SIZE, **{name: limit})
     values = macs if column == "macs" else params
