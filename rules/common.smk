@@ -50,7 +50,13 @@ ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default
 
 # The one search on own images, and where it stands.
 try:
-    OWN_SEARCH = jobs.own_search(CONFIG.method, CONFIG.budget, CONFIG.ask_batch)
+    OWN_SEARCH = jobs.own_search(
+        CONFIG.method,
+        CONFIG.budget,
+        CONFIG.ask_batch,
+        max_macs=CONFIG.max_macs,
+        max_params=CONFIG.max_params,
+    )
 except InputError as error:
     raise WorkflowError(str(error)) from None
 OWN_FOLDER = f"{RUN}/search/own"

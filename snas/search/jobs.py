@@ -215,6 +215,7 @@ class OwnSearch:
         rounds: how often it asks, the top K included.
         options: of the method.
         needs_codes: whether it looks at estimation codes.
+        limits: what marks the plan beside, by letter: ``b`` networks at a time, ``m`` most MACs, ``p`` most parameters.
     """
 
     method: str
@@ -223,11 +224,13 @@ class OwnSearch:
     rounds: int
     options: Mapping[str, Any]
     needs_codes: bool
+    limits: Mapping[str, int]
 
     @property
     def name(self) -> str:
-        """Folder of its rounds."""
-        return f"{self.method}_n{self.budget:03d}_k{self.top:03d}"
+        """Folder of its rounds: another plan has another one, so that the log of the earlier one stays."""
+        marks = "".join(f"_{letter}{value}" for letter, value in self.limits.items() if value)
+        return f"{self.method}_n{self.budget:03d}_k{self.top:03d}{marks}"
 
     @property
     def trainings(self) -> int:
@@ -235,7 +238,9 @@ class OwnSearch:
         return self.budget + self.top
 
 
-def own_search(method: str, budget: str, ask_batch: int = 8) -> OwnSearch:
+def own_search(
+    method: str, budget: str, ask_batch: int = 8, *, max_macs: int = 0, max_params: int = 0
+) -> OwnSearch:
     """Return the search of a configuration, without torch or pandas; ``budget`` is ``"N+K"``.
 
     Raises :class:`InputError` where N is too small for the method, or the method needs what a search on own images has
@@ -253,4 +258,5 @@ def own_search(method: str, budget: str, ask_batch: int = 8) -> OwnSearch:
             f"method {method!r} looks at {beyond[0]!r}, which a search on own images does not measure; "
             "gp, gp+fidelity, siamese+nsam+bts and random are possible, among others"
         )
-    return OwnSearch(method, n, k, chosen.rounds(n, options) + 1, options, "code" in looks)
+    limits = {"b": ask_batch if options else 0, "m": max_macs, "p": max_params}
+    return OwnSearch(method, n, k, chosen.rounds(n, options) + 1, options, "code" in looks, limits)

@@ -23,7 +23,7 @@ from snas.tables import Column, Schema, replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-PLAN = re.compile(r"(.+)_n(\d+)_k(\d+)")
+PLAN = re.compile(r"(.+)_n(\d+)_k(\d+)(?:_b(\d+))?(?:_m(\d+))?(?:_p(\d+))?")
 """Name of a plan's folder (:attr:`snas.search.jobs.OwnSearch.name`)."""
 
 CANDIDATES = Schema(
@@ -153,7 +153,10 @@ def trained_table(
                 for arch, predicted in zip(asks["arch"], asks["predicted"], strict=True)
                 if arch in known.index and int(arch) not in seen
             ]
-    frame = pd.DataFrame(rows, columns=["arch", "plan", "round", "predicted"])
+    # the files of a plan may be gone; what it has trained is paid for, and was asked for before
+    logged = {arch for arch, *_ in rows}
+    lost = [(int(a), "a plan whose files are gone", 0, np.nan) for a in known.index if int(a) not in logged]
+    frame = pd.DataFrame([*lost, *rows], columns=["arch", "plan", "round", "predicted"])
     frame["order"] = np.arange(1, len(frame) + 1)
     for column in ("cell", "accuracy", "balanced", "status", "seconds"):
         frame[column] = known.loc[frame["arch"], column].to_numpy()
@@ -175,9 +178,13 @@ def plans_below(folder: str | Path) -> dict[str, list[Path]]:
         files: list[Path] = []
         while (path := first.parent.parent / f"{len(files):02d}" / "asks.parquet").is_file():
             files.append(path)
-        method, budget, top = PLAN.fullmatch(first.parent.parent.name).groups()  # type: ignore[union-attr]
-        began = first.stat().st_mtime
-        found.append((began, int(budget), f"{method} {int(budget)}+{int(top)}", files))
+        if match := PLAN.fullmatch(first.parent.parent.name):
+            method, budget, top, batch, macs, params = match.groups()
+            name = f"{method} {int(budget)}+{int(top)}" + (f", {batch} at a time" if batch else "")
+            name += (f", at most {macs} MACs" if macs else "") + (
+                f", at most {params} parameters" if params else ""
+            )
+            found.append((first.stat().st_mtime, int(budget), name, files))
     return {name: files for _, _, name, files in sorted(found, key=lambda plan: plan[:3])}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 
 import numpy as np
@@ -46,7 +47,7 @@ class Run:
 
     def search(self, method="gp", budget="12+4", ask_batch=6, labels="accuracy", **limits):
         limits = limits or {"max_params": FEW}
-        search = own_search(method, budget, ask_batch)
+        search = own_search(method, budget, ask_batch, **limits)
         frame, facts = own.candidates(SPACE, **SIZE, **limits)
         tables.write(self.folder / "candidates.parquet", frame, own.CANDIDATES, facts)
         table = self.folder / "table.parquet"
@@ -152,7 +153,10 @@ def test_a_raised_budget_goes_on_from_what_is_paid_for(tmp_path):
         "what the larger budget asks for hangs on nothing before it"
     )
     plans = trained["plan"].tolist()
-    assert plans == ["gp 12+4"] * 16 + ["gp 24+4"] * (len(plans) - 16), "the log says who asked first"
+    how = ", 6 at a time, at most 4000 parameters"
+    assert plans == [f"gp 12+4{how}"] * 16 + [f"gp 24+4{how}"] * (len(plans) - 16), (
+        "the log says who asked first"
+    )
     assert set(trained["arch"]) == set(run.trained)
 
 
@@ -187,7 +191,18 @@ def test_tighter_limits_choose_among_what_they_allow(tmp_path):
     second, trained = run.search("gp", "12+4", max_macs=limit, max_params=FEW)
     assert first != second
     assert trained.set_index("arch").loc[second, "macs"] <= limit
-    assert first in trained["arch"].tolist(), "the log forgets nothing"
+    assert set(trained["arch"]) == set(run.trained), "the log forgets nothing"
+    assert trained["plan"].nunique() == 2
+
+
+def test_what_is_paid_for_is_in_the_log_without_its_plans_files(tmp_path):
+    run = Run(tmp_path)
+    run.search("random", "12+4")
+    shutil.rmtree(tmp_path / "plans")
+    arch, trained = run.search("gp", "6+2")
+    assert set(trained["arch"]) == set(run.trained)
+    assert accuracy(arch) == max(map(accuracy, run.trained))
+    assert trained["order"].tolist() == list(range(1, len(trained) + 1))
 
 
 def test_limits_that_allow_nothing_are_refused_with_what_there_is():
@@ -225,4 +240,4 @@ def test_the_rounds_follow_from_the_budget_alone(batch):
     search = own_search("gp", "40+8", batch)
     assert search.rounds == 1 + -(-(40 - max(6, batch)) // batch) + 1
     assert search.trainings == 48
-    assert own.PLAN.fullmatch(search.name).groups() == ("gp", "040", "008")
+    assert own.PLAN.fullmatch(search.name).groups() == ("gp", "040", "008", str(batch), None, None)
