@@ -378,7 +378,7 @@ def given_budget(options: argparse.Namespace, values: Mapping[str, Any]) -> str:
 def paid_for(folder: Path) -> int:
     """Return how many different networks the run has trained."""
     archs: set[int] = set()
-    for path in (folder / "training" / "paid").glob("*/*.parquet"):
+    for path in (folder / "training" / "paid").glob("*/[!.]*.parquet"):
         import pyarrow.parquet as pq
 
         archs.update(pq.read_table(path, columns=["arch"])["arch"].to_pylist())

@@ -50,7 +50,7 @@ class Paid:
 
         found = [
             (tables.metadata(path), tables.read(path, TRUTH))
-            for path in sorted(self.folder.glob("*.parquet"))
+            for path in sorted(self.folder.glob("[!.]*.parquet"))
         ]
         found.sort(key=lambda pair: (pair[0].get("finished", ""), pair[1]["arch"].tolist()))
         frames = [frame.assign(finished=record.get("finished", "")) for record, frame in found]

@@ -77,6 +77,15 @@ def test_a_stop_between_two_groups_loses_one_group(digits, tmp_path, trained, mo
     assert frame["arch"].tolist() == ARCHS
 
 
+def test_what_a_killed_writer_left_is_no_training(digits, tmp_path, trained):
+    recipe, options = training.recipe("smoke_truth"), {"base_seed": 1, "width": 4, "code": "x"}
+    train_what_is_new(tmp_path, "tiny_nanobench", [5], digits, recipe, **options)
+    (file,) = tmp_path.rglob("*.parquet")
+    (file.parent / f".{file.name}.ab12cd34.parquet").write_bytes(b"PAR1")
+    train_what_is_new(tmp_path, "tiny_nanobench", [5], digits, recipe, **options)
+    assert trained == [5]
+
+
 def test_a_damaged_file_is_named(digits, tmp_path):
     recipe, options = training.recipe("smoke_truth"), {"base_seed": 1, "width": 4, "code": "x"}
     train_what_is_new(tmp_path, "tiny_nanobench", [5], digits, recipe, **options)

@@ -51,7 +51,9 @@ def search(workflow: Workflow, *words: object, timeout: float = 900) -> subproce
 
 def paid(run: Path) -> pd.Series:
     """Return how often each network was trained."""
-    found = [pd.read_parquet(path, columns=["arch"]) for path in (run / "training/paid").glob("*/*.parquet")]
+    found = [
+        pd.read_parquet(path, columns=["arch"]) for path in (run / "training/paid").glob("*/[!.]*.parquet")
+    ]
     return pd.concat(found)["arch"].value_counts()
 
 
@@ -90,7 +92,7 @@ def test_from_images_to_a_network(workflow, tmp_path):
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     for _ in range(6000):
-        if list(run.glob("training/paid/*/*.parquet")):
+        if list(run.glob("training/paid/*/[!.]*.parquet")):
             break
         time.sleep(0.1)
     os.killpg(driver.pid, signal.SIGKILL)
