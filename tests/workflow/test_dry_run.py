@@ -15,7 +15,15 @@ def jobs(text):
     return int(re.search(r"^total\s+(\d+)", text, re.MULTILINE).group(1))
 
 
-MAIN_RULES = ("code_shard", "truth_shard", "proxy_shard", "search", "bench_analysis", "figure", "report_page")
+MAIN_RULES = (
+    "code_shard",
+    "truth_shard",
+    "proxy_shard",
+    "search_block",
+    "bench_analysis",
+    "figure",
+    "report_page",
+)
 
 
 @pytest.mark.parametrize("overlay", ["", *OVERLAYS])
@@ -78,7 +86,7 @@ def test_a_study_of_few_trainings_has_one_target(workflow):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--config", "budgetz=3"], "configuration: unknown key 'budgetz'; did you mean 'budgets'?"),
+        (["--config", "budgetss=3"], "configuration: unknown key 'budgetss'; did you mean 'budgets'?"),
         (["--config", "budgets=30"], "a list goes into a file given with --configfile"),
     ],
 )

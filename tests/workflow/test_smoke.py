@@ -107,7 +107,7 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
     for edited, reruns, stays in (
         ("figures/style.py", "figure", "truth_shard"),
         ("networks/nano_population.py", "truth_shard", None),
-        ("predictors/siamese.py", "search", "truth_shard"),
+        ("predictors/siamese.py", "search_block", "truth_shard"),
     ):
         path = tmp_path / "snas" / edited
         before = path.read_text()
