@@ -20,6 +20,7 @@ include: "rules/search.smk"
 include: "rules/analysis.smk"
 include: "rules/figures.smk"
 include: "rules/fewest.smk"
+include: "rules/export.smk"
 
 
 # GPUs are counted on each machine; over a cluster SLURM counts them.

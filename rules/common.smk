@@ -37,6 +37,7 @@ except InputError as error:
 RUN = f"results/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
+BEST = f"{RUN}/best"
 ON_DEMAND = CONFIG.truth == "on_demand"
 
 BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
@@ -352,6 +353,7 @@ def planned():
     for number in range(OWN_SEARCH.rounds):
         seconds |= dict.fromkeys(own_shards(number), 20.0)
         seconds[f"{OWN_PLAN}/{number:02d}/asks.parquet"] = 5.0
+    seconds[f"{BEST}/network.json"] = 30.0
     for i in range(ROUNDS):
         for file in shards(
             f"{ROUND}/truth/shard_{{shard}}.parquet",

@@ -401,10 +401,3 @@ rule own_choice:
         code=OWN_CODE,
     script:
         "../scripts/own_choice.py"
-
-
-rule search:
-    """Find the network for one's own images: one search, on demand (docs/own-images.md)."""
-    input:
-        rules.own_choice.output.choice,
-    localrule: True

@@ -1,7 +1,8 @@
 """Siamese-NAS (arXiv 2210.00546) in PyTorch: search spaces, estimation codes, predictors, search, figures.
 
 Data flows one way through the rooms of this package:
-spaces → networks → images → training → proxies → predictors → search → analysis → figures.
+spaces → networks → images → training → proxies → predictors → search → analysis → figures
+→ export.
 """
 
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 ``snas search --images FOLDER`` finds the network for one's own images (:mod:`snas.search.command`),
 ``snas import-nasbench201 SOURCE`` makes one small table of any public form of NAS-Bench-201, ``snas config-table`` and
-``snas tables`` print the documentation that is made from the schemas.
+``snas tables`` print the documentation that is made from the schemas, ``snas predict`` applies the network that a search found to image files.
 """
 
 from __future__ import annotations
@@ -69,6 +69,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     checked.add_argument("files", type=Path, nargs="+", metavar="FILE")
     checked.set_defaults(command=_config_check)
+    predicted = commands.add_parser(
+        "predict", help="say what images show, by the network that a search found"
+    )
+    predicted.add_argument("folder", type=Path, help="results/<run>/best")
+    predicted.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ...")
+    predicted.add_argument(
+        "--top", type=int, default=1, help="labels per image, the most probable first; default: %(default)s"
+    )
+    predicted.add_argument(
+        "--runtime", default="auto", help="auto (ONNX Runtime where it is installed), onnxruntime or torch"
+    )
+    predicted.set_defaults(command=_predict)
+    compared = commands.add_parser(
+        "compare", help="a search's winner against hand-made networks and random search, over several seeds"
+    )
+    compared.add_argument("--images", default="digits", help="image set; default: %(default)s")
+    compared.add_argument("--path", type=Path, help="its file or folder")
+    compared.add_argument("--side", type=int, default=0, help="resize to this many pixels")
+    compared.add_argument(
+        "--train-images", type=int, default=0, help="take so many of a source with a test part"
+    )
+    compared.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
+    compared.add_argument("--method", default="gp", help="default: %(default)s")
+    compared.add_argument("--budget", default="16+4", help="N+K complete trainings; default: %(default)s")
+    compared.add_argument("--recipe", default="digits_truth", help="of all trainings; default: %(default)s")
+    compared.add_argument(
+        "--width", type=int, default=8, help="of the searched networks; default: %(default)s"
+    )
+    compared.add_argument("--out", type=Path, default=Path("results/compare"), help="default: %(default)s")
+    compared.set_defaults(command=_compare)
     documented = commands.add_parser(
         "tables", help="print docs/tables.md, made from the schemas of all files"
     )
@@ -118,6 +148,32 @@ def _chapter(options: argparse.Namespace) -> int:
     return 0
 
 
+def _predict(options: argparse.Namespace) -> int:
+    from snas.export.predict import predict
+
+    lines, faults = predict(options.folder, options.images, top=options.top, runtime=options.runtime)
+    for line in lines:
+        print(line)
+    for fault in faults:
+        print(f"snas: {fault}", file=sys.stderr)
+    return 2 if faults else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from snas import images
+    from snas.export import compare
+
+    drawn = images.load(
+        options.images, path=options.path, side=options.side or None, train_images=options.train_images
+    )
+    contest = compare.Contest(options.method, options.budget, options.recipe, width=options.width)
+    frame = compare.run(
+        contest, drawn, range(options.seeds), options.out, lambda text: print(text, file=sys.stderr)
+    )
+    print(compare.markdown(frame))
+    return 0
+
+
 def _config_check(options: argparse.Namespace) -> int:
     from snas import config
 
@@ -161,6 +217,7 @@ SCHEMAS = (
     ("analysis/<bench>/progress.parquet", "snas.analysis.fewest:PROGRESS"),
     ("analysis/<bench>/needed.parquet", "snas.analysis.fewest:NEEDED"),
     ("fewest/paired.parquet (progress and needed stand beside)", "snas.analysis.fewest:PAIRED"),
+    ("export/tested.parquet", "snas.export.complete:TESTED"),
     ("analysis/counts.parquet", "snas.analysis.counting:COUNTS"),
     ("analysis/costs.parquet", "snas.analysis.costs:COSTS"),
 )

@@ -60,6 +60,7 @@ def test_rooms_and_rules_have_the_same_names_and_scripts_are_short():
         "search",
         "analysis",
         "figures",
+        "export",
     }
     assert {p.stem for p in (ROOT / "rules").glob("*.smk")} - {"common", "fewest"} <= rooms
     assert len((ROOT / "Snakefile").read_text().splitlines()) <= 70
@@ -69,7 +70,9 @@ def test_rooms_and_rules_have_the_same_names_and_scripts_are_short():
         assert not re.search(r"^\s*(from|import) snakemake", path.read_text(), re.MULTILINE), path
 
 
-ORDER = ["spaces", "networks", "images", "training", "proxies", "predictors", "search", "analysis", "figures"]
+ORDER = [
+    "spaces", "networks", "images", "training", "proxies", "predictors", "search", "analysis", "figures", "export",
+]  # fmt: skip
 
 
 def test_data_flows_one_way():

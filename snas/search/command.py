@@ -417,7 +417,8 @@ def outcome(folder: Path, forecast: float, seconds: float) -> list[str]:
         f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
         f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
         f"took {clock(seconds)}, forecast {clock(forecast)}: {said}",
-        f"its account: {folder / 'search/own/choice.json'}; every training: {folder / 'search/own/trained.parquet'}",
+        f"use it: snas predict {folder / 'best'} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
+        f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
     ]
 
 

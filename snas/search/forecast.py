@@ -107,7 +107,8 @@ class Work:
             paid = max(paid - size, 0)
             each = speed.training(dear if number else mean, plan.steps, self.validation)
             total += 2 * speed.startup + -(-new // self.jobs) * each
-        return total
+        # the winner's own training and tests, its ONNX file, card and page
+        return total + 3 * speed.startup + speed.training(dear, plan.steps, self.validation)
 
 
 def sizes(search: OwnSearch) -> list[int]:

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from snas import tables
+from snas.export.predict import predict
 from snas.images.split import load_parts
 from snas.search.own import TRAINED
-from tests.conftest import Workflow
+from tests.conftest import ROOT, Workflow
 
 SMALL = ("--width", "4", "--steps", "40", "--cores", "2")
 
@@ -126,6 +127,20 @@ def test_from_images_to_a_network(workflow, tmp_path):
     assert second["accuracy"] >= first["accuracy"]
     assert "than forecast" in done.stdout
     assert json.loads((run / "search/own/starts.json").read_text())[-1]["trainings"] == len(trained)
+    best = run / "best"
+    assert {p.name for p in best.iterdir()} >= {
+        "model.onnx",
+        "weights.safetensors",
+        "network.json",
+        "README.md",
+        "page.html",
+    }
+    assert len((run / "export/openings.jsonl").read_text().splitlines()) == 1, (
+        "the test images were opened once"
+    )
+    assert "| networks held against the test images | 1 |" in (best / "README.md").read_text()
+    lines, faults = predict(best, [folder / "a/0.png", ROOT / "docs/images/fig5.png"])
+    assert (len(lines), len(faults)) == (1, 1), "that file was overwritten above; another one is an image"
     chosen = load_parts(run / "images/split.parquet").selection()
     assert len(chosen.train_labels) + len(chosen.test_labels) < 71
     refused = search(workflow, *words, "--width", "8")

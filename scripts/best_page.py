@@ -1,0 +1,21 @@
+"""Write the card of the winner and the page that shows how it was found."""
+
+from pathlib import Path
+
+from _job import begin
+from snas.export.found import read_found
+from snas.export.page import write_best
+
+job = begin(snakemake)
+given, best = snakemake.input, Path(snakemake.output.page).parent
+found = read_found(
+    best,
+    choice=given.choice,
+    trained=given.trained,
+    tested=given.tested,
+    latency=given.latency,
+    split=given.split,
+)
+write_best(
+    found, best, snakemake.params.figures, wrong=given.wrong, names=given.split, run=snakemake.params.run
+)

@@ -1,0 +1,208 @@
+"""The figures of a found network: its cell, what the search has trained, how it went on, and what it takes for what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from snas.export.found import Found
+from snas.export.measures import front
+from snas.figures import style
+from snas.figures.diagrams import draw_cell
+from snas.figures.drawing import Drawing, card, free_figure
+
+MEASURES = {"accuracy": "accuracy on validation images", "balanced": "balanced accuracy on validation images"}
+"""What a search has chosen by, on axes."""
+START, LATER, LAST = "start", "asked for by the method", "last round"
+KINDS = {START: style.GREY, LATER: style.SKY, LAST: style.BLUE}
+"""Kinds of trained networks and their colours."""
+WRITTEN = 20
+"""Most classes whose counts are written into the confusion matrix."""
+
+
+def cell(found: Found) -> Drawing:
+    """The cell, from its input to its output."""
+    figure = free_figure((style.WIDTH, 1.15))
+    ax = figure.add_axes((0.01, 0.0, 0.98, 1.0))
+    ax.set_axis_off()
+    ax.set_xlim(0, 10)
+    ax.set_ylim(0, 2)
+    texts = draw_cell(ax, found.cell.operations, found.cell.edges)
+    data = pd.DataFrame({"position": range(len(texts)), "text": texts})
+    return Drawing(figure, data, f"The cell {found.title}")
+
+
+def costs(found: Found) -> Drawing:
+    """Accuracy against multiply-accumulates of all trained networks, with the Pareto front and the winner."""
+    known, kinds = found.known, _kinds(found)
+    figure = Figure(figsize=(style.WIDTH, 3.1))
+    ax = figure.subplots()
+    millions = known["macs"].to_numpy() / 1e6
+    accuracies = known[found.by].to_numpy()
+    for kind, colour in KINDS.items():
+        chosen = (kinds[known.index] == kind).to_numpy()
+        if chosen.any():
+            ax.scatter(
+                millions[chosen],
+                accuracies[chosen],
+                s=12,
+                color=colour,
+                lw=0,
+                label=f"{kind} ({chosen.sum()})",
+            )
+    best = front(millions, accuracies)
+    ax.step(
+        millions[best],
+        accuracies[best],
+        where="post",
+        color=style.BLACK,
+        lw=0.9,
+        label="Pareto front",
+        zorder=1,
+    )
+    won = known[known["cell"] == found.title]
+    ax.plot(
+        won["macs"] / 1e6, won[found.by], "*", color=style.VERMILLION, ms=10, mec="white", mew=0.6, ls="",
+        label="the winner",
+    )  # fmt: skip
+    limit = (found.choice.get("limits") or {}).get("max_macs")
+    if limit:
+        ax.axvline(limit / 1e6, color=style.GREY, lw=0.8, ls="--", label="limit")
+    ax.set_xlabel("multiply-accumulates of one image (millions)")
+    ax.set_ylabel(MEASURES[found.by])
+    below = _frame(ax, accuracies)
+    figure.legend(loc="outside lower center", ncols=6, handletextpad=0.4, columnspacing=1.2)
+    data = known[["order", "round", "arch", "cell", "macs", "params", found.by]].copy()
+    data["kind"] = kinds[known.index]
+    data["front"] = np.isin(np.arange(len(known)), best)
+    facts = [
+        f"{len(known)} networks with an accuracy, {len(found.trained) - len(known)} whose training failed; "
+        f"{len(best)} on the front." + (f" Below the frame: {below}." if below else "")
+    ]
+    return Drawing(figure, data, "Accuracy and cost of all trained networks", facts)
+
+
+def rounds(found: Found) -> Drawing:
+    """Best accuracy so far over the trainings, beside what random search would be expected to have."""
+    figure = Figure(figsize=(style.WIDTH, 3.1))
+    ax = figure.subplots()
+    kinds, accuracies = _kinds(found), found.accuracies
+    order = np.arange(1, len(accuracies) + 1)
+    for kind, colour in KINDS.items():
+        chosen = (kinds == kind).to_numpy()
+        if chosen.any():
+            ax.scatter(order[chosen], accuracies[chosen], s=8, color=colour, lw=0, alpha=0.75, label=kind)
+    so_far = np.maximum.accumulate(accuracies)
+    ax.step(order, so_far, where="post", color=style.VERMILLION, label="best so far")
+    luck = found.random_search()
+    ax.fill_between(luck["trainings"], luck["start"], luck["all"], color=style.GREY, alpha=0.25, lw=0)
+    ax.plot(
+        luck["trainings"], luck["start"], color=style.GREY, lw=1, ls="--", label="random draws like the start"
+    )
+    ax.plot(
+        luck["trainings"], luck["all"], color=style.GREY, lw=1, ls=":", label="random draws like all trained"
+    )
+    for begun in np.flatnonzero(np.diff(found.asked.to_numpy())) + 1.5:
+        ax.axvline(begun, color="#D0D0D0", lw=0.5, zorder=0)
+    ax.set_xlabel("complete trainings")
+    ax.set_ylabel(MEASURES[found.by])
+    _frame(ax, accuracies)
+    ax.grid(axis="x", visible=False)  # upright lines are where a round begins
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    figure.legend(loc="outside lower center", ncols=3)
+    data = luck.rename(columns={"start": "random_like_start", "all": "random_like_all"}).merge(
+        pd.DataFrame({"trainings": order, "accuracy": accuracies, "best_so_far": so_far}), how="left"
+    )
+    return Drawing(figure, data, "How the search went on", _rounds_facts(found))
+
+
+def _rounds_facts(found: Found) -> list[str]:
+    end, start, size = found.random_search().iloc[-1], len(found.start), len(found.trained)
+    best = found.accuracies.max()
+    codes = int(found.choice.get("codes", 0))
+    price = f"{size} complete trainings" + (f" and {codes} estimation codes" if codes else "")
+    return [
+        f"The search cost {price}, {found.cost:.1f} trainings in all, and has {best:.4f}. "
+        f"Random search with {int(end['trainings'])} trainings would be expected to have {end['start']:.4f} if its draws are like the start, {end['all']:.4f} if they are like all that was trained.",
+        f"Both are the exact expectation of the best of k independent draws with replacement from measured accuracies, one training each: those of the {start} networks of the start, "
+        f"and those of all {size}. The first assumes that the start was drawn at random and can never exceed its best; the second lets random search draw from what the method has picked, "
+        "so it is kind to random search. Neither is a random search that was run; a failed training counts as chance.",
+    ]
+
+
+def predicted(found: Found) -> Drawing:
+    """What the method expected of a network before it was trained, against what came out."""
+    pairs = found.known.dropna(subset=["predicted"])
+    columns = ["order", "round", "cell", "predicted", found.by]
+    if pairs.empty:
+        return card(
+            "Predicted and true",
+            f"{style.method_title(found.choice['method'])} expects nothing of a network before it is trained.",
+            columns,
+        )
+    figure = Figure(figsize=(style.WIDTH * 0.62, 3.1))
+    ax = figure.subplots()
+    rho, n = found.belief
+    for kind in (LATER, LAST):
+        chosen = pairs[(_kinds(found)[pairs.index] == kind).to_numpy()]
+        ax.scatter(chosen["predicted"], chosen[found.by], s=12, color=KINDS[kind], lw=0, label=kind)
+    values = np.concatenate([pairs["predicted"], pairs[found.by]])
+    if values.min() >= 0 and values.max() <= 1:  # the method speaks of accuracies
+        ends = [values.min(), values.max()]
+        ax.plot(ends, ends, color=style.GREY, lw=0.8, ls="--", label="equal", zorder=0)
+    ax.legend(loc="upper left")
+    ax.set_xlabel("predicted before its training")
+    ax.set_ylabel(MEASURES[found.by])
+    said = f"ρ = {rho:.2f}" if np.isfinite(rho) else "ρ is not defined"
+    ax.set_title(f"{said}, n = {n}")
+    facts = [
+        "Spearman's rank correlation over the networks that the method asked for. These are the ones it took for the best, a narrow choice, "
+        "which makes a correlation small by itself; the start was trained before there was a prediction."
+    ]
+    return Drawing(figure, pairs[columns], "Predicted and true", facts)
+
+
+def confusion(found: Found) -> Drawing:
+    """The confusion matrix of the test images; colours are shares of a row."""
+    matrix, labels = found.matrix, found.description.labels
+    size = min(style.WIDTH, 1.6 + 0.34 * len(labels))
+    figure = Figure(figsize=(size, size * 0.92))
+    ax = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.grid(False)
+    for row, column in np.argwhere(matrix > 0) if len(labels) <= WRITTEN else ():
+        ink = "white" if shares[row, column] > 0.55 else "#202020"
+        ax.text(column, row, matrix[row, column], ha="center", va="center", fontsize=6.5, color=ink)
+    names = [label if len(label) <= 14 else f"{label[:13]}…" for label in labels]
+    if len(labels) <= 60:
+        ax.set_xticks(range(len(labels)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        ax.set_yticks(range(len(labels)), names)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    data = pd.DataFrame(matrix, columns=[f"called {label}" for label in labels])
+    data.insert(0, "class", labels)
+    return Drawing(figure, data, "Confusion matrix of the test images")
+
+
+DRAWN = {"cell": cell, "costs": costs, "rounds": rounds, "predicted": predicted, "confusion": confusion}
+"""All figures of a found network, by name."""
+
+
+def _kinds(found: Found) -> pd.Series:
+    """Return the kind of every trained network: start, last round, or between."""
+    last = found.asked.max()
+    kinds = [START if n == 0 else LAST if n == last else LATER for n in found.asked]
+    return pd.Series(kinds, index=found.trained.index)
+
+
+def _frame(ax: Axes, accuracies: np.ndarray) -> int:
+    """Show accuracies from their lower twentieth on and return how many lie below: one at chance would press all others into a line."""
+    low, high = np.quantile(accuracies, 0.05), accuracies.max()
+    room = max(high - low, 1e-3)
+    bottom = min(low, high) - 0.1 * room
+    ax.set_ylim(bottom, high + 0.08 * room)
+    return int((accuracies < bottom).sum())

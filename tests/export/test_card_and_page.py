@@ -1,0 +1,152 @@
+"""Card and page: their numbers are those of the files, the page needs no network, the card's program runs."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from snas import tables
+from snas.export import card, page, pictures
+from snas.export.found import read_found
+from snas.figures.style import styled
+from snas.progress import clock
+from snas.search.own import TRAINED
+from tests.figures.test_report import Loads
+
+
+def test_the_card_says_what_was_measured(best):
+    text, found = (best.folder / "README.md").read_text(), best.found
+    right = int((found.tested["label"] == found.tested["predicted"]).sum())
+    total = len(found.tested)
+    for said in (
+        f"**{right / total:.4f}** ({right} of {total})", f"{sum(p.numel() for p in best.module.parameters()):,}",
+        f"| multiply-accumulates of one image | {found.costs[0]:,} |", f"{found.latency.median_ms:.2f} ms",
+        "1 thread(s)", "Siamese + NSAM + BTS", "N + K = 20 + 4", "24 complete trainings, 100 estimation codes", "digits_truth",
+        "max_macs 50,000: 700 of 1,120 networks", f"1 min 40 s before it began; it took {clock(200 + found.facts['seconds'])}", "operators of version 17", "1,797 images: 1,079 train, 359 validation, 359 test",
+    ):  # fmt: skip
+        assert said in text, said
+    matrix = [line.split("|")[2:-1] for line in text.splitlines() if re.match(r"\| \d \|", line)]
+    assert np.array_equal(np.array(matrix, dtype=int), found.matrix)
+    for name in re.findall(r"\]\((\S+)\)", text):
+        assert (best.folder / name).is_file()
+
+
+def test_the_trained_macs_are_those_of_the_network(best):
+    row = best.found.trained.set_index("cell").loc[best.found.title]
+    assert (row["macs"], row["params"]) == best.found.costs
+
+
+def test_the_program_of_the_card_gives_what_predict_gives(best, tmp_path):
+    from snas.export.predict import Predictor
+
+    program = re.search(r"```python\n(.*?)```", (best.folder / "README.md").read_text(), re.S)[1]
+    for name in ("model.onnx", "network.json"):
+        (tmp_path / name).write_bytes((best.folder / name).read_bytes())
+    pixels = np.random.default_rng(0).integers(256, size=(13, 17), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    label, share = done.stdout.split()
+    ((wanted, probability),) = Predictor(best.folder)(tmp_path / "image.png")
+    assert label == wanted
+    assert float(share) == pytest.approx(probability, abs=1e-5)
+
+
+def test_the_page_loads_nothing_and_shows_every_error(best):
+    text = (best.folder / "page.html").read_text()
+    parsed = Loads()
+    parsed.feed(text)
+    assert all(value.startswith("data:") for value in parsed.loaded)
+    assert not re.search(r"url\(|@import|<script|<link(?![^>]*data:)", text)
+    assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(parsed.ids)
+    wrong = best.found.accuracy.images - best.found.accuracy.correct
+    assert parsed.images == 1 + len(page.HEADINGS) + min(wrong, 120)
+    for what, value in [*card.summary(best.found), *card.story(best.found)]:
+        assert what in text
+        assert value.replace("**", "") in text
+
+
+def test_thumbnails_are_the_images_pixels():
+    pixels = np.random.default_rng(0).integers(256, size=(4, 9, 9), dtype=np.uint8)
+    for channels in (1, 2, 3, 4):
+        import io
+
+        with Image.open(io.BytesIO(page.png(pixels[:channels]))) as image:
+            shown = np.asarray(image).reshape(9, 9, channels)
+        assert (shown == pixels[:channels].transpose(1, 2, 0)).all()
+
+
+def test_names_from_outside_stay_text(best, tmp_path):
+    content = json.loads((best.folder / "network.json").read_text())
+    content["labels"][3] = "<script>alert(1)</script>|x"
+    (tmp_path / "network.json").write_text(json.dumps(content))
+    names = {name: best.base / f"{name}.parquet" for name in ("trained", "tested", "split")}
+    found = read_found(
+        tmp_path, choice=best.base / "choice.json", latency=best.base / "latency.json", **names
+    )
+    page.write_best(
+        found, tmp_path, tmp_path / "figures", wrong=best.base / "wrong.npz", names=names["split"], run="r"
+    )
+    assert "<script" not in (tmp_path / "page.html").read_text()
+    rows = [
+        line
+        for line in (tmp_path / "README.md").read_text().splitlines()
+        if "alert(1)" in line and line.startswith("|")
+    ]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 12 for line in rows)
+
+
+def test_figures_show_the_numbers_of_the_search(best):
+    folder, found = best.base / "figures", best.found
+    shown = pd.read_csv(folder / "costs.csv")
+    assert len(shown) == (found.trained["status"] == "ok").sum()
+    on = shown[shown["front"]].sort_values("macs")
+    assert on["accuracy"].is_monotonic_increasing
+    assert on["accuracy"].max() == found.accuracies.max()
+    rounds = pd.read_csv(folder / "rounds.csv")
+    assert len(rounds) == found.cost == 26, "24 trainings and what was looked at beside"
+    assert rounds["best_so_far"].dropna().iloc[-1] == found.accuracies.max()
+    assert rounds["random_like_start"].iloc[-1] < found.start["accuracy"].max()
+    assert rounds["random_like_all"].iloc[0] == pytest.approx(found.accuracies.mean())
+    assert found.accuracies[3] == 0.1, "a failed training counts as chance"
+    rho, n = found.belief
+    assert rho == pytest.approx(1)
+    assert n == 12
+
+
+def test_a_search_without_beliefs_and_cells_of_nasbench201_are_drawn(best, tmp_path):
+    names = {name: best.base / f"{name}.parquet" for name in ("trained", "tested", "split")}
+    frame = pd.read_parquet(names["trained"])
+    frame["predicted"] = np.nan
+    tables.write(tmp_path / "trained.parquet", frame, TRAINED)
+    content = json.loads((best.folder / "network.json").read_text())
+    cell = "|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
+    content["network"].update(space="nasbench201", cell=cell)
+    (tmp_path / "network.json").write_text(json.dumps(content))
+    names["trained"] = tmp_path / "trained.parquet"
+    found = read_found(
+        tmp_path, choice=best.base / "choice.json", latency=best.base / "latency.json", **names
+    )
+    with styled():
+        drawn = pictures.predicted(found)
+        assert "expects nothing" in drawn.missing[0]
+        assert drawn.data.empty
+        assert "nor_conv_3x3" in pictures.cell(found).data["text"].tolist()
+    assert "not defined, n = 0" in dict(card.story(found))["predicted and true accuracy"]
+
+
+def test_many_classes_are_listed_by_their_errors(best):
+    text = base64.b64decode(
+        re.search(r"base64,([^\"]+)", (best.folder / "page.html").read_text())[1] + "==", validate=False
+    )
+    assert text.startswith(b"<?xml"), "the cell is a vector figure"
+    listed = card.errors(best.found)
+    assert sum(n for *_, n in listed) == best.found.accuracy.images - best.found.accuracy.correct
+    assert [n for *_, n in listed] == sorted((n for *_, n in listed), reverse=True)
