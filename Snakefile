@@ -1,5 +1,4 @@
-# Siamese-NAS (arXiv 2210.00546): the paper's DAG from search space to figures, and beyond.
-# What is made from what stands in rules/, one file per room of the library; what is computed stands in snas/.
+# Siamese-NAS (arXiv 2210.00546), from search space to figures and beyond: rules/ says what is made from what, snas/ computes.
 from snakemake.utils import min_version
 
 min_version("9.10")
