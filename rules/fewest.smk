@@ -20,7 +20,7 @@ rule removed_bench:
         "../scripts/removed_bench.py"
 
 
-use rule search as fewest_search with:
+use rule search_block as fewest_search with:
     input:
         bench=f"{RUN}/fewest/{{bench}}/removed_{{removed}}/table.parquet",
     output:

@@ -37,7 +37,6 @@ rule split:
         "../environment.yml"
     params:
         images={**IMAGES, "train_images": 0},
-        folder=f"{RUN}/images",
         shares=[
             1 - CONFIG.validation_share - CONFIG.test_share,
             CONFIG.validation_share,

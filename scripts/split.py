@@ -1,5 +1,7 @@
 """Draw train, validation and test part of the user's own images, and keep the decoded pixels of each."""
 
+from pathlib import Path
+
 import snas.images
 from _job import begin
 from snas import provenance
@@ -10,7 +12,7 @@ p = snakemake.params
 with provenance.measured(code=p.code) as record:
     images = snas.images.load(**p.images, least=LEAST)
 frame = write_split(
-    snakemake.params.folder,
+    Path(snakemake.output.split).parent,
     images,
     base_seed=p.seed,
     shares=p.shares,
