@@ -157,18 +157,21 @@ def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
 
 
 FEW = {
-    "methods": ["siamese", "siamese+nsam+bts"],
+    "methods": ["siamese"],
     "runs": 2,
     "extra_searches": [],
     "proxies": [],
     "truth_shards": 1,
 }
-FEW_BLOCKS = ("siamese/n010/block_00.parquet", "siamese+nsam+bts/n010/block_00.parquet")
+FEW_BLOCKS = ("siamese/n010/block_00.parquet",)
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path, few):
-    """The same seed finds the same, whether all is trained before or only what is asked for."""
+    """The same seed finds the same, whether all is trained before or only what is asked for.
+
+    Among the quick tests a method of two rounds; all methods, BTS with its twelve rounds among them, are long.
+    """
     workflow = Workflow(tmp_path)
     (tmp_path / "given.yaml").write_text(json.dumps({"truth": "on_demand"} | (FEW if few else {})))
     there = smoke[0].folder / "results/smoke"
