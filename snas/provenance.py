@@ -54,11 +54,6 @@ def code_hash(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_hash(path: str | Path) -> str:
-    """Return 16 hex digits of a script's code, comments and docstrings left out."""
-    return hashlib.sha256(_plain(ast.parse(Path(path).read_text(encoding="utf-8"))).encode()).hexdigest()[:16]
-
-
 def _path(module: str) -> Path | None:
     base = PACKAGE.joinpath(*module.split(".")[1:])
     for path in (base.with_suffix(".py"), base / "__init__.py"):

@@ -98,18 +98,6 @@ def estimate_statistics(population: Population, batches: Batches, recipe: Recipe
     population.set_momentum(recipe.bn_momentum)
 
 
-def count_correct(
-    population: Population,
-    images: UInt8[Tensor, "images channels side side"],
-    labels: Int64[Tensor, " images"],
-    *,
-    batch: int,
-) -> Int64[Tensor, " networks"]:
-    """Return how many plain images each network classifies right, with running BN statistics."""
-    classes = int(labels.max()) + 1 if len(labels) else 1
-    return correct_by_class(population, images, labels, batch=batch, classes=classes).sum(dim=1)
-
-
 @torch.no_grad()
 def correct_by_class(
     population: Population,
