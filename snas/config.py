@@ -388,7 +388,12 @@ def _check_together(config: Config) -> None:
         )
     for key in ("table", "nasbench201", "images_path"):
         if config[key] and config[key] != ANALOG and not Path(config[key]).expanduser().exists():
-            raise InputError(f"configuration: key {key!r}: {config[key]} does not exist")
+            hint = (
+                "; snas import-nasbench201 SOURCE makes it, or name a source itself"
+                if key == "nasbench201"
+                else ""
+            )
+            raise InputError(f"configuration: key {key!r}: {config[key]} does not exist{hint}")
     resolve("snas.search.jobs:search_jobs")(config)  # names of benches
 
 

@@ -29,7 +29,7 @@ KINDS = {
     "code_shard": "training shard",
     "truth_shard": "training shard",
     "proxy_shard": "training shard",
-    "search": "search block of a predictor",
+    "search_block": "search block of a predictor",
     "figure": "figure",
 }
 """Kind of the jobs of a rule; all others are small tables."""

@@ -68,7 +68,10 @@ def test_readme_is_made_from_the_schema():
         ({"code": "grasp"}, "key 'code' is 'grasp'; allowed: trained, or one of the key 'proxies' (synflow)"),
         ({"truth": "table"}, "truth = table needs the key 'table'"),
         ({"space": ""}, "nothing to search"),
-        ({"nasbench201": "/nowhere/x.parquet"}, "key 'nasbench201': /nowhere/x.parquet does not exist"),
+        (
+            {"nasbench201": "/nowhere/x.parquet"},
+            "key 'nasbench201': /nowhere/x.parquet does not exist; snas import-nasbench201 SOURCE makes it",
+        ),
         (
             {"extra_searches": [{"method": "siamese", "budgets": [30], "runs": 2, "k": 1}]},
             "key 'extra_searches.0' has the unknown key 'k'; known: method, budgets, runs, benches",

@@ -1,7 +1,7 @@
 """CIFAR-10 accuracies of all 15,625 cells from the PyPI package ``analog-nasbench``, trained independently by its authors.
 
 The package is data for analog hardware; its ``baseline_accuracy`` is the test accuracy of each network on digital hardware,
-in percent.  It needs no download beside ``pip install snas[nasbench]``, and is not the official NAS-Bench-201.  The
+in percent.  It needs no download beside ``pip install analog-nasbench``, and is not the official NAS-Bench-201.  The
 package's pickle is read as data from where the package, its wheel or the file lies; the package is never imported.
 """
 
@@ -43,7 +43,7 @@ def locate() -> Path:
     for folder in folders:
         if (Path(folder) / FILE).is_file():
             return Path(folder) / FILE
-    raise InputError(f"the package {NAME} is not installed here; pip install 'snas[nasbench]' brings it")
+    raise InputError(f"the package {NAME} is not installed here; pip install analog-nasbench brings it")
 
 
 def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
