@@ -12,11 +12,9 @@ machine disturb less than wall time.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -27,7 +25,9 @@ from torch import Tensor, nn
 from snas import spaces
 from snas.predictors import REGISTRY, native
 from snas.predictors.accuracy import AccuracyPredictor
+from speed import brp
 from speed.record import ROOT, Record
+from speed.timing import Rows, product_seconds, seconds
 
 BUDGET, BATCH, RUNS = 100, 8, 20
 STEPS = 200 * (BUDGET // BATCH)
@@ -164,13 +164,6 @@ class Bench:
         return model.train()
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Return the processor time of a call."""
-    started = time.process_time()
-    function()
-    return time.process_time() - started
-
-
 def products(bench: Bench, rows: int, *, estimation: bool = True) -> Counter[tuple[int, int, int]]:
     """Return (rows, inputs, outputs) of the products of a forward pass, and how many there are of each."""
     symbols = len(bench.encoding.vocabulary)
@@ -205,12 +198,6 @@ def ranking_floor(bench: Bench) -> float:
     return total
 
 
-def product_seconds(a: Tensor, b: Tensor, times: int = 20) -> float:
-    """Return the processor time of one batched product."""
-    out = torch.bmm(a, b)
-    return seconds(lambda: [torch.bmm(a, b, out=out) for _ in range(times)]) / times
-
-
 def plain_step(bench: Bench, model: PlainSiamese, steps: int) -> Callable[[], None]:
     """Return a function that trains the plain model for some steps."""
     adjacency = torch.as_tensor(bench.encoding.adjacency)
@@ -228,34 +215,6 @@ def plain_step(bench: Bench, model: PlainSiamese, steps: int) -> Callable[[], No
             adam.step()
 
     return train
-
-
-class Rows:
-    """Values of titled rows that are measured in turns."""
-
-    def __init__(self, rows: dict[str, Callable[[], float]], repeats: int) -> None:
-        self.values: dict[str, list[float]] = {title: [] for title in rows}
-        for _ in range(repeats):
-            for title, row in rows.items():
-                self.values[title].append(row())
-
-    def middle(self, title: str) -> float:
-        """Return a row's median."""
-        return statistics.median(self.values[title])
-
-    def record(self, record: Record, prefix: str, unit: str, *, plain: str, floor: str) -> None:
-        """Add all rows to a record: times against the row ``plain``, share of the row ``floor``."""
-        for title, values in self.values.items():
-            if title != floor:
-                against = None if title == plain else self.values[plain]
-                record.row(
-                    f"{prefix}: {title}",
-                    values,
-                    unit,
-                    against=against,
-                    floor=self.middle(floor),
-                    floor_assumes=FLOOR,
-                )
 
 
 def training_rows(bench: Bench, repeats: int) -> Rows:
@@ -374,11 +333,16 @@ def measure(*, quick: bool) -> Record:
             prefix = f"{name}, {space}"
             training, ranking = training_rows(bench, repeats), ranking_rows(bench, 1 if quick else 3)
             training.record(
-                record, f"{prefix}: training", "ms per run and step", plain="plain, one run", floor="floor"
+                record,
+                f"{prefix}: training",
+                "ms per run and step",
+                plain="plain, one run",
+                floor="floor",
+                assumes=FLOOR,
             )
             ranking.record(
                 record, f"{prefix}: ranking of {bench.size:,}", "s per run",
-                plain="plain, one run, chunks of 256", floor="floor",
+                plain="plain, one run, chunks of 256", floor="floor", assumes=FLOOR,
             )  # fmt: skip
             whole_runs(bench, record, prefix, training, ranking, 1 if quick else 3)
             part_rows(bench, record, prefix, 3 if quick else 9)
@@ -388,6 +352,8 @@ def measure(*, quick: bool) -> Record:
                 f"{prefix} {step:.1f} MFLOP per run and step ({step / training.middle('floor'):.0f} GFLOP/s) and "
                 f"{every:.1f} GFLOP per ranking ({every / ranking.middle('floor'):.0f} GFLOP/s)"
             )
+    for space in ("tiny_nanobench",) if quick else ("nasbench201", "tiny_nanobench"):
+        brp.rows(record, space, 1 if quick else 3)
     library_rows(record, 1 if quick else 2)
     record.notes = (
         f"Processor time of one thread unless it says wall; N = {BUDGET}. Floors are {'; '.join(sizes)}. A share above 100 % "

@@ -12,7 +12,7 @@ from snas import config, networks, spaces, tables, training
 from snas.images.augment import Augmentation, transform
 from snas.search import jobs
 from snas.spaces.space import ARCHITECTURES
-from speed import million, record, scale
+from speed import brp, million, record, scale
 from speed.million import CHAIN, OPERATIONS, SKIPS, Million
 from speed.networks import CODE, products
 from speed.plain_networks import AugmentedImages, augment, random_images
@@ -69,6 +69,13 @@ def test_plain_images_without_augmentation_are_the_images():
     torch.testing.assert_close(image, pixels[2] / 255)
     assert target.argmax() == labels[2]
     torch.testing.assert_close(target.sum(), torch.tensor(1.0))
+
+
+def test_the_plain_relation_prefers_what_the_product_prefers():
+    model = brp.Bench("tiny_nanobench").plain()
+    assert sum(part.numel() for part in model.parameters()) == sum(
+        entry.size for entry in brp.Bench("tiny_nanobench").block(1).layout.values()
+    )
 
 
 def test_a_plain_shift_moves_as_the_product_does():
