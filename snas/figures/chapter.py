@@ -72,7 +72,7 @@ def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int 
                 )
             target = Path(out) / f"{prefix}{name}.png"
             with replacing(target) as temporary:
-                small.quantize(colours).save(temporary, format="PNG", optimize=True)
+                small.quantize(colours, kmeans=3).save(temporary, format="PNG", optimize=True)
             if target.stat().st_size <= LARGEST:
                 break
         written.append(target)
