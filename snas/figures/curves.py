@@ -222,7 +222,7 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     pairs.sort(key=_pair_order)
     across = min(3, len(pairs))
     rows = -(-len(pairs) // across)
-    figure = Figure(figsize=(style.WIDTH, 1.5 * rows + 0.8))
+    figure = Figure(figsize=(style.WIDTH, 1.5 * rows + 0.6 + 0.15 * len(benches)))
     grid = figure.subplots(rows, across, squeeze=False, sharex=True)
     colours = dict(
         zip((b.bench for b in benches), (style.VERMILLION, style.BLUE, *style.BENCHES), strict=False)
@@ -252,7 +252,8 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
         )
         for b, f in zip(benches, picked, strict=True)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(2, len(handles)))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if longest <= 45 else 1)
     facts = [bench.sources() for bench in benches]
     facts.append("Means over runs with the same seed; bars: 95 % percentile bootstrap intervals over runs.")
     return Drawing(figure, shown, title, facts)
