@@ -30,7 +30,7 @@ STEPS = (
 )
 """What the paper adds one after the other, and what the code adds to a ranking."""
 IMAGES = ("fig4", "fig5", "fig6", "fig7", "fig8", "differences")
-LARGEST = 150_000
+LARGEST = 100_000
 """Bytes of a committed image."""
 
 
@@ -56,7 +56,7 @@ def chapter(runs: Iterable[str | Path]) -> str:
 
 
 def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int = 1100) -> list[Path]:
-    """Write the run's figures as small PNG files (reduced to ``width`` and few colours, at most 150 kB) into ``out``."""
+    """Write the run's figures as small PNG files (reduced to ``width`` and few colours, at most 100 kB) into ``out``."""
     from PIL import Image
 
     written = []
@@ -64,7 +64,7 @@ def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int 
         path = Path(run) / "figures" / f"{name}.png"
         if not path.is_file():
             raise InputError(f"{path}: no such file; run the target {name} first")
-        for colours, share in ((128, 1.0), (96, 1.0), (96, 0.9), (96, 0.8), (96, 0.7), (96, 0.6)):
+        for colours, share in ((128, 1.0), (96, 1.0), (96, 0.9), (96, 0.8), (96, 0.7), (96, 0.6), (96, 0.5)):
             with Image.open(path) as image:
                 wide = min(round(width * share), image.width)
                 small = image.convert("RGB").resize(
