@@ -35,7 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     imported = commands.add_parser("import-nasbench201", help="make one small table of NAS-Bench-201")
     imported.add_argument(
-        "source", type=Path, help="NATS-Bench folder or tar, table (Parquet, CSV), or pickle"
+        "source",
+        type=Path,
+        help="folder or tar of NATS-tss-v1_0-3ffb9-simple; a table (.parquet, .csv, .tsv; docs/nasbench201.md lists its "
+        "columns); NASLib's nb201_*_full_training.pickle or a folder of them; analog-nasbench (the installed package)",
     )
     imported.add_argument(
         "--out", type=Path, default=Path("nasbench201.parquet"), help="default: %(default)s"
@@ -110,7 +113,7 @@ def _import_nasbench201(options: argparse.Namespace) -> int:
     from snas.spaces.nasbench201_import import import_nasbench201
 
     started = time.monotonic()
-    import_nasbench201(
+    found = import_nasbench201(
         options.source,
         options.out,
         code_epochs=options.code_epochs,
@@ -118,8 +121,20 @@ def _import_nasbench201(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         progress=_Line(started),
     )
-    print(f"{options.out} is made ({time.monotonic() - started:.0f} s)")
+    print(f"{options.out} is made ({time.monotonic() - started:.0f} s): {_contents(found)}")
     return 0
+
+
+def _contents(found: dict[str, Any]) -> str:
+    """Return what an imported table holds, from its metadata."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in found["datasets"].items())
+    seeds = "accuracies per seed" if found["per_seed"] else "means over seeds only"
+    codes = (
+        f"codes from epochs {', '.join(map(str, found['code_epochs']))} ({found['code_price']:.1%} of a complete training each)"
+        if found["code_epochs"]
+        else "no codes (it records no curves)"
+    )
+    return f"{found['title']}; architectures: {counts}; {seeds}; {codes}"
 
 
 class _Line:

@@ -19,7 +19,7 @@ from snas.tables import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jaxtyping import Bool, Int64
+    from jaxtyping import Bool, Float, Int64
 
 ARCHITECTURES = 15_625
 DATASETS: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -29,6 +29,8 @@ DATASETS: Mapping[str, tuple[int, int]] = MappingProxyType(
 SEEDS = (777, 888, 999)
 """Seeds of the trainings of 200 epochs."""
 TABLES = ("mean", "one_seed")
+ROUNDING = 5e-4
+"""How far a recorded mean may lie from the mean of its seeds: tables are rounded to hundredths of a percent."""
 
 
 def _fraction(description: str, *, null: bool = True) -> Column:
@@ -77,6 +79,9 @@ ACCURACIES = Schema(
         "seconds_12": Column("float64", "Time of the training of 12 epochs, s", null=True, low=0),
     },
 )
+
+FRACTIONS = frozenset(name for name, column in ACCURACIES.columns.items() if column.high == 1)
+"""Columns of accuracies."""
 
 
 def read_accuracies(
@@ -147,8 +152,13 @@ def complete(frame: pd.DataFrame, source: str, *, allow_partial: bool = False) -
     frame = frame.reset_index(drop=True)
     _identify(frame, source)
     _count(frame, source, allow_partial)
-    for column in [c for c, spec in ACCURACIES.columns.items() if spec.high == 1 and c in frame]:
-        _fractions(frame, column, source)
+    missing = np.flatnonzero(frame["accuracy"].isna())
+    if len(missing):
+        row = int(missing[0])
+        raise InputError(f"{source}: row {row} has no accuracy (architecture {frame['arch'][row]})")
+    for column in [name for name in ACCURACIES.columns if name in FRACTIONS and name in frame]:
+        check_fractions(frame[column].to_numpy(dtype=np.float64), column, source)
+    _seeds(frame, source)
     _costs(frame, source)
     _levels(frame, source)
     for name in ACCURACIES.columns:
@@ -218,12 +228,8 @@ def _count(frame: pd.DataFrame, source: str, allow_partial: bool) -> None:
             )
 
 
-def _fractions(frame: pd.DataFrame, column: str, source: str) -> None:
-    values = frame[column].to_numpy(dtype=np.float64)
-    missing = np.isnan(values)
-    if column == "accuracy" and missing.any():
-        row = int(np.flatnonzero(missing)[0])
-        raise InputError(f"{source}: row {row} has no accuracy (architecture {frame['arch'][row]})")
+def check_fractions(values: Float[np.ndarray, " rows"], column: str, source: str) -> None:
+    """Raise :class:`InputError` where an accuracy lies outside 0 to 1 (NaN: not recorded); ``column`` is the source's name."""
     bad = (values < 0) | (values > 1)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
@@ -231,6 +237,24 @@ def _fractions(frame: pd.DataFrame, column: str, source: str) -> None:
         raise InputError(
             f"{source}: column {column!r}, row {row}: {values[row]:g} is not an accuracy; fractions from 0 to 1 are "
             f"expected{hint}"
+        )
+
+
+def _seeds(frame: pd.DataFrame, source: str) -> None:
+    """Compare the mean with the values per seed where the source has a column for every seed."""
+    names = [f"accuracy_{seed}" for seed in SEEDS]
+    if not set(names) <= set(frame):
+        return
+    values = frame[names].to_numpy(dtype=np.float64)
+    recorded = np.flatnonzero(~np.isnan(values).all(axis=1))
+    accuracy = frame["accuracy"].to_numpy(dtype=np.float64)[recorded]
+    differ = recorded[np.abs(np.nanmean(values[recorded], axis=1) - accuracy) > ROUNDING]
+    if len(differ):
+        row = int(differ[0])
+        shown = ", ".join(f"{value:g}" for value in values[row] if not np.isnan(value))
+        raise InputError(
+            f"{source}: row {row}: architecture {frame['arch'][row]} on {frame['dataset'][row]} has the mean accuracy "
+            f"{frame['accuracy'][row]:g}, but its seeds have {shown}; the mean of the recorded seeds is expected"
         )
 
 

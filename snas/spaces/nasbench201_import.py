@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,13 @@ def import_nasbench201(
     epochs = _epochs(code_epochs)
     kind = kind or recognise(source)
     work = out.with_name(out.name + ".parts")
-    frame, found = _read(source, kind, work, epochs, allow_partial, jobs, progress)
+    lacking = [folder for folder in out.parents if not folder.exists()]
     try:
+        frame, found = _read(source, kind, work, epochs, allow_partial, jobs, progress)
         table = accuracies.complete(frame, str(source), allow_partial=allow_partial)
     except InputError:
         source_nats_bench.remove_parts(work)
+        _remove_empty(lacking)
         raise
     metadata = {**found, **_counts(table), "source": source.resolve().name, "snas_version": snas.__version__}
     snas.tables.write(out, table, accuracies.ACCURACIES, metadata)
@@ -91,6 +94,13 @@ def recognise(source: Path) -> str:
         f"{source} is no known source of NAS-Bench-201; expected the folder or .tar of NATS-tss-v1_0-3ffb9-simple, a "
         f".parquet or .csv table, {source_naslib.PATTERN}, or {source_analog.NAME}"
     )
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, as long as nothing lies in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _source(source: str | Path) -> Path:

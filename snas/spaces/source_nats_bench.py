@@ -165,7 +165,7 @@ def _ask(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(group: dict[int, Member], epochs: Sequence[int]) -> str:
-    """What a part depends on: its files and when they changed, the epochs of the codes, the code of this room."""
+    """What a part depends on: its files and when they changed, the epochs of the codes, and the form of a part (1)."""
     listed = [(i, m.name, m.size, m.stamp) for i, m in group.items()]
     return hashlib.sha256(repr((1, listed, tuple(epochs))).encode()).hexdigest()
 

@@ -1,21 +1,6 @@
 """NAS-Bench-201 from a table, Parquet or CSV: one row for each architecture and data set.
 
-Columns (further ones are left out):
-
-=========================  ======  =========================================================================================
-``dataset``                text    ``cifar10``, ``cifar100`` or ``imagenet16-120``; needed
-``arch_id``                int     the benchmark's index; this or ``arch`` is needed, and where both are they must agree
-``arch``                   text    the benchmark's string, ``|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|``
-``test_accuracy_200``      float   mean test accuracy over seeds after 200 epochs, a fraction; needed
-``test_accuracy_200_777``  float   the same of the training with seed 777 (and 888, 999)
-``test_accuracy_12``       float   test accuracy of the training of 12 epochs
-``valid_accuracy_200``     float   validation accuracy (and ``valid_accuracy_12``)
-``flops_m``, ``params_m``  float   recorded FLOPs and parameters, millions: compared with the project's counts
-``train_time_200_s``       float   seconds of the complete training (and ``train_time_12_s``)
-``early_losses``           list    training losses, epoch by epoch from 1, of a reduced training on 5,000 images of CIFAR-10
-                                   (CSV: numbers with spaces between); the same in the rows of every data set
-``loss_1``, ``loss_2``...  float   training loss of that epoch of a complete training on CIFAR-10
-=========================  ======  =========================================================================================
+docs/nasbench201.md lists the columns that are read; further ones are left out.
 
 Codes are taken from ``early_losses`` (epochs 10, 30, 50 unless others are asked for: its first epochs say little) or from
 ``loss_<epoch>`` (epochs 1, 2, 3).
@@ -113,6 +98,11 @@ def read_here(source: Path, code_epochs: Sequence[int] | None) -> tuple[pd.DataF
         losses = {epoch: columns[f"loss_{epoch}"] for epoch in epochs}
     for place, epoch in enumerate(epochs, start=1):
         frame[f"code_{place}"] = _numbers(source, f"loss of epoch {epoch}", losses[epoch])
+        if len(frame) and frame[f"code_{place}"].isna().all():
+            raise InputError(
+                f"{source}: no row has a loss of epoch {epoch} in column {CURVE if curve else f'loss_{epoch}'!r}; leave the "
+                "column out where the source has no curves, or fill it"
+            )
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return frame, {
@@ -187,6 +177,8 @@ def _frame(source: Path, columns: dict[str, Any], renamed: Mapping[str, str]) ->
             data[to] = np.array(values, dtype=object)
         else:
             data[to] = _numbers(source, name, values)
+            if to in accuracies.FRACTIONS:
+                accuracies.check_fractions(data[to], name, str(source))
     if "arch" in data:
         arch = data["arch"]
         whole = np.isfinite(arch) & (arch == np.round(arch)) & (np.abs(arch) < 1e9)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,15 @@ import pytest
 
 import snas.tables
 from snas import InputError
-from snas.spaces import accuracies, nats_bench, source_analog, source_naslib, source_nats_bench
+from snas.__main__ import main
+from snas.spaces import (
+    accuracies,
+    nats_bench,
+    source_analog,
+    source_naslib,
+    source_nats_bench,
+    source_table,
+)
 from snas.spaces.accuracies import ACCURACIES, DATASETS, read_accuracies
 from snas.spaces.nasbench201_import import import_nasbench201
 
@@ -236,12 +245,55 @@ def test_the_whole_table(whole):
 def test_an_imported_table_is_a_source_too(whole, tmp_path):
     out = tmp_path / "again.parquet"
     found = import_nasbench201(whole, out)
-    assert out.read_bytes() != b""
     pd.testing.assert_frame_equal(snas.tables.read(out, ACCURACIES), snas.tables.read(whole, ACCURACIES))
     assert found["code_epochs"] == [10, 30, 50]
     assert found["title"] == "NAS-Bench-201"
     with pytest.raises(InputError, match="it was imported with those of 10, 30, 50"):
         import_nasbench201(whole, tmp_path / "more.parquet", code_epochs=(1, 2, 3))
+
+
+def test_the_command_says_what_the_table_holds(tmp_path, capsys):
+    table(range(30)).to_parquet(tmp_path / "t.parquet")
+    arguments = [
+        "import-nasbench201",
+        str(tmp_path / "t.parquet"),
+        "--out",
+        str(tmp_path / "out.parquet"),
+        "--allow-partial",
+    ]
+    assert main([*arguments, "--code-epochs", "5", "6", "7"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "cifar10 30, cifar100 30, imagenet16-120 30; means over seeds only; codes from epochs 5, 6, 7" in said
+    )
+    assert snas.tables.metadata(tmp_path / "out.parquet")["code_epochs"] == [5, 6, 7]
+    (tmp_path / "out.parquet").unlink()
+    assert main(arguments[:-1]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"snas: {tmp_path}/t.parquet: 30 architectures of cifar10, 15625 are needed")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@needs_sample
+def test_the_command_says_how_far_it_is(tmp_path, capsys, monkeypatch):
+    from snas import __main__ as command
+
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(command.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(source_nats_bench, "PART", 1)
+    arguments = [str(SAMPLE), "--out", str(tmp_path / "out.parquet"), "--allow-partial", "--jobs", "1"]
+    assert main(["import-nasbench201", *arguments]) == 0
+    said = capsys.readouterr()
+    assert "2 of 3 architectures" in said.err
+    assert "left" in said.err
+    assert "accuracies per seed; codes from epochs 1, 2, 3 (1.5% of a complete training each)" in said.out
+
+
+def test_every_column_that_is_read_is_documented():
+    documented = (Path(__file__).parents[2] / "docs" / "nasbench201.md").read_text(encoding="utf-8")
+    for name in (*source_table.RENAMED, source_table.CURVE, "loss_1"):
+        assert f"`{name}`" in documented, name
 
 
 def test_csv_and_parquet_give_the_same(tmp_path):
