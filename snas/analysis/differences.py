@@ -30,6 +30,7 @@ PAIRS: tuple[tuple[str, str], ...] = (
     ("siamese+nsam+bts", "siamese+bts"),
     ("siamese+bts", "siamese"),
     ("siamese+nsam+bts", "neural_predictor"),
+    ("siamese+nsam+bts", "random"),
     ("siamese+nsam+bts", "siamese+nsam+fts"),
     ("siamese+nsam+bts", "brp_nas"),
     ("neural_predictor+nsam", "neural_predictor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pandas as pd
 
 from snas import InputError
 from snas.analysis.agreement import agreement
-from snas.figures import style
-from snas.figures.drawing import records
+from snas.figures import READS, draw, style
+from snas.figures.drawing import records, span
 from snas.figures.sources import Source, Sources
 from snas.figures.tabular import table1
 from snas.tables import replacing
@@ -27,8 +28,10 @@ STEPS = (
     ("siamese+nsam+bts", "siamese+nsam"),
     ("siamese+nsam+bts", "siamese+nsam+bts (coarse ranking)"),
     ("siamese+nsam+bts", "neural_predictor"),
+    ("siamese+nsam+bts", "random"),
 )
 """What the paper adds one after the other, and what the code adds to a ranking."""
+KINDS = (("score", "pool counted"), ("score_fair", "pool not counted"))
 IMAGES = ("fig4", "fig5", "fig6", "fig7", "fig8", "differences")
 LARGEST = 100_000
 """Bytes of a committed image."""
@@ -37,22 +40,32 @@ LARGEST = 100_000
 def chapter(runs: Iterable[str | Path]) -> str:
     """Return the tables of all benches of NAS-Bench-201 in the folders ``results/<run>`` of finished runs, as Markdown.
 
-    Per bench: ours beside published, paired differences, rank correlations, the fair protocol; then the ablations, the
-    agreement with the published points and table 1, where the runs have them.  Raises :class:`InputError` where a folder
-    has no analysis.
+    Per bench: ours beside published, paired differences and rank correlations, from the first run that has the bench;
+    then of every run the fair protocol and the ablations, and the agreement with the published points and table 1, where
+    the runs have them.  Raises :class:`InputError` where a folder has no analysis.
     """
     sources = Sources(_tables(runs), ("points", "differences", "comparison", "timing"))
     parts: list[str] = []
-    for source in _benches(sources, "points"):
-        differences = sources.of_bench("differences", source.bench)
+    first = _firsts(_benches(sources, "points"))
+    for source in first:
+        parts += [f"### {source.title}", source.sources()]
         parts += [
-            f"### {source.title}",
-            source.sources(),
-            *_methods(source, sources.of_bench("comparison", source.bench)),
+            *_methods(source, sources.beside("comparison", source)),
+            *_steps(sources.beside("differences", source)),
+            *_ranks(source),
         ]
-        parts += [*_steps(differences), *_ranks(source), *_protocol(source)]
+    for source in _benches(sources, "points"):
+        parts += _protocol(source)
     parts += [*_ablations(sources), *_agreement(sources), *_times(sources)]
     return "\n\n".join(parts) + "\n"
+
+
+def _firsts(benches: Sequence[Source]) -> list[Source]:
+    """Return each bench as the first run has it: other runs beside it (of ablations) have other methods and budgets."""
+    found: dict[str, Source] = {}
+    for source in benches:
+        found.setdefault(source.bench, source)
+    return list(found.values())
 
 
 def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int = 1100) -> list[Path]:
@@ -64,19 +77,47 @@ def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int 
         path = Path(run) / "figures" / f"{name}.png"
         if not path.is_file():
             raise InputError(f"{path}: no such file; run the target {name} first")
-        for colours, share in ((128, 1.0), (96, 1.0), (96, 0.9), (96, 0.8), (96, 0.7), (96, 0.6), (96, 0.5)):
-            with Image.open(path) as image:
-                wide = min(round(width * share), image.width)
-                small = image.convert("RGB").resize(
-                    (wide, round(image.height * wide / image.width)), Image.Resampling.LANCZOS
-                )
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Image.open(_compared(Path(run), name, folder) or path) as image,
+        ):
             target = Path(out) / f"{prefix}{name}.png"
-            with replacing(target) as temporary:
-                small.quantize(colours, kmeans=3).save(temporary, format="PNG", optimize=True)
-            if target.stat().st_size <= LARGEST:
-                break
+            _reduce(image.convert("RGB"), target, width)
         written.append(target)
     return written
+
+
+def _reduce(image: Any, target: Path, width: int) -> None:
+    """Write ``image`` at most ``width`` wide with few colours, and narrower until it has at most :data:`LARGEST` bytes."""
+    from PIL import Image
+
+    for colours, share in ((128, 1.0), (96, 1.0), (96, 0.9), (96, 0.8), (96, 0.7), (96, 0.6), (96, 0.5)):
+        wide = min(round(width * share), image.width)
+        small = image.resize((wide, round(image.height * wide / image.width)), Image.Resampling.LANCZOS)
+        with replacing(target) as temporary:
+            small.quantize(colours, kmeans=3).save(temporary, format="PNG", optimize=True)
+        if target.stat().st_size <= LARGEST:
+            return
+
+
+def _compared(run: Path, name: str, folder: str) -> Path | None:
+    """Draw figure 6 anew with the benches that have published curves: all of a run are too many panels for a page."""
+    if name != "fig6":
+        return None
+    sources = Sources(sorted((run / "analysis").glob("*/*.parquet")), ("points", "comparison"))
+    benches = [
+        source.path.parent
+        for source in sources.all("comparison")
+        if source.frame["figure"].isin(["6a", "6b"]).any()
+    ]
+    if not benches:
+        return None
+    draw(
+        "fig6",
+        [bench / f"{table}.parquet" for bench in benches for table in READS["fig6"]],
+        Path(folder) / name,
+    )
+    return Path(folder) / f"{name}.png"
 
 
 def _tables(runs: Iterable[str | Path]) -> list[Path]:
@@ -125,8 +166,9 @@ def _methods(source: Source, theirs: pd.DataFrame | None) -> list[str]:
         "ours − published",
     ]
     return [
-        f"Best accuracy in the top K = {TOP}; optimum of the table {_f(source.optimum)}. Codes: mean number per run, and "
-        "their price in complete trainings, beside N + K.",
+        f"Best accuracy in the top K = {TOP}; optimum of the table {_f(source.optimum)}. Pool counted: trained members of the pool "
+        "may be in the top K, as in the paper. Pool not counted: K others are taken, and the best of them and of the pool is the "
+        "score. Codes: mean number per run, and their price in complete trainings, beside N + K.",
         _markdown(heads, lines),
     ]
 
@@ -139,7 +181,7 @@ def _steps(frame: pd.DataFrame | None, pairs: Sequence[tuple[str, str]] = STEPS)
     budgets = [n for n in BUDGETS if (frame["budget"] == n).any()]
     lines = []
     for method, reference in pairs:
-        for kind, name in (("score", "pool counted"), ("score_fair", "pool not counted")):
+        for kind, name in KINDS:
             found = [cells.get((method, reference, n, kind)) for n in budgets]
             if any(row is not None for row in found):
                 lines.append([_pair(method, reference), name, *map(_interval, found)])
@@ -182,33 +224,44 @@ def _protocol(source: Source) -> list[str]:
                  "–" if paper is None else f"{_f(paper.mean)} ± {_f(paper.sd)}", "–" if paper is None else _f(paper.regret)]
             )  # fmt: skip
     heads = ["method", "N + K", "n", "fair protocol", "regret", "paper's protocol", "regret"]
-    text = f"The fair protocol: trained and selected on {source.facts.get('select_source', 'another table')}, the mean after 200 epochs reported."
-    return [text, _markdown(heads, lines)]
+    text = (
+        f"{source.sources()} K = {TOP}. Trained and selected on {source.facts.get('select_source', 'another table')}, the mean "
+        "after 200 epochs reported."
+    )
+    return [f"### The fair protocol on {source.title}", text, _markdown(heads, lines)]
 
 
 def _ablations(sources: Sources) -> list[str]:
     parts: list[str] = []
     for source in _benches(sources, "differences"):
-        frame = source.frame[(source.frame["top"] == TOP) & (source.frame["kind"] == "score")]
-        changed = frame["method"].str.contains(r"@|neural_predictor\+", regex=True)
-        changed |= frame["reference"].str.contains(r"neural_predictor\+", regex=True)
+        frame = source.frame[source.frame["top"] == TOP]
+        changed = pd.Series(False, index=frame.index)
+        for column in ("method", "reference"):
+            changed |= frame[column].str.contains(r"@|neural_predictor\+|siamese\+bts", regex=True)
         chosen = frame[changed]
         if chosen.empty:
             continue
         budgets = sorted(chosen["budget"].unique())
-        cells = {(r.method, r.reference, r.budget): r for r in records(chosen)}
-        pairs = sorted({(m, r) for m, r, _ in cells}, key=lambda pair: ("@" in pair[0], pair))
-        lines = [[_pair(m, r), *(_interval(cells.get((m, r, n))) for n in budgets)] for m, r in pairs]
+        cells = {(r.method, r.reference, r.kind, r.budget): r for r in records(chosen)}
+        pairs = sorted({(m, r) for m, r, _, _ in cells}, key=lambda pair: ("@" in pair[0], pair))
+        lines = [
+            [_pair(m, r), name, *(_interval(cells.get((m, r, kind, n))) for n in budgets)]
+            for m, r in pairs
+            for kind, name in KINDS
+            if any((m, r, kind, n) in cells for n in budgets)
+        ]
         parts += [
             f"### Ablations on {source.title}",
-            f"K = {TOP}, n = {int(chosen['runs'].min())} runs or more; percentage points, 95 % bootstrap intervals.",
-            _markdown(["difference", *(f"N = {n}" for n in budgets)], lines),
+            f"{source.sources()} K = {TOP}, n = {span(chosen['runs'])}; percentage points, 95 % bootstrap intervals.",
+            _markdown(["difference", "score", *(f"N = {n}" for n in budgets)], lines),
         ]
     return parts
 
 
 def _agreement(sources: Sources) -> list[str]:
-    found = [agreement(s.frame, s.bench).assign(title=s.title) for s in _benches(sources, "comparison")]
+    found = [
+        agreement(s.frame, s.bench).assign(title=s.title) for s in _firsts(_benches(sources, "comparison"))
+    ]
     frame = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     if frame.empty:
         return []

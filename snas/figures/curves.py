@@ -72,23 +72,26 @@ def fig6(sources: Sources, *, budget: int = 30, top: int = 30) -> Drawing:
         return card(f"Figure 6. {title}", NEEDS_SEARCH, COLUMNS)
     figure = Figure(figsize=(style.WIDTH, 2.5 * len(benches) + 0.9))
     grid = figure.subplots(len(benches), 2, squeeze=False)
-    looks = style.looks(m for bench in benches for m in bench.frame["method"])
+    compared = [sources.of_bench("comparison", bench.bench) for bench in benches]
+    looks = style.looks(
+        m for frame in (*(b.frame for b in benches), *map(_of_fig6, compared)) for m in frame["method"]
+    )
     data: list[pd.DataFrame] = []
     facts: list[str] = []
     missing: list[str] = []
-    for row, bench in enumerate(benches):
+    for row, (bench, theirs) in enumerate(zip(benches, compared, strict=True)):
         n, k = nearest(bench.frame["budget"], budget), nearest(bench.frame["top"], top)
-        theirs = sources.of_bench("comparison", bench.bench)
+        letters = [chr(ord("a") + 2 * row + column) for column in range(2)]
         fixed = ((f"6a: N = {n}, K grows", "budget", n, "6a"), (f"6b: K = {k}, N grows", "top", k, "6b"))
         for column, (name, axis, value, figure_name) in enumerate(fixed):
-            ax, letter = grid[row, column], chr(ord("a") + 2 * row + column)
+            ax, letter = grid[row, column], letters[column]
             published = _published(theirs, figure_name, axis, value)
             ours = bench.frame[bench.frame[axis] == value]
             data.append(_curves(ax, bench, ours, looks, panel=letter, published=published))
             data.append(_dashed(ax, bench, published, looks, panel=letter))
             ax.set_title(f"({letter}) {bench.heading(name.partition(': ')[2])}")
             _axes(ax, bench, left=column == 0, right=column == 1)
-        facts.append(f"{bench.sources()} (a) N = {n}; (b) K = {k}.")
+        facts.append(f"{bench.sources()} ({letters[0]}) N = {n}; ({letters[1]}) K = {k}.")
         _note_other(missing, f"{bench.title}: ", "N", budget, n)
         _note_other(missing, f"{bench.title}: ", "K", top, k)
     shown = pd.concat(data, ignore_index=True)
@@ -254,7 +257,7 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     ]
     longest = max(len(str(handle.get_label())) for handle in handles)
     figure.legend(handles=handles, loc="outside lower center", ncols=2 if longest <= 45 else 1)
-    facts = [bench.sources() for bench in benches]
+    facts = [f"{bench.sources()} K = {span(f['top'])}." for bench, f in zip(benches, picked, strict=True)]
     facts.append("Means over runs with the same seed; bars: 95 % percentile bootstrap intervals over runs.")
     return Drawing(figure, shown, title, facts)
 
@@ -313,6 +316,10 @@ def _published_line(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
         )
 
 
+def _of_fig6(theirs: pd.DataFrame | None) -> pd.DataFrame:
+    return pd.DataFrame(columns=["method"]) if theirs is None else theirs[theirs["figure"].isin(["6a", "6b"])]
+
+
 def _published(theirs: pd.DataFrame | None, figure: str, axis: str, value: int) -> pd.DataFrame:
     """Return the published points of a figure at the same fixed N or K, in the columns of ours."""
     names = {"published": "mean", "published_quarter_sd": "quarter_sd"}
@@ -356,6 +363,9 @@ def _legend(figure: Figure, looks: dict[str, style.Look], shown: pd.DataFrame) -
         if len(rows):
             label = f"{style.method_title(method)} (n = {span(rows['n'])})"
             handles.append(Line2D([], [], color=look.colour, marker=look.marker, label=label))
+        elif ((shown["method"] == method) & (shown["source"] == "published")).any():
+            label = f"{style.method_title(method)} (published only)"
+            handles.append(Line2D([], [], color=look.colour, ls=(0, (3, 2)), lw=1, label=label))
     if shown["optimum"].notna().any():
         handles.append(Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table"))
     if (shown["source"] == "published").any():

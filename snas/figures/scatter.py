@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -135,6 +137,8 @@ def fig8(sources: Sources) -> Drawing:
             data.append(_panel(ax, source, measure, rho, panel=letter, only=Group("all", 0.0, 1.0)))
             ax.set_title(f"({letter}) {source.heading()}", pad=52)
             ax.set_xlabel(label)
+            if measure == "code" and source.facts.get("code_source"):
+                ax.set_xlabel(f"{label}\n{textwrap.fill(source.facts['code_source'], 44)}")
             ax.set_ylabel(ACCURACY_LABEL)
             _rho_lines(ax, rho, measure)
             if measure == "code":

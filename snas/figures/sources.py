@@ -108,6 +108,11 @@ class Sources:
         """Return the table of schema ``name`` of a bench, or None."""
         return next((source.frame for source in self.all(name) if source.bench == bench), None)
 
+    def beside(self, name: str, source: Source) -> pd.DataFrame | None:
+        """Return the table of schema ``name`` from the folder of ``source``, the same bench of the same run, or None."""
+        folder = source.path.parent
+        return next((other.frame for other in self.all(name) if other.path.parent == folder), None)
+
     def first(self, name: str, space: str, datasets: Sequence[str] = ()) -> Source | None:
         """Return the table of a space, of the earliest of ``datasets`` that is there, else of any; None without."""
         found = [source for source in self.all(name) if source.space == space]

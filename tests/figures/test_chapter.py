@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,6 +28,24 @@ def run(synthetic, tmp_path_factory):
         for name in SCHEMAS:
             shutil.copy(paths[name], folder / "run/analysis" / bench / f"{name}.parquet")
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def ablations(synthetic, tmp_path_factory):
+    """Another run on the same bench: other methods, one budget of the first run and one of its own."""
+    folder = tmp_path_factory.mktemp("ablations")
+    made = synthetic.make_run(
+        folder / "made", {NAME: 300}, methods=("siamese", "siamese+nsam", "siamese+bts", "siamese+nsam+bts"),
+        extra={"siamese@labels=select": (30, 100)}, budgets=(30, 100), tops=(30,), runs=3,
+    )  # fmt: skip
+    (folder / "run/analysis" / NAME).mkdir(parents=True)
+    for name in SCHEMAS:
+        shutil.copy(made[NAME][name], folder / "run/analysis" / NAME / f"{name}.parquet")
+    return folder / "run"
+
+
+def interval(row):
+    return f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]".replace("-", "−")
 
 
 def read(run, name):
@@ -57,18 +76,33 @@ def test_the_numbers_are_those_of_the_analysis(run, capsys):
         rows = differences[(differences["method"] == method) & (differences["top"] == 30)]
         assert len(rows)
         for row in rows.itertuples():
-            interval = f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]".replace(
-                "-", "−"
-            )
-            if row.kind == "score":
-                assert interval in text, (row.method, row.reference)
+            assert interval(row) in text, (row.method, row.reference, row.kind)
     for heading in (
         "### Ablations on",
         "### Where ours and the published agree",
         "### Table 1",
-        "The fair protocol:",
+        "### The fair protocol on",
     ):
         assert heading in text
+
+
+def test_a_second_run_on_the_bench_adds_its_own_tables_only(run, ablations):
+    text = chapter.chapter([run, ablations])
+    alone = chapter.chapter([run])
+    assert [line for line in text.splitlines() if line.startswith("### NAS")] == [
+        line for line in alone.splitlines() if line.startswith("### NAS")
+    ]
+    assert text.startswith(alone.split("### The fair protocol")[0])
+    assert text.count("### Ablations on") == text.count("### The fair protocol on") == 2  # of each run
+    second = text.split("### Ablations on")[2].split("### ")[0]
+    rows = read(ablations, "differences")
+    rows = rows[rows["method"].str.contains("bts") & rows["reference"].str.contains("bts")]
+    assert set(zip(rows["method"], rows["reference"], strict=True)) >= {("siamese+nsam+bts", "siamese+bts")}
+    for row in rows[~rows["reference"].str.contains("coarse")].itertuples():
+        assert interval(row) in second, (row.method, row.reference, row.kind)
+    assert "N = 100" in second
+    assert "n = 3;" in second
+    assert text.split("### Where ours")[1] == alone.split("### Where ours")[1]
 
 
 def test_a_folder_without_analysis_is_refused(tmp_path, capsys):
@@ -77,8 +111,6 @@ def test_a_folder_without_analysis_is_refused(tmp_path, capsys):
 
 
 def test_images_are_small(tmp_path):
-    import numpy as np
-
     (tmp_path / "figures").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (900, 1400, 3), dtype=np.uint8)
     for name in chapter.IMAGES:
@@ -90,3 +122,18 @@ def test_images_are_small(tmp_path):
         assert Image.open(path).width <= 400
     with pytest.raises(InputError, match=r"fig4\.png: no such file"):
         chapter.images(tmp_path / "small", tmp_path)
+
+
+def test_the_small_figure_6_shows_what_is_compared_in_its_colours(run, tmp_path):
+    shutil.copytree(run / "analysis", tmp_path / "run" / "analysis")
+    (tmp_path / "run" / "figures").mkdir()
+    for name in chapter.IMAGES:
+        Image.new("RGB", (400, 300), "white").save(tmp_path / "run" / "figures" / f"{name}.png")
+    chapter.images(tmp_path / "run", tmp_path)
+    image = Image.open(tmp_path / "nb201_fig6.png").convert("RGB")
+    assert image.width == 1100
+    assert image.height < image.width  # one row of panels: the bench with published curves
+    found = np.asarray(image).reshape(-1, 3).astype(int)
+    for method in ("neural_predictor", "siamese", "siamese+nsam", "siamese+nsam+bts", "brp_nas"):
+        colour = np.array([int(style.METHODS[method].colour[i : i + 2], 16) for i in (1, 3, 5)])
+        assert (np.abs(found - colour).max(axis=1) < 24).sum() > 100, method
