@@ -17,6 +17,10 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 LOG = logging.getLogger(__name__)
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
@@ -50,6 +54,21 @@ def library(source: Path, flags: Sequence[str], signatures: Mapping[str, str]) -
         function.argtypes = [kind for letter in letters.replace(" ", "") for kind in TYPES[letter]]
         function.restype = None
     return loaded
+
+
+def why_not(device: torch.device) -> str | None:
+    """Return why ``torch.compile`` can make nothing for ``device`` here, or ``None``."""
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return None if has_triton() else "Triton is not installed"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception as error:  # torch's own InvalidCxxCompiler; its text runs over many lines
+        return f"no working C++ compiler was found ({type(error).__name__})"
+    return None
 
 
 def cache_folder() -> Path:

@@ -41,7 +41,7 @@ COSTS = (4e6, 11e6, 22e6, 33e6)
 """MACs of the networks that are measured on images of 32×32: the nearest of the space each."""
 FLOOR = (
     "the multiply-adds alone: 1×1 convolutions and the stem as single matrix products (forward, gradients by input and by "
-    "weight) at this machine's torch.mm for their shapes, measured in the same turns; depthwise convolutions at the speed of "
+    "weight) at this machine's torch.mm for their shapes, measured right after the turns; depthwise convolutions at the speed of "
     "the fastest of these products, though they are bound by memory; batch norm, mish, attention and Adam for nothing"
 )
 

@@ -16,6 +16,7 @@ values, mish) where that is cheaper than a trip to memory: only inputs and row s
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from snas.compiler import why_not
 from snas.networks import native
 from snas.networks.nano_layout import Range
 
@@ -216,14 +218,22 @@ def choose(device: torch.device, compile: bool) -> Kernels:
     if not compile:
         return TorchKernels()
     if device.type != "cpu":
-        return TorchKernels(compile=True)
-    library = native.load()
-    if library is not None:
-        return NativeKernels(library)
-    LOG.warning(
-        "no working C++ compiler was found: networks are trained by plain torch, several times slower"
-    )
+        reason = why_not(device)
+        if reason is None:
+            return TorchKernels(compile=True)
+    else:
+        library = native.load()
+        if library is not None:
+            return NativeKernels(library)
+        reason = "no working C++ compiler was found"
+    said(reason)
     return TorchKernels()
+
+
+@functools.cache
+def said(reason: str) -> None:
+    """Say once per process why networks are trained by plain torch."""
+    LOG.warning("%s: networks are trained by plain torch, several times slower", reason)
 
 
 # --- plain torch -----------------------------------------------------------------------------------------------------

@@ -9,22 +9,9 @@ from typing import Any
 
 import torch
 
+from snas.compiler import why_not
+
 log = logging.getLogger(__name__)
-
-
-def why_not(device: torch.device) -> str | None:
-    """Return why nothing can be compiled for ``device`` here, or ``None``."""
-    if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
-        return None if has_triton() else "Triton is not installed"
-    from torch._inductor.cpp_builder import get_cpp_compiler
-
-    try:
-        get_cpp_compiler()
-    except Exception as error:  # torch's own InvalidCxxCompiler; its text runs over many lines
-        return f"no working C++ compiler was found ({type(error).__name__})"
-    return None
 
 
 @functools.cache

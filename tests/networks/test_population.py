@@ -156,6 +156,15 @@ def test_training_equals_one_network_at_a_time(compile):
     torch.testing.assert_close(population(pixels), singles(pixels), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.long
+def test_a_population_through_inductor_equals_one_network_at_a_time(monkeypatch):
+    """What serves a GPU, compiled for the CPU (minutes): training, and NaN in one network."""
+    compiled = kernels.TorchKernels(compile=True)
+    monkeypatch.setattr(kernels, "choose", lambda device, compile: compiled)
+    test_training_equals_one_network_at_a_time(True)
+    test_nan_in_one_network_leaves_the_others_alone(True)
+
+
 def test_running_statistics_and_weights_go_to_modules_and_back(compile):
     options, images = SIZES["odd width, odd side, odd batch"]
     population, singles = pair(CELLS, options, compile)
@@ -228,10 +237,25 @@ def test_order_of_the_networks_is_the_callers():
 
 def test_without_a_compiler_plain_torch_serves_and_says_so(monkeypatch, caplog):
     monkeypatch.setattr(native, "load", lambda: None)
-    chosen = kernels.choose(torch.device("cpu"), compile=True)
-    assert chosen.name == "eager torch"
+    kernels.said.cache_clear()
+    for _ in range(2):  # groups of a shard: one line for all
+        chosen = kernels.choose(torch.device("cpu"), compile=True)
+        assert chosen.name == "eager torch"
     assert "no working C++ compiler" in caplog.text
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_on_a_gpu_torch_compiles_where_triton_is(monkeypatch, caplog, triton):
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: triton)
+    kernels.said.cache_clear()
+    chosen = kernels.choose(torch.device("cuda"), compile=True)
+    assert chosen.name == ("compiled torch" if triton else "eager torch")
+    assert caplog.messages == (
+        []
+        if triton
+        else ["Triton is not installed: networks are trained by plain torch, several times slower"]
+    )
 
 
 def test_a_broken_compiler_is_reported_and_survived(monkeypatch, tmp_path, caplog):

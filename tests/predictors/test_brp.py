@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from snas.compiler import why_not
 from snas.predictors.brp import BRPNAS, EarlyStopping, Iteration, _Training, draw_kept, ordered_pairs
 from tests.predictors import toys
 from tests.predictors.plain import PlainBRP
@@ -51,37 +52,50 @@ def test_early_stopping_per_run():
     ]
 
 
-def test_two_iterations_equal_the_plain_version():
-    predictor = build()
-    ids, accuracy, _ = toys.pool(2, 6)
-    plain = PlainBRP(predictor, 1, toys.encoding())
-    for number, size in ((1, 4), (2, 6)):
-        predictor.fit(ids[:, :size], accuracy[:, :size], None, start=number - 1, stop=number)
-        plain.iterate(ids[1, :size], accuracy[1, :size], number=number, run=5, base_seed=toys.BASE_SEED)
-    mine = dict(
-        zip(
-            predictor.layout,
-            predictor.weights[1].split([e.size for e in predictor.layout.values()]),
-            strict=True,
-        )
-    )
+def assert_same_weights(predictor, row, plain):
+    sizes = [entry.size for entry in predictor.layout.values()]
+    mine = dict(zip(predictor.layout, predictor.weights[row].split(sizes), strict=True))
     for name, value in plain.p.items():
         torch.testing.assert_close(
             mine[name].view(value.shape), value.detach(), rtol=1e-7, atol=1e-9, msg=name
         )
 
 
+def test_two_iterations_of_more_than_fifty_steps_equal_the_plain_version():
+    predictor = build(epochs_each=11)
+    assert 11 * Iteration(1).steps(4) + 22 * Iteration(2).steps(6) > 50
+    ids, accuracy, _ = toys.pool(2, 6)
+    plain = PlainBRP(predictor, 1, toys.encoding())
+    for number, size in ((1, 4), (2, 6)):
+        predictor.fit(ids[:, :size], accuracy[:, :size], None, start=number - 1, stop=number)
+        plain.iterate(ids[1, :size], accuracy[1, :size], number=number, run=5, base_seed=toys.BASE_SEED)
+    assert_same_weights(predictor, 1, plain)
+
+
+def test_compiled_equals_eager():
+    ids, accuracy, _ = toys.pool(2, 6)
+    results = []
+    for compile in (False, True):
+        predictor = build(compile=compile, dtype=torch.float32)
+        predictor.fit(ids, accuracy, None, start=0, stop=2)
+        results.append(predictor.weights)
+    assert predictor._adam.call is not predictor._adam.function or why_not(torch.device("cpu"))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
 def test_runs_stop_early_each_for_itself_as_the_plain_version_does():
     options = {"patience": 1, "epochs_each": 40, "hidden": 8}
     block = build(runs=(0, 1, 2, 3), **options)
     ids, accuracy, _ = toys.pool(4, 3)
-    epochs = []
-    for run in range(4):
-        plain = PlainBRP(block, run, toys.encoding())
-        epochs.append(plain.iterate(ids[run], accuracy[run], number=1, run=run, base_seed=toys.BASE_SEED))
+    plain = [PlainBRP(block, run, toys.encoding()) for run in range(4)]
+    epochs = [
+        each.iterate(ids[run], accuracy[run], number=1, run=run, base_seed=toys.BASE_SEED)
+        for run, each in enumerate(plain)
+    ]
     block.fit(ids, accuracy, None, start=0, stop=1)
     assert len(set(epochs)) > 1  # or the test would show nothing
     for run in range(4):
+        assert_same_weights(block, run, plain[run])
         alone = build(runs=(run,), **options)
         alone.fit(ids[run : run + 1], accuracy[run : run + 1], None, start=0, stop=1)
         torch.testing.assert_close(block.weights[run], alone.weights[0], rtol=1e-8, atol=1e-10)
