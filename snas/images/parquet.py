@@ -219,7 +219,13 @@ class _File:
                 raise InputError(
                     f"{self.path}: column {self.image!r}: a path of {longest} bytes; at most {LONGEST_PATH}"
                 )
-            found += [path or "" for path in array.to_pylist()]
+            for value in array:
+                try:
+                    found.append(value.as_py() or "")
+                except UnicodeDecodeError:
+                    raise InputError(
+                        f"{self.path}: column {self.image!r}, row {len(found)}: the path is not UTF-8 text; the file is damaged"
+                    ) from None
         return found
 
     def folders(self) -> list[str]:

@@ -530,6 +530,13 @@ def test_missing_truncated_and_foreign_parquet(image_parquet: Path, tmp_path: Pa
     refused("parquet", r"no train\.parquet \(or train-\*\.parquet\)", path=image_parquet)
 
 
+def test_a_path_that_is_no_text(image_parquet: Path) -> None:
+    target = image_parquet / "train.parquet"
+    pq.write_table(image_table(6), target, compression="none", use_dictionary=False)
+    target.write_bytes(target.read_bytes().replace(b"c1/4.png", b"c1/\x80.png"))
+    refused("parquet", "column 'img', row 4: the path is not UTF-8 text", path=image_parquet)
+
+
 def test_a_grey_test_part_beside_coloured_training_images(image_parquet: Path) -> None:
     pq.write_table(image_table(6, channels=1), image_parquet / "test.parquet")
     refused("parquet", "one of train and test is grey", path=image_parquet)
