@@ -69,22 +69,39 @@ def _firsts(benches: Sequence[Source]) -> list[Source]:
 
 
 def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int = 1100) -> list[Path]:
-    """Write the run's figures as small PNG files (reduced to ``width`` and few colours, at most 100 kB) into ``out``."""
+    """Draw figures from a run's analysis as small PNG files (``width`` and few colours, at most 100 kB) into ``out``.
+
+    A figure whose tables the folder does not have is left out (``docs/data`` has no scatter, which holds the accuracies
+    of the benchmark).  Figure 6 shows the benches with published curves: all of a run are too many panels for a page.
+    Raises :class:`InputError` where a folder has no analysis.
+    """
     from PIL import Image
 
     written = []
     for name in IMAGES:
-        path = Path(run) / "figures" / f"{name}.png"
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; run the target {name} first")
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Image.open(_compared(Path(run), name, folder) or path) as image,
-        ):
+        paths = _wanted(_tables([run]), name)
+        if not paths:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            draw(name, paths, Path(folder) / name)
             target = Path(out) / f"{prefix}{name}.png"
-            _reduce(image.convert("RGB"), target, width)
+            with Image.open(Path(folder) / f"{name}.png") as image:
+                _reduce(image.convert("RGB"), target, width)
         written.append(target)
     return written
+
+
+def _wanted(paths: Sequence[Path], name: str) -> list[Path]:
+    """Return the tables of NAS-Bench-201's benches that the figure ``name`` is drawn from; none where one is missing."""
+    folders = sorted({path.parent for path in paths if "nasbench201" in path.parent.name})
+    if name == "fig6":
+        compared = Sources([path for path in paths if path.parent in folders], ("comparison",))
+        shown = {
+            s.path.parent for s in compared.all("comparison") if s.frame["figure"].isin(["6a", "6b"]).any()
+        }
+        folders = [folder for folder in folders if folder in shown] or folders
+    found = [folder / f"{table}.parquet" for folder in folders for table in READS[name]]
+    return found if all(path.is_file() for path in found) else []
 
 
 def _reduce(image: Any, target: Path, width: int) -> None:
@@ -98,26 +115,6 @@ def _reduce(image: Any, target: Path, width: int) -> None:
             small.quantize(colours, kmeans=3).save(temporary, format="PNG", optimize=True)
         if target.stat().st_size <= LARGEST:
             return
-
-
-def _compared(run: Path, name: str, folder: str) -> Path | None:
-    """Draw figure 6 anew with the benches that have published curves: all of a run are too many panels for a page."""
-    if name != "fig6":
-        return None
-    sources = Sources(sorted((run / "analysis").glob("*/*.parquet")), ("points", "comparison"))
-    benches = [
-        source.path.parent
-        for source in sources.all("comparison")
-        if source.frame["figure"].isin(["6a", "6b"]).any()
-    ]
-    if not benches:
-        return None
-    draw(
-        "fig6",
-        [bench / f"{table}.parquet" for bench in benches for table in READS["fig6"]],
-        Path(folder) / name,
-    )
-    return Path(folder) / f"{name}.png"
 
 
 def _tables(runs: Iterable[str | Path]) -> list[Path]:

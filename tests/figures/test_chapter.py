@@ -110,26 +110,28 @@ def test_a_folder_without_analysis_is_refused(tmp_path, capsys):
     assert "no analysis in it" in capsys.readouterr().err
 
 
-def test_images_are_small(tmp_path):
-    (tmp_path / "figures").mkdir()
-    noise = np.random.default_rng(0).integers(0, 255, (900, 1400, 3), dtype=np.uint8)
-    for name in chapter.IMAGES:
-        Image.fromarray(noise if name == "fig8" else noise // 255).save(tmp_path / "figures" / f"{name}.png")
-    written = chapter.images(tmp_path, tmp_path / "small", width=400)
+def test_images_are_small(run, tmp_path, monkeypatch):
+    written = chapter.images(run, tmp_path / "small", width=300)
     assert [path.name for path in written] == [f"nb201_{name}.png" for name in chapter.IMAGES]
     for path in written:
+        assert Image.open(path).width <= 300
+    noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
+    monkeypatch.setattr(chapter, "draw", lambda name, _, stem: Image.fromarray(noise).save(f"{stem}.png"))
+    for path in chapter.images(run, tmp_path / "noise", width=200):
         assert path.stat().st_size <= chapter.LARGEST
-        assert Image.open(path).width <= 400
-    with pytest.raises(InputError, match=r"fig4\.png: no such file"):
-        chapter.images(tmp_path / "small", tmp_path)
+    with pytest.raises(InputError, match="no analysis in it"):
+        chapter.images(tmp_path, tmp_path)
+
+
+def test_a_figure_without_its_tables_is_left_out(run, tmp_path):
+    shutil.copytree(run / "analysis", tmp_path / "run" / "analysis")
+    (tmp_path / "run" / "analysis" / NAME / "scatter.parquet").unlink()
+    names = [path.stem for path in chapter.images(tmp_path / "run", tmp_path)]
+    assert names == ["nb201_fig5", "nb201_fig6", "nb201_fig7", "nb201_differences"]
 
 
 def test_the_small_figure_6_shows_what_is_compared_in_its_colours(run, tmp_path):
-    shutil.copytree(run / "analysis", tmp_path / "run" / "analysis")
-    (tmp_path / "run" / "figures").mkdir()
-    for name in chapter.IMAGES:
-        Image.new("RGB", (400, 300), "white").save(tmp_path / "run" / "figures" / f"{name}.png")
-    chapter.images(tmp_path / "run", tmp_path)
+    chapter.images(run, tmp_path)
     image = Image.open(tmp_path / "nb201_fig6.png").convert("RGB")
     assert image.width == 1100
     assert image.height < image.width  # one row of panels: the bench with published curves
