@@ -17,6 +17,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 REPORT_SECONDS = 20.0
+TELLING_SHARE, TELLING_SECONDS = 0.02, 600.0
+"""Work that must have been done since the start before it tells a speed: a share of what was left, at most so many seconds."""
 
 
 class Share:
@@ -102,8 +104,9 @@ class Progress:
         total = sum(self._weights.values()) or 1.0
         gone = time.monotonic() - self._started
         text = f"[snas] {files} of {len(self._weights)} files, {done / total:.0%} of the work, {clock(gone)} gone"
-        if done > self._before and gone > 5:
-            text += f", about {clock(gone / (done - self._before) * (total - done))} left"
+        since = done - self._before
+        if gone > 5 and since >= min(TELLING_SECONDS, TELLING_SHARE * (total - self._before)) > 0:
+            text += f", about {clock(gone / since * (total - done))} left"
         return text + (f"; in work: {running}" if running else "")
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""``python -m speed [--quick] [--only predictors,networks,populations,workflow,scale,million]``: measure, print the tables, keep the records."""
+"""``python -m speed [--quick] [--only predictors,runs,networks,populations,workflow,scale,million]``: measure, print the tables, keep the records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 
-TOPICS = ("predictors", "networks", "populations", "workflow", "scale", "million")
+TOPICS = ("predictors", "runs", "networks", "populations", "workflow", "scale", "million")
 
 
 def main() -> None:

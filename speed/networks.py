@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +34,17 @@ from snas.spaces.space import Cell, Space
 from snas.training.loop import make_batches
 from snas.training.truth import ground_truth
 from speed.plain_networks import PlainTraining, loader, random_images
+from speed.processes import ready, together
 from speed.record import Record
+from speed.timing import product_seconds
 
 COSTS = (4e6, 11e6, 22e6, 33e6)
 """MACs of the networks that are measured on images of 32×32: the nearest of the space each."""
+SIDE_BY_SIDE = 32
+"""Equal products of different networks that the floor counts as one batched product, at most."""
 FLOOR = (
-    "the multiply-adds alone: 1×1 convolutions and the stem as single matrix products (forward, gradients by input and by "
-    "weight) at this machine's torch.mm for their shapes, measured right after the turns; depthwise convolutions at the speed of "
+    "the multiply-adds alone: 1×1 convolutions and the stem as matrix products (forward, gradients by input and by "
+    "weight) at this machine's torch.bmm for their shapes, equal ones of different networks in one call, measured right after the turns; depthwise convolutions at the speed of "
     "the fastest of these products, though they are bound by memory; batch norm, mish, attention and Adam for nothing"
 )
 
@@ -174,20 +177,23 @@ def products(cell: Cell, setting: Setting) -> tuple[list[tuple[int, int, int]], 
     return dense, depthwise
 
 
-def floor(cell: Cell, setting: Setting, batch: int) -> float:
-    """Return the ms that the multiply-adds of a step of one network take at least (:data:`FLOOR`)."""
-    dense, depthwise = products(cell, setting)
-    seconds, best = 0.0, 0.0
-    for m, k, pixels in set(dense):
-        w, x, y = torch.randn(m, k), torch.randn(k, pixels * batch), torch.randn(m, pixels * batch)
-        for a, b in ((w, x), (w.t(), y), (y, x.t())):
-            out = torch.mm(a, b)
-            spent = statistics.median(
-                timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out)) for _ in range(5)
-            )
-            seconds += dense.count((m, k, pixels)) * spent
-            best = max(best, m * k * pixels * batch / spent)
-    return 1e3 * (seconds + 3 * depthwise * batch / best)
+def floor(cells: Sequence[Cell], setting: Setting, batch: int) -> float:
+    """Return the ms per network that the multiply-adds of a step of networks side by side take at least (:data:`FLOOR`)."""
+    shapes: Counter[tuple[int, int, int]] = Counter()
+    depthwise, seconds, best = 0.0, 0.0, 0.0
+    for cell in cells:
+        dense, own = products(cell, setting)
+        shapes.update(dense)
+        depthwise += own
+    for (m, k, pixels), count in shapes.items():
+        many = min(count, SIDE_BY_SIDE) if len(cells) > 1 else 1
+        w, x, y = (torch.randn(many, *size) for size in ((m, k), (k, pixels * batch), (m, pixels * batch)))
+        for a, b in ((w, x), (w.mT, y), (y, x.mT)):
+            calls = 1 + int(2e7 / (many * m * k * pixels * batch))  # tiny ones are below the clock's step
+            each = statistics.median(product_seconds(a, b, calls) for _ in range(5)) / many
+            seconds += count * each
+            best = max(best, m * k * pixels * batch / each)
+    return 1e3 * (seconds + 3 * depthwise * batch / best) / len(cells)
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -213,7 +219,7 @@ def paper_rows(record: Record, setting: Setting, steps: int, repeats: int) -> No
             steps,
             repeats,
         )
-        least = floor(space.cell(arch), setting, recipe.batch)
+        least = floor([space.cell(arch)], setting, recipe.batch)
         name = f"{setting.title}, {space.costs()[0][arch] / 1e6:.1f} M MACs"
         for what, part in (("step alone", 0), ("augmentation and step", 1)):
             plain, ours = found["plain"][part], found["native"][part]
@@ -243,6 +249,12 @@ def population_rows(record: Record, setting: Setting, groups: tuple[int, ...], r
         setting.images // training.recipe(setting.recipe).batch
     )  # whole, since a chunk of batches is made at once
     found = alternate(sides, epoch, repeats)
+    batch = training.recipe(setting.recipe).batch
+    sizes = {str(group): group for group in groups} | {"torch": 20}
+    least = {
+        name: floor([space.cell(arch) for arch in spread_out(space, size)], setting, batch)
+        for name, size in sizes.items()
+    }
     for part, what in enumerate(("step alone", "augmentation and step")):
         plain = found["plain"][part]
         record.row(f"{setting.title}: {what}, plain loop, one at a time", plain, "ms/step/network")
@@ -250,8 +262,9 @@ def population_rows(record: Record, setting: Setting, groups: tuple[int, ...], r
             if name != "plain":
                 title = "population of 20 without a compiler" if name == "torch" else f"population of {name}"
                 record.row(
-                    f"{setting.title}: {what}, {title}", values[part], "ms/step/network", against=plain
-                )
+                    f"{setting.title}: {what}, {title}", values[part], "ms/step/network",
+                    against=plain, floor=least[name], floor_assumes=FLOOR,
+                )  # fmt: skip
 
 
 def shard_rows(record: Record, repeats: int, quick: bool) -> None:
@@ -307,7 +320,7 @@ def singles_rows(record: Record, steps: int, repeats: int) -> None:
         )
 
 
-def two_cores(record: Record, steps: int, repeats: int) -> None:
+def two_cores(record: Record, setting: Setting, steps: int, repeats: int) -> None:
     """Measure both cores at work: two plain loops, one plain loop on two threads, two processes of the product."""
     sides = {
         "plain loop on two threads with a loading process": ("plain", 1, 2),
@@ -317,48 +330,38 @@ def two_cores(record: Record, steps: int, repeats: int) -> None:
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, (kind, processes, threads) in sides.items():
-            found[name].append(side_by_side(kind, processes, threads, steps))
-    name = f"{CODE.title}, 22 M MACs: augmentation and step, two cores"
+            found[name].append(side_by_side(kind, setting, processes, threads, steps))
+    name = f"{setting.title}, 22 M MACs: augmentation and step, two cores"
     for part, clock in enumerate(("processor", "wall")):
         plain = [both[part] for both in found["two plain loops of one thread"]]
         for side, values in found.items():
             record.row(f"{name}, {side}", [each[part] for each in values], f"ms/step, {clock}", against=plain)
 
 
-def side_by_side(kind: str, processes: int, threads: int, steps: int) -> tuple[float, float]:
-    """Return (processor, wall) ms per network and step of processes that train together; they wait for one another."""
-    command = [sys.executable, "-m", "speed.networks", kind, str(threads), str(steps)]
-    running = [
-        subprocess.Popen(
-            command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )
-        for _ in range(processes)
-    ]  # fmt: skip
-    for each in running:
-        assert each.stdout
-        assert each.stdout.readline().strip() == "ready"
-    for each in running:
-        assert each.stdin
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    found = [json.loads(each.communicate()[0]) for each in running]
+def side_by_side(
+    kind: str, setting: Setting, processes: int, threads: int, steps: int
+) -> tuple[float, float]:
+    """Return (processor, wall) ms per network and step of processes that train together."""
+    said = together(
+        "speed.networks", kind, setting.recipe, threads, steps, processes=processes, threads=threads
+    )
+    found = [json.loads(each) for each in said]
     return sum(spent for spent, _ in found) / processes, max(wall for _, wall in found) / processes
 
 
-def one_side(kind: str, threads: int, steps: int) -> None:
+def one_side(kind: str, recipe: str, threads: int, steps: int) -> None:
     """Train in this process when told to, and print (processor, wall) ms per step."""
     torch.set_num_threads(threads)
+    setting = next(each for each in (CODE, TRUTH) if each.recipe == recipe)
     space = spaces.load("tiny_nanobench")
     arch = nearest(space, 22e6)
     turns = (
-        plain_turns(space, [arch], CODE, workers=threads - 1)
+        plain_turns(space, [arch], setting, workers=threads - 1)
         if kind == "plain"
-        else population_turns(space, [arch], CODE)
+        else population_turns(space, [arch], setting)
     )
-    turns.run(2)
-    print("ready", flush=True)
-    sys.stdin.readline()
+    turns.run(1 if setting is TRUTH else 2)
+    ready()
     began, spent = time.perf_counter(), time.process_time()
     turns.run(steps)
     print([1e3 * (time.process_time() - spent) / steps, 1e3 * (time.perf_counter() - began) / steps])
@@ -375,9 +378,10 @@ def measure(*, quick: bool) -> Record:
     paper_rows(record, CODE, 3 if quick else 6, 3 if quick else 5)
     paper_rows(record, TRUTH, 1, 2 if quick else 3)
     singles_rows(record, 3 if quick else 6, 3)
-    two_cores(record, 6 if quick else 18, 1 if quick else 3)
+    two_cores(record, CODE, 6 if quick else 18, 1 if quick else 3)
+    two_cores(record, TRUTH, 1 if quick else 3, 1 if quick else 3)
     return record
 
 
 if __name__ == "__main__":
-    one_side(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    one_side(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

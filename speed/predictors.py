@@ -29,7 +29,7 @@ from speed import brp
 from speed.record import ROOT, Record
 from speed.timing import Rows, product_seconds, seconds
 
-BUDGET, BATCH, RUNS = 100, 8, 20
+BUDGET, BATCH, RUNS, ALL = 100, 8, 20, 100
 STEPS = 200 * (BUDGET // BATCH)
 FLOOR = (
     "the matrix products alone at this machine's torch.bmm for their shapes, measured in the same turns: forward, gradients by "
@@ -122,9 +122,11 @@ class Bench:
         self.name, self.kind = name, REGISTRY.load(name)
         generator = torch.Generator().manual_seed(0)
         self.size, self.nodes = self.encoding.operations.shape
-        self.pools = torch.stack([torch.randperm(self.size, generator=generator)[:BUDGET] for _ in range(64)])
-        self.accuracy = torch.rand(64, BUDGET, generator=generator) * 0.1 + 0.8
-        self.codes = torch.rand(64, BUDGET, 3, generator=generator)
+        self.pools = torch.stack(
+            [torch.randperm(self.size, generator=generator)[:BUDGET] for _ in range(ALL)]
+        )
+        self.accuracy = torch.rand(ALL, BUDGET, generator=generator) * 0.1 + 0.8
+        self.codes = torch.rand(ALL, BUDGET, 3, generator=generator)
 
     def block(self, runs: int, *, compile: bool) -> AccuracyPredictor:
         """Return R runs that have trained one epoch (natively, where that is asked for)."""
@@ -222,8 +224,8 @@ def training_rows(bench: Bench, repeats: int) -> Rows:
     steps = BUDGET // BATCH
     train = plain_step(bench, bench.plain(), 2 * steps)
     rows = {"plain, one run": lambda: 1e3 * seconds(train) / (2 * steps)}
-    for kind, runs in (("torch", 1), ("torch", RUNS), ("native", 1), ("native", RUNS)):
-        block, epochs = bench.block(runs, compile=kind == "native"), 2 if runs > 1 else 10
+    for kind, runs in (("torch", 1), ("torch", RUNS), ("native", 1), ("native", RUNS), ("native", ALL)):
+        block, epochs = bench.block(runs, compile=kind == "native"), {1: 10, ALL: 1}.get(runs, 2)
 
         def spent(block: AccuracyPredictor = block, epochs: int = epochs) -> float:
             return 1e3 * seconds(lambda: bench.train(block, epochs)) / (epochs * steps * len(block.runs))
@@ -245,43 +247,11 @@ def ranking_rows(bench: Bench, repeats: int) -> Rows:
             model(a, x, None)
 
     rows = {"plain, one run, chunks of 256": lambda: seconds(whole)}
-    for kind, runs in (("torch", 1), ("native", 1), ("native", 5)):
+    for kind, runs in (("torch", 1), ("native", 1), ("native", 5)):  # whole blocks: speed.runs
         block = bench.block(runs, compile=kind == "native")
         rows[f"{kind}, block of {runs}"] = lambda block=block: seconds(block.coarse) / len(block.runs)
     rows["floor"] = lambda: ranking_floor(bench)
     return Rows(rows, repeats)
-
-
-def whole_runs(
-    bench: Bench, record: Record, prefix: str, training: Rows, ranking: Rows, repeats: int
-) -> None:
-    """Add the seconds of whole searches: natively measured from the first step to the last ranking, plain from its rows."""
-    runs = 1
-    plain = STEPS * training.middle("plain, one run") / 1e3
-    floor = STEPS * training.middle("floor") / 1e3
-    rankings = {"": 0.0}
-    if bench.name == "siamese+nsam":
-        rankings |= {"+bts": 0.1, "+fts": 1.0}  # ten more rankings, of a tenth of the space or of all of it
-    for sampler, share in rankings.items():
-        part = bench.pools.new_tensor(range(int(bench.size * share))).expand(runs, -1)
-
-        def search(part: Tensor = part, asked: int = 10 if share else 0) -> None:
-            block = bench.kind(bench.encoding, range(runs), base_seed=0, budget=BUDGET, compile=True)
-            block.fit(bench.pools[:runs], bench.accuracy[:runs], bench.codes[:runs], start=0, stop=200)
-            for _ in range(asked):
-                block.coarse(part)
-            block.coarse()
-
-        values = [seconds(search) / runs for _ in range(repeats)]
-        times = 1 + 10 * share
-        record.row(
-            f"{prefix}{sampler}: a whole run, native ({STEPS:,} steps, {times:g} × the ranking of all; plain: the same from its rows)",
-            values,
-            "s",
-            against=plain + times * ranking.middle("plain, one run, chunks of 256"),
-            floor=floor + times * ranking.middle("floor"),
-            floor_assumes=FLOOR,
-        )
 
 
 def part_rows(bench: Bench, record: Record, prefix: str, repeats: int) -> None:
@@ -344,7 +314,6 @@ def measure(*, quick: bool) -> Record:
                 record, f"{prefix}: ranking of {bench.size:,}", "s per run",
                 plain="plain, one run, chunks of 256", floor="floor", assumes=FLOOR,
             )  # fmt: skip
-            whole_runs(bench, record, prefix, training, ranking, 1 if quick else 3)
             part_rows(bench, record, prefix, 3 if quick else 9)
             step = 3 * flop(products(bench, BATCH * bench.nodes)) / 1e6
             every = flop(products(bench, bench.size * bench.nodes, estimation=False)) / 1e9

@@ -7,8 +7,7 @@ measured but computed, from the measured steps and from stated assumptions: :fun
 from __future__ import annotations
 
 import heapq
-import os
-import subprocess
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -20,13 +19,15 @@ from snas import config, networks, spaces, training
 from snas.predictors import REGISTRY
 from snas.search import jobs
 from speed.networks import Setting, nearest, population_turns, spread_out
-from speed.record import ROOT, Record
+from speed.processes import ready, together
+from speed.record import RECORDS, ROOT, Record
 
 CODE_IMAGES, TRAIN_IMAGES = 5000, 50000
 """The paper's tenth of CIFAR-10's training images, and all of them."""
 CODE_SHARDS, TRUTH_SHARDS, SEARCH_JOBS = 40, 280, 2120
 """Jobs of config/paper.yaml with NAS-Bench-201."""
 REFERENCE_MACS = 22e6
+WORKERS = (1, 4, 64)
 PASSES = 3
 """How often the activations of a step go through memory: written, read by the next layer, read and written on the way back
 by kernels that fuse what is element by element; :func:`snas.networks.activation_bytes` already counts the gradients of one stage."""
@@ -98,22 +99,8 @@ def core_rows(record: Record, steps: int, repeats: int) -> None:
 
 def shards_at_once(processes: int, steps: int) -> float:
     """Return wall ms per network and step of processes that begin together."""
-    command = [sys.executable, "-m", "speed.scale", "shard", str(steps)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        for _ in range(processes)
-    ]
-    for each in running:
-        assert each.stdout
-        assert each.stdout.readline().strip() == "ready"
-    for each in running:
-        assert each.stdin
-        each.stdin.write("go\n")
-        each.stdin.flush()
-    return max(float(each.communicate()[0]) for each in running) / processes
+    said = together("speed.scale", "shard", steps, processes=processes)
+    return max(map(float, said)) / processes
 
 
 def one_shard(steps: int) -> None:
@@ -124,8 +111,7 @@ def one_shard(steps: int) -> None:
         spaces.load("tiny_nanobench"), spread_out(spaces.load("tiny_nanobench"), 50), setting
     )
     turns.run(1)
-    print("ready", flush=True)
-    sys.stdin.readline()
+    ready()
     started = time.perf_counter()
     turns.run(steps)
     print((time.perf_counter() - started) * 1e3 / steps / 50)
@@ -201,30 +187,60 @@ def rankings(method: str) -> int:
     return {"bts": 2, "fts": 11}.get(method.rpartition("+")[2], 1)
 
 
+def paper_workers(
+    code_step: float, truth_step: float, search_step: float, ranking: float
+) -> tuple[float, dict[str, tuple[float, float]]]:
+    """Return the seconds of all searches, and of a step of batch 16 and 128 by kind of worker: measured, or by assumption."""
+    kinds = {"CPU core of the record": (code_step, truth_step)}
+    for name, flops, bandwidth in (
+        ("GPU, 20 TFLOP/s and 2 TB/s sustained", 20e12, 2e12),
+        ("GPU, 5 TFLOP/s and 0.5 TB/s sustained", 5e12, 5e11),
+    ):
+        code, truth = (assumed_step(batch, flops=flops, bandwidth=bandwidth) for batch in (16, 128))
+        kinds[name] = code, truth
+    return search_seconds(search_step, ranking), kinds
+
+
 def paper_table(code_step: float, truth_step: float, search_step: float, ranking: float) -> str:
     """Return what the whole paper costs: on CPU cores by measured steps, on GPUs by assumption."""
-    search = search_seconds(search_step, ranking)
-    workers = {
-        "CPU core of the record": (code_step, truth_step),
-        "GPU, 20 TFLOP/s and 2 TB/s sustained": tuple(
-            assumed_step(b, flops=20e12, bandwidth=2e12) for b in (16, 128)
-        ),
-        "GPU, 5 TFLOP/s and 0.5 TB/s sustained": tuple(
-            assumed_step(b, flops=5e12, bandwidth=5e11) for b in (16, 128)
-        ),
-    }
+    search, workers = paper_workers(code_step, truth_step, search_step, ranking)
     lines = [
         "| worker | ms per step, batch 16 / 128 | 1 | 4 | 64 | used at 64 |",
         "|---|---|---|---|---|---|",
     ]
     for name, (code, truth) in workers.items():
-        found = [paper_hours(n, code_step=code, truth_step=truth, search=search) for n in (1, 4, 64)]
+        found = [paper_hours(n, code_step=code, truth_step=truth, search=search) for n in WORKERS]
         hours = " | ".join(f"{hours:,.0f} h" if hours >= 10 else f"{hours:.1f} h" for hours, _ in found)
         lines.append(f"| {name} | {1e3 * code:.3g} / {1e3 * truth:.3g} | {hours} | {found[-1][1]:.0%} |")
     lines.append(
         f"\nSearches but BRP-NAS's: {search / 3600:.1f} h of one core, the same for every kind of worker."
     )
     return "\n".join(lines)
+
+
+def newest(topic: str, what: str) -> float:
+    """Return the median of the row ``what`` in the newest record of a topic that has it; raises where none has."""
+    place = lambda path: (path.parent.name[:10], len(path.parent.name), path.parent.name)
+    for path in sorted(RECORDS.glob(f"*_{topic}*/record.json"), key=place, reverse=True):
+        for row in json.loads(path.read_text("utf-8"))["rows"]:
+            if row["what"] == what:
+                return float(row["median"])
+    raise LookupError(f"no record has the row {what!r}; first: python -m speed --only {topic}")
+
+
+def paper_rows(record: Record) -> None:
+    """Add what the whole paper costs, computed from the steps of the newest records: hours on 1, 4 and 64 workers."""
+    steps = (
+        newest("networks", "paper's code, 32×32, batch 16, 22.0 M MACs: augmentation and step, product"),
+        newest("networks", "paper's truth, 32×32, batch 128, 22.0 M MACs: augmentation and step, product"),
+        newest("predictors", "siamese+nsam, nasbench201: training: native, block of 1"),
+    )
+    ranking = newest("predictors", "siamese+nsam, nasbench201: ranking of 15,625: native, block of 1")
+    search, workers = paper_workers(*(step / 1e3 for step in steps), ranking)
+    for name, (code, truth) in workers.items():
+        for count in WORKERS:
+            hours, _ = paper_hours(count, code_step=code, truth_step=truth, search=search)
+            record.row(f"the whole paper but BRP-NAS, computed: {count} × {name}", [hours], "h")
 
 
 def measure(*, quick: bool) -> Record:
@@ -237,6 +253,7 @@ def measure(*, quick: bool) -> Record:
     image_rows(record, 1 if quick else 3)
     predictor_rows(record, quick)
     core_rows(record, 12, 1 if quick else 3)
+    paper_rows(record)
     return record
 
 

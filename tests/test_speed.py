@@ -133,6 +133,17 @@ def test_the_paper_s_hours_are_its_steps():
     assert share == pytest.approx(hours / 64 / many)
 
 
+def test_the_newest_record_speaks(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "RECORDS", tmp_path)
+    for value in (1.0, 2.0):  # the second folder is the newer one
+        kept = record.Record("toy")
+        kept.row("step", [value], "ms")
+        kept.save(tmp_path)
+    assert scale.newest("toy", "step") == 2.0
+    with pytest.raises(LookupError, match="python -m speed --only toy"):
+        scale.newest("toy", "stride")
+
+
 def test_the_simulated_jobs_are_those_of_the_paper_s_configuration():
     source = record.ROOT / "config/paper.yaml"  # any file that is there will do
     paper = config.load(config.read_file(source) | {"nasbench201": str(source)})
