@@ -56,18 +56,13 @@ def read(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of all architectures and what the table's metadata say of this source.
 
-    ``work`` is the folder of the parts; it is left for the caller to remove when the table is written, and removed
-    here where the source is refused.
+    ``work`` is the folder of the parts, which the caller removes when the table is written or the source refused.
     """
     epochs = DEFAULT_EPOCHS if code_epochs is None else tuple(code_epochs)
     files = members(_inner(source) if source.is_dir() else source)
     indices = {int(m[1]): files[name] for name in sorted(files) if (m := _FILE.fullmatch(name))}
     _check_index(source, indices, files.get(_META), allow_partial)
-    try:
-        frame, digests = _parts(indices, epochs, work, jobs, progress)
-    except InputError:
-        remove_parts(work)
-        raise
+    frame, digests = _parts(indices, epochs, work, jobs, progress)
     listing = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
     return frame, {
         "kind": "nats_bench",
