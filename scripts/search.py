@@ -9,5 +9,8 @@ job = begin(snakemake)
 p = snakemake.params
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
 with provenance.measured(torch_device(p.device), code=p.code) as record:
-    frame = run_block(snakemake.input.bench, settings, device=p.device, compile=p.compile)
+    frame = run_block(
+        snakemake.input.bench, settings, device=p.device, compile=p.compile, progress=job.progress
+    )
 tables.write(snakemake.output.runs, frame, SEARCH, {**metadata(snakemake.input.bench, settings), **record})
+job.progress.close()

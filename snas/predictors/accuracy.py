@@ -208,6 +208,8 @@ class AccuracyPredictor(Predictor):
         else:
             for epoch in range(start, stop):
                 self._epoch(epoch, pool, accuracy, codes)
+                if self.tell:
+                    self.tell((epoch + 1 - start) / (stop - start))
         self.reached = stop
 
     def _fit_natively(
@@ -224,6 +226,8 @@ class AccuracyPredictor(Predictor):
             buffers = (self.weights[r], self.first[r], self.second[r], self.statistics[r])
             data = (pool[r].contiguous(), accuracy[r].contiguous(), codes[r].contiguous())
             program.train(*buffers, *data, draws[r], optimiser, self.options["bn_momentum"])
+            if self.tell:
+                self.tell((r + 1) / len(self.runs))
 
     def _optimiser(self, epoch: int) -> Float[Tensor, "steps 4"]:
         """Return learning rate, Adam's bias corrections and whether Adam is new, of each step of an epoch; counts them."""

@@ -20,7 +20,7 @@ What SPEC section 4 leaves open is decided as follows, after the published progr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -233,14 +233,32 @@ class BRPNAS(Predictor):
         if not bool(((accuracy >= 0) & (accuracy <= 1)).all()):
             raise InputError("accuracies to train on must be fractions in [0, 1], not percent and not NaN")
         at_once = max(ROWS_AT_ONCE[self.device.type] // (pool.shape[1] * self.nodes), 1)
+        groups = range(0, len(self.runs), at_once)
         for number in range(start + 1, stop + 1):
-            for at in range(0, len(self.runs), at_once):
+            for place, at in enumerate(groups):
                 members = slice(at, at + at_once)
                 training = _Training(
                     self, Iteration(number, self.options["epochs_each"]), members, pool[members]
                 )
-                training.run(accuracy[members])
+                before = number - 1 - start + place / len(groups)
+                training.run(accuracy[members], self._teller(before, 1 / len(groups), stop - start))
         self.reached = stop
+
+    def _teller(self, before: float, part: float, total: int) -> Callable[[float], None] | None:
+        """Return what turns the share of an iteration of some runs into that of the call of ``fit``."""
+        tell = self.tell
+        return None if tell is None else lambda share: tell((before + part * share) / total)
+
+    def work(self, stop: int) -> float:
+        """Return the share of the embeddings that all iterations compute, were none to stop early: pairs times members."""
+        each = []
+        for number in range(1, self.epochs + 1):
+            iteration, pool = (
+                Iteration(number, self.options["epochs_each"]),
+                self.budget * number // self.epochs,
+            )
+            each.append(iteration.epochs * iteration.steps(pool) * min(pool, 2 * iteration.batch))
+        return sum(each[:stop]) / max(sum(each), 1)
 
     # --- prediction --------------------------------------------------------------------------------------------------
 
@@ -291,8 +309,8 @@ class _Training:
         # Beyond 24·i members not every one occurs in a batch of 12·i pairs; then only as many as can occur are embedded.
         self.slots = min(self.count, 2 * iteration.batch)
 
-    def run(self, accuracy: Float[Tensor, "runs pool"]) -> None:
-        """Train until every run has stopped or the epochs are over."""
+    def run(self, accuracy: Float[Tensor, "runs pool"], tell: Callable[[float], None] | None = None) -> None:
+        """Train until every run has stopped or the epochs are over; ``tell`` hears the share of the epochs that are done."""
         if self.count < 2:
             return  # no pair to learn from
         stopping = EarlyStopping(len(self.runs), self.owner.options["patience"])
@@ -301,6 +319,8 @@ class _Training:
         step = 0
         for epoch in range(self.iteration.epochs):
             step = self._epoch(epoch, active, state, accuracy, step)
+            if tell:
+                tell((epoch + 1) / self.iteration.epochs)
             if epoch < self.owner.warm_up or epoch == self.iteration.epochs - 1:
                 continue
             going = ~stopping.stop(active, self._loss(active, state[0], accuracy))

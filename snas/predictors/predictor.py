@@ -7,7 +7,7 @@ the architectures that are asked about, ``code`` the three entries of an estimat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -31,6 +31,7 @@ class Predictor(ABC):
         epochs: length of the training schedule in its own unit (200 epochs; 5 iterations for BRP-NAS).
         runs: the run numbers of the block, in order of the leading axis.
         budget: N, the number of architectures that the pool holds at the end; it sets the steps per epoch.
+        tell: called during ``fit`` with the share of that call's work that is done, 0 to 1; None: nobody asks.
     """
 
     name: ClassVar[str]
@@ -38,6 +39,7 @@ class Predictor(ABC):
     defaults: ClassVar[Mapping[str, Any]]
     layout: Layout
     epochs: int
+    tell: Callable[[float], None] | None = None
 
     @abstractmethod
     def __init__(
@@ -83,6 +85,10 @@ class Predictor(ABC):
             start: first schedule unit; must be the one at which the previous call stopped.
             stop: one past the last.
         """
+
+    def work(self, stop: int) -> float:
+        """Return which share of the whole training is done at schedule unit ``stop`` (about, for saying how far it is)."""
+        return stop / self.epochs
 
     @abstractmethod
     def coarse(self, archs: Int64[Tensor, "runs archs"] | None = None) -> Float[Tensor, "runs archs"]:

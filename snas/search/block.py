@@ -7,7 +7,7 @@ them the architectures of the ask lists are trained by other jobs.  Both do the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from snas.spaces.space import Encoding
 
+Progress = Callable[[int, int, str], None]
 SEARCH = Schema(
     name="search",
     description="One row per run of a method at a budget (metadata: space, dataset, score = what a run is judged by: the "
@@ -145,15 +146,22 @@ def rounds(method: str, budget: int, options: Mapping[str, Any] | None = None) -
 
 
 def run_block(
-    bench_path: str | Path, settings: Settings, *, device: str = "cpu", compile: bool = False
+    bench_path: str | Path,
+    settings: Settings,
+    *,
+    device: str = "cpu",
+    compile: bool = False,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Run all rounds with the accuracies of the bench table and return the SEARCH table.
+
+    ``progress`` is called with (done, total, text) while predictors train.
 
     Raises ``InputError`` where the bench or the settings do not allow it, or the accuracy of an architecture that was
     asked for is not known (``truth: on_demand`` would train it).
     """
     bench, settings = Bench.read(bench_path), settings.resolved()
-    search = _make(bench, settings, device, compile)
+    search = _make(bench, settings, device, compile, progress)
     search.run(_oracle(bench, settings))
     return _table(search, bench, settings)
 
@@ -225,7 +233,9 @@ def metadata(bench_path: str | Path, settings: Settings) -> dict[str, Any]:
     return tables.metadata(bench_path) | own | {"score": chosen.score}
 
 
-def _make(bench: Bench, settings: Settings, device: str, compile: bool) -> Rounds:
+def _make(
+    bench: Bench, settings: Settings, device: str, compile: bool, progress: Progress | None = None
+) -> Rounds:
     method: Method = METHODS.load(settings.method)
     _check(bench, settings)
     method.rounds(settings.budget, settings.options)  # says so where N is too small
@@ -249,6 +259,7 @@ def _make(bench: Bench, settings: Settings, device: str, compile: bool) -> Round
         device=str(torch_device(device)),
         compile=compile,
         options=settings.options,
+        progress=progress,
     )
     return Rounds(method, problem, counter, top=settings.top, new_only=settings.new_only)
 

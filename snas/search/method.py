@@ -8,7 +8,7 @@ rounds follows from the budget alone, so that a workflow can lay out the trainin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -38,6 +38,7 @@ class Problem:
         rerank: c of the final Siamese-Ranking (60).
         device, compile: where and how predictors compute; they do not change what is searched.
         options: of the method (see the method), for ablations.
+        progress: called with (done, total, text) while predictors train; it changes nothing.
     """
 
     space: str
@@ -50,6 +51,7 @@ class Problem:
     device: str = "cpu"
     compile: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    progress: Callable[[int, int, str], None] | None = None
 
     @property
     def size(self) -> int:

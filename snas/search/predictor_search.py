@@ -6,7 +6,7 @@ Everything here is for R runs at once; nothing is done per architecture in Pytho
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -111,10 +111,21 @@ class PredictorSearch(Search):
             return
         accuracy = torch.from_numpy(self.counter.accuracies(self.pool)).float()
         codes = self._codes(self.pool) if self.uses_code else None
+        self.predictor.tell = self._teller(stop)
         self.predictor.fit(
             self._tensor(self.pool), self._moved(accuracy), self._moved(codes), start=self.epoch, stop=stop
         )
         self.epoch = stop
+
+    def _teller(self, stop: int) -> Callable[[float], None] | None:
+        """Return what turns the share of the coming ``fit`` into the share of the whole training, for who asks."""
+        progress = self.problem.progress
+        if progress is None:
+            return None
+        before, then = self.predictor.work(self.epoch), self.predictor.work(stop)
+        return lambda share: progress(
+            round(100 * (before + (then - before) * share)), 100, "% of the training"
+        )
 
     def _fine(self, archs: Int64[np.ndarray, "runs top"]) -> Float[np.ndarray, "runs top"]:
         return _numpy(self.predictor.fine(self._tensor(archs), self._moved(self._codes(archs))))

@@ -102,6 +102,19 @@ def test_saving_and_loading_goes_on_bit_equal(name):
         assert torch.equal(value, second.state_dict()[key]), key
 
 
+def test_it_tells_how_far_it_is_and_computes_the_same(name):
+    silent, telling, said = trained(name, [0, 3], stop=2), build(name, [0, 3]), []
+    telling.tell = said.append
+    telling.fit(*data([0, 3]), start=0, stop=2)
+    assert torch.equal(silent.coarse(), telling.coarse())
+    assert 0 < said[0] < said[-1] <= 1
+    assert said == sorted(said)
+    assert said[-1] == 1 or not isinstance(telling, AccuracyPredictor)  # BRP-NAS may stop an iteration early
+    work = [telling.work(stop) for stop in range(telling.epochs + 1)]
+    assert work == sorted(set(work))
+    assert (work[0], work[-1]) == (0, 1)
+
+
 def test_a_saved_state_is_a_copy(name):
     predictor = build(name, [0])
     state = predictor.state_dict()

@@ -90,6 +90,26 @@ def test_runs_do_not_depend_on_their_block(bench):
         same(whole, pd.concat(parts))
 
 
+def test_a_search_says_which_share_of_the_training_is_done(bench, monkeypatch):
+    """The predictor tells the share of a call, the search that of the whole training."""
+    fit = toys.LinearPredictor.fit
+
+    def telling(self, *data, start, stop):
+        if self.tell:
+            self.tell(0.5)
+        fit(self, *data, start=start, stop=stop)
+
+    monkeypatch.setattr(toys.LinearPredictor, "fit", telling)
+    path, said = bench(), []
+    settings = Settings("linear_bts", 20, 6, runs=(0, 1))
+    same(run_block(path, settings), run_block(path, settings, progress=lambda *words: said.append(words)))
+    shares = [done for done, _, _ in said]
+    assert shares == sorted(shares)
+    assert len(set(shares)) == len(shares) > 2
+    assert {words[1:] for words in said} == {(100, "% of the training")}
+    assert max(shares) < 100  # half of the last call
+
+
 def test_seeds_are_paired_across_methods_and_budgets(bench):
     path, runs = bench(), (0, 1, 5)
     random = run_block(path, Settings("random", 60, 10, runs=runs))
