@@ -108,16 +108,19 @@ def _short(value: float) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers hang on: processor, cores, memory, system."""
-    name = platform.processor()
+    """Return what the numbers hang on: processor and its vectors, cores, memory, system."""
+    name, vectors = platform.processor(), ""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        flags = next(line.split(":")[1].split() for line in lines if line.startswith("flags"))
+        vectors = next((flag for flag in ("avx512f", "avx2", "avx") if flag in flags), "")
     except (OSError, StopIteration):
         pass
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": name,
+        "vectors": vectors,
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),
         "system": platform.platform(),
@@ -149,7 +152,8 @@ def _section(folder: str, record: dict[str, Any]) -> str:
     """Return the section of one record."""
     machine = record["machine"]
     place = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+        f"{machine['processor']}{' with ' + machine['vectors'] if machine.get('vectors') else ''}, "
+        f"{machine['cores']} cores, {machine['memory_gib']} GiB"
         if isinstance(machine, dict)
         else machine
     )

@@ -52,7 +52,7 @@ INLINE float mish_slope(float z) {
     return n * d + z * (4.0f * e * (e + 1.0f)) * (d * d);
 }
 
-constexpr int SCRATCH = 8;
+constexpr int SCRATCH = 10;
 float* scratch(int which, int64_t size) {
     static thread_local std::vector<float> buffers[SCRATCH];
     if (static_cast<int64_t>(buffers[which].size()) < size) buffers[which].assign(size, 0.0f);
@@ -195,41 +195,68 @@ struct Rows {
 #define ROWS(name) const float *const *name##_sources, const int64_t *name##_table, int64_t name##_ranges
 #define READER(name, size) Rows { name##_sources, name##_table, name##_ranges, size }
 
-// Vectors of 16 floats, whatever the machine has: the compiler splits them where its own are shorter.
-typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
-constexpr int64_t WIDE = 16;
+// The machine's own vectors, and how many rows of a product are made together: a tile of TALL rows and 2 vectors lies in
+// registers, beside the 2 vectors of x and one weight.
+#if defined(__AVX512F__)
+constexpr int64_t NATIVE = 16;
+constexpr int TALL = 8, DOT_ROWS = 4, DOT_COLUMNS = 4;
+#elif defined(__AVX__)
+constexpr int64_t NATIVE = 8;
+constexpr int TALL = 6, DOT_ROWS = 3, DOT_COLUMNS = 4;
+#else
+constexpr int64_t NATIVE = 4;
+constexpr int TALL = 6, DOT_ROWS = 3, DOT_COLUMNS = 4;
+#endif
+typedef float Vector __attribute__((vector_size(4 * NATIVE), aligned(4), may_alias));
+constexpr int64_t LANE_SUMS = 16;  // partial sums of a dot product, the same on every machine, so that its bits are as well
 
 INLINE Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 INLINE void store(float* to, Vector v) { *reinterpret_cast<Vector*>(to) = v; }
 
-// COUNT rows of out = W x over 32 columns; w(o, c) = w[o * out_step + c * in_step]
+// COUNT rows of out = W x over 2 vectors of columns; w(o, c) = w[o * out_step + c * in_step], x (in, step)
 template <int COUNT>
-INLINE void product_block(const float* w, int64_t out_step, int64_t in_step, const float* const* x, float* const* out,
-                          int64_t in, int64_t column) {
+INLINE void product_block(const float* w, int64_t out_step, int64_t in_step, const float* x, int64_t step,
+                          float* const* out, int64_t in, int64_t column) {
     Vector a[COUNT], b[COUNT];
+#pragma GCC unroll 8
     for (int o = 0; o < COUNT; ++o) a[o] = b[o] = Vector{};
-    for (int64_t c = 0; c < in; ++c) {
-        const Vector left = load(x[c] + column), right = load(x[c] + column + WIDE);
+    for (int64_t c = 0; c < in; ++c, x += step) {
+        const Vector left = load(x), right = load(x + NATIVE);
+#pragma GCC unroll 8
         for (int o = 0; o < COUNT; ++o) {
             const float v = w[o * out_step + c * in_step];
             a[o] += v * left, b[o] += v * right;
         }
     }
-    for (int o = 0; o < COUNT; ++o) store(out[o] + column, a[o]), store(out[o] + column + WIDE, b[o]);
+#pragma GCC unroll 8
+    for (int o = 0; o < COUNT; ++o) store(out[o] + column, a[o]), store(out[o] + column + NATIVE, b[o]);
+}
+
+// Some columns of rows, by address, one below the other.  Rows of a tensor often lie a power of two apart: the same columns
+// of all of them would fall into the same few sets of a cache.
+INLINE void pack(const float* const* rows, int64_t count, int64_t start, int64_t columns, float* __restrict__ out) {
+    for (int64_t r = 0; r < count; ++r) std::memcpy(out + r * columns, rows[r] + start, columns * sizeof(float));
 }
 
 // out (out_rows, size) = W (out_rows, in_rows) x (in_rows, size), rows by address
 void product(const float* w, int64_t out_step, int64_t in_step, const float* const* x, float* const* out, int64_t in,
              int64_t out_rows, int64_t size) {
+    constexpr int64_t COLUMNS = 32;
+    float* packed = scratch(8, in * COLUMNS);
     int64_t column = 0;
-    for (; column + 2 * WIDE <= size; column += 2 * WIDE) {
-        int64_t o = 0;
-        for (; o + 8 <= out_rows; o += 8)
-            product_block<8>(w + o * out_step, out_step, in_step, x, out + o, in, column);
-        for (; o + 2 <= out_rows; o += 2)
-            product_block<2>(w + o * out_step, out_step, in_step, x, out + o, in, column);
-        for (; o < out_rows; ++o)
-            product_block<1>(w + o * out_step, out_step, in_step, x, out + o, in, column);
+    for (; column + COLUMNS <= size; column += COLUMNS) {
+        pack(x, in, column, COLUMNS, packed);
+        for (int64_t part = 0; part < COLUMNS; part += 2 * NATIVE) {
+            const float* from = packed + part;
+            const int64_t to = column + part;
+            int64_t o = 0;
+            for (; o + TALL <= out_rows; o += TALL)
+                product_block<TALL>(w + o * out_step, out_step, in_step, from, COLUMNS, out + o, in, to);
+            for (; o + 2 <= out_rows; o += 2)
+                product_block<2>(w + o * out_step, out_step, in_step, from, COLUMNS, out + o, in, to);
+            for (; o < out_rows; ++o)
+                product_block<1>(w + o * out_step, out_step, in_step, from, COLUMNS, out + o, in, to);
+        }
     }
     if (column == size) return;
     for (int64_t o = 0; o < out_rows; ++o) {
@@ -243,20 +270,38 @@ void product(const float* w, int64_t out_step, int64_t in_step, const float* con
     }
 }
 
+// gw (A, B) += the dot products of A rows of g and B rows of x, each in LANE_SUMS partial sums, part by part of them
 template <int A, int B>
-INLINE void dot_block(const float* const* g, const float* const* x, float* gw, int64_t in, int64_t start, int64_t stop) {
-    Vector sums[A][B];
-    for (int i = 0; i < A; ++i)
-        for (int j = 0; j < B; ++j) sums[i][j] = Vector{};
-    int64_t n = start;
-    for (; n + WIDE <= stop; n += WIDE)
+INLINE void dot_block(const float* g, const float* x, float* gw, int64_t in, int64_t columns) {
+    float partial[A][B][LANE_SUMS];
+    const int64_t whole = columns / LANE_SUMS * LANE_SUMS;
+    for (int64_t part = 0; part < LANE_SUMS; part += NATIVE) {
+        Vector sums[A][B];
+#pragma GCC unroll 8
         for (int i = 0; i < A; ++i)
-            for (int j = 0; j < B; ++j) sums[i][j] += load(g[i] + n) * load(x[j] + n);
+#pragma GCC unroll 8
+            for (int j = 0; j < B; ++j) sums[i][j] = Vector{};
+        for (int64_t n = part; n < whole; n += LANE_SUMS) {
+            Vector left[A];
+#pragma GCC unroll 8
+            for (int i = 0; i < A; ++i) left[i] = load(g + i * columns + n);
+#pragma GCC unroll 8
+            for (int j = 0; j < B; ++j) {
+                const Vector right = load(x + j * columns + n);
+#pragma GCC unroll 8
+                for (int i = 0; i < A; ++i) sums[i][j] += left[i] * right;
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < A; ++i)
+#pragma GCC unroll 8
+            for (int j = 0; j < B; ++j) store(partial[i][j] + part, sums[i][j]);
+    }
     for (int i = 0; i < A; ++i)
         for (int j = 0; j < B; ++j) {
             float sum = 0;
-            for (int l = 0; l < WIDE; ++l) sum += sums[i][j][l];
-            for (int64_t m = n; m < stop; ++m) sum += g[i][m] * x[j][m];
+            for (int l = 0; l < LANE_SUMS; ++l) sum += partial[i][j][l];
+            for (int64_t m = whole; m < columns; ++m) sum += g[i * columns + m] * x[j * columns + m];
             gw[i * in + j] += sum;
         }
 }
@@ -265,16 +310,22 @@ INLINE void dot_block(const float* const* g, const float* const* x, float* gw, i
 void outer(const float* const* g, const float* const* x, float* gw, int64_t in, int64_t out_rows, int64_t size) {
     std::memset(gw, 0, in * out_rows * sizeof(float));
     constexpr int64_t COLUMNS = 512;
+    float *left = scratch(8, out_rows * COLUMNS), *right = scratch(9, in * COLUMNS);
     for (int64_t start = 0; start < size; start += COLUMNS) {
-        const int64_t stop = start + COLUMNS < size ? start + COLUMNS : size;
+        const int64_t columns = start + COLUMNS < size ? COLUMNS : size - start;
+        pack(g, out_rows, start, columns, left);
+        pack(x, in, start, columns, right);
         int64_t o = 0;
-        for (; o + 4 <= out_rows; o += 4) {
+        for (; o + DOT_ROWS <= out_rows; o += DOT_ROWS) {
             int64_t c = 0;
-            for (; c + 4 <= in; c += 4) dot_block<4, 4>(g + o, x + c, gw + o * in + c, in, start, stop);
-            for (; c < in; ++c) dot_block<4, 1>(g + o, x + c, gw + o * in + c, in, start, stop);
+            for (; c + DOT_COLUMNS <= in; c += DOT_COLUMNS)
+                dot_block<DOT_ROWS, DOT_COLUMNS>(left + o * columns, right + c * columns, gw + o * in + c, in, columns);
+            for (; c < in; ++c)
+                dot_block<DOT_ROWS, 1>(left + o * columns, right + c * columns, gw + o * in + c, in, columns);
         }
         for (; o < out_rows; ++o)
-            for (int64_t c = 0; c < in; ++c) dot_block<1, 1>(g + o, x + c, gw + o * in + c, in, start, stop);
+            for (int64_t c = 0; c < in; ++c)
+                dot_block<1, 1>(left + o * columns, right + c * columns, gw + o * in + c, in, columns);
     }
 }
 
