@@ -71,8 +71,8 @@ def _firsts(benches: Sequence[Source]) -> list[Source]:
 def images(run: str | Path, out: str | Path, prefix: str = "nb201_", width: int = 1100) -> list[Path]:
     """Draw figures from a run's analysis as small PNG files (``width`` and few colours, at most 100 kB) into ``out``.
 
-    A figure whose tables the folder does not have is left out (``docs/data`` has no scatter, which holds the accuracies
-    of the benchmark).  Figure 6 shows the benches with published curves: all of a run are too many panels for a page.
+    A figure whose tables the folder does not have is left out (the scatter of figures 4 and 8 holds the accuracies of the
+    benchmark, and need not be kept for the others).  Figure 6 shows the benches with published curves: all of a run are too many panels for a page.
     Raises :class:`InputError` where a folder has no analysis.
     """
     from PIL import Image
