@@ -7,7 +7,7 @@ them the architectures of the ask lists are trained by other jobs.  Both do the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from snas.search import METHODS
 from snas.search.bench import FAILED, UNKNOWN, Bench
 from snas.search.correlation import rank_correlations
 from snas.search.counter import QueryCounter
-from snas.search.method import Method, Problem
+from snas.search.method import Method, Problem, Progress
 from snas.search.rounds import Asks, Oracle, Rounds, load_state, save_state
 from snas.tables import Column, Schema
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from snas.spaces.space import Encoding
 
-Progress = Callable[[int, int, str], None]
 SEARCH = Schema(
     name="search",
     description="One row per run of a method at a budget (metadata: space, dataset, score = what a run is judged by: the "

@@ -23,6 +23,9 @@ from snas.search.ranking import Ranking, tie_breaks
 if TYPE_CHECKING:
     from snas.spaces.space import Encoding
 
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, text)."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -51,7 +54,7 @@ class Problem:
     device: str = "cpu"
     compile: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    progress: Callable[[int, int, str], None] | None = None
+    progress: Progress | None = None
 
     @property
     def size(self) -> int:
