@@ -154,7 +154,7 @@ def run_block(
 ) -> pd.DataFrame:
     """Run all rounds with the accuracies of the bench table and return the SEARCH table.
 
-    ``progress`` is called with (done, total, text) while predictors train.
+    ``progress`` is called with (done, total, text) while predictors train, or else after each round.
 
     Raises ``InputError`` where the bench or the settings do not allow it, or the accuracy of an architecture that was
     asked for is not known (``truth: on_demand`` would train it).

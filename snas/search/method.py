@@ -80,9 +80,11 @@ class Search(ABC):
 
     Attributes:
         train_seconds: wall time spent on training predictors and on the rankings between (table 1), without the last one.
+        tells: whether it calls the problem's ``progress`` by itself; otherwise the trainings asked for are told.
     """
 
     train_seconds: float = 0.0
+    tells: ClassVar[bool] = False
 
     @abstractmethod
     def propose(self, number: int) -> Int64[np.ndarray, "runs new"]:

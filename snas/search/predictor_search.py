@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from snas.search.ranking import Ranking, rank, siamese_ranking
 
 class PredictorSearch(Search):
     """The search of a block of runs with one predictor per run."""
+
+    tells: ClassVar[bool] = True
 
     def __init__(self, method: PredictorMethod, problem: Problem, counter: QueryCounter) -> None:
         self.problem, self.counter = problem, counter

@@ -109,6 +109,12 @@ class Rounds:
             self.next()
             waiting = self.counter.waiting()
             self.counter.deliver(waiting, oracle(waiting))
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say how many trainings of the budget are asked for; a search that trains one predictor says more by itself."""
+        if self.problem.progress is not None and not self.search.tells and not self.done:
+            self.problem.progress(self.asked.shape[1], self.problem.budget, "trainings")
 
     def _top(self, ranked: Int64[np.ndarray, "runs places"]) -> Int64[np.ndarray, "runs top"]:
         if not self.new_only:

@@ -152,6 +152,19 @@ def test_the_same_twice_and_alone(bench):
             assert np.array_equal(alone["pool"][0], table["pool"][row])
 
 
+@pytest.mark.parametrize("method", ["gp", "local_search"])
+def test_a_search_that_asks_one_by_one_says_how_many_are_asked_for(bench, method):
+    path, said = bench(), []
+    settings = Settings(method, 14, 0, RUNS)
+    told = run_block(path, settings, progress=lambda *words: said.append(words))
+    assert np.array_equal(asked(told), asked(run_block(path, settings)))
+    sizes = [done for done, _, _ in said]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 14
+    assert len(sizes) > 3
+    assert {words[1:] for words in said} == {(14, "trainings")}
+
+
 def test_combinations_share_the_process_s_pool(bench):
     """The predictor's pool is what the process has asked for; only the ranking differs."""
     path = bench(lambda frame: frame.head(60))
