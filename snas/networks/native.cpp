@@ -55,8 +55,10 @@ INLINE float mish_slope(float z) {
 constexpr int SCRATCH = 10;
 float* scratch(int which, int64_t size) {
     static thread_local std::vector<float> buffers[SCRATCH];
-    if (static_cast<int64_t>(buffers[which].size()) < size) buffers[which].assign(size, 0.0f);
-    return buffers[which].data();
+    constexpr int64_t LINE = 16;  // floats of a cache line, at which the buffer begins: rows of a line's size do not straddle
+    if (static_cast<int64_t>(buffers[which].size()) < size + LINE) buffers[which].assign(size + LINE, 0.0f);
+    const auto address = reinterpret_cast<uintptr_t>(buffers[which].data());
+    return buffers[which].data() + (LINE - address / sizeof(float) % LINE) % LINE;
 }
 
 // out[n] = sum over nine taps for one image row; above, here and below are the image rows around it (a row of zeros

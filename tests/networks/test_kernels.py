@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import resource
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -177,3 +183,23 @@ def test_compiled_torch_is_eager_torch():
             gx = each.depthwise_backward(copied(go), copied(x), weight, norm, gradients, [copied(go)])
             results.append((out, gx, norm.mean, norm.variance, *gradients))
         torch.testing.assert_close(results[1], results[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc only")
+def test_freed_memory_is_kept_for_the_next_step():
+    """What is freed and taken again is soon not mapped anew: no page of it is touched for the first time."""
+    program = """
+        import resource, torch
+        from snas.networks import native
+        native.keep_memory()
+        faults = []
+        for _ in range(20):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            torch.ones(2**24).sum()  # 64 MB
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        print(*faults[-3:])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    )
+    assert max(map(int, done.stdout.split())) < 2**26 / resource.getpagesize() / 10
