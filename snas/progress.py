@@ -156,12 +156,12 @@ ASKING = {
 
 def _brp_seconds(budget: int) -> float:
     """Return the seconds of a run of BRP-NAS: iteration i takes 50·i epochs over all ordered pairs of N·i/5 architectures in
-    batches of 12·i, and a step as long as the architectures that it embeds, 0.8 ms each; early stopping would save some."""
+    batches of 12·i, and a step as long as the architectures that occur in it, 0.8 ms each; early stopping would save some."""
     total = 0.0
     for number in range(1, 6):
         pool = budget * number // 5
         steps = 50 * number * -(-pool * (pool - 1) // (12 * number))
-        total += steps * min(pool, 24 * number) * 0.0008
+        total += steps * pool * (1 - (1 - 2 / max(pool, 2)) ** (12 * number)) * 0.0008
     return total
 
 

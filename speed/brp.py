@@ -20,8 +20,8 @@ from speed.timing import Rows, product_seconds, seconds
 
 BUDGET, LAST, CHUNK = 100, 5, 256
 FLOOR = (
-    "the matrix products by the weights alone at this machine's torch.bmm, every architecture of the pool once in each batch (60 "
-    "pairs of 100 hold 70 of them on average, so 0.7 of this would do): forward, gradients by "
+    "the matrix products by the weights alone at this machine's torch.bmm, every architecture that occurs in a batch once (60 "
+    "pairs of 100 hold 70 of them on average): forward, gradients by "
     "input and by weight in training; adjacency, layer norm, dropout and AdamW for nothing"
 )
 
@@ -118,15 +118,16 @@ def plain_steps(bench: Bench, steps: int) -> Callable[[], None]:
 def floors(bench: Bench) -> tuple[float, float]:
     """Return the seconds of the products of a step of a run, and of a ranking."""
     hidden, symbols = 600, bench.one_hot.shape[-1]
+    members = round(Iteration(LAST).members(BUDGET))
     step = ranking = 0.0
     for i in range(LAYERS):
         inputs, nodes = hidden if i else symbols, bench.nodes if i < LAYERS - 1 else 1
-        x, w = torch.randn(1, BUDGET * nodes, inputs), torch.randn(1, inputs, hidden)
-        y = torch.randn(1, BUDGET * nodes, hidden)
+        x, w = torch.randn(1, members * nodes, inputs), torch.randn(1, inputs, hidden)
+        y = torch.randn(1, members * nodes, hidden)
         forward = product_seconds(x, w)
         step += forward + product_seconds(x.transpose(1, 2), y)
         step += product_seconds(y, w.transpose(1, 2)) if i else 0.0
-        ranking += forward * bench.size / BUDGET
+        ranking += forward * bench.size / members
     return step, ranking
 
 

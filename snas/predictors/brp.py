@@ -6,8 +6,8 @@ What SPEC section 4 leaves open is decided as follows, after the published progr
   is A·X·W + b (A directed, with the identity, not normalised), then LayerNorm (eps 1e-5), ReLU and dropout.  Weights and biases of the
   graph layers start uniform in ±1/√600, those of the last layer in ±1/√1200.
 * The loss of a batch is the *sum* over its pairs of KL(softmax of the two accuracies ‖ prediction).  An epoch is every ordered pair of
-  two different pool members once, in random order, the last batch may be smaller.  An architecture is embedded once per step, so the
-  pairs of a batch that it occurs in share its dropout.
+  two different pool members once, in random order, the last batch may be smaller.  An architecture that occurs in a batch is embedded
+  once, so its pairs share its dropout; the others are not embedded.
 * Every iteration has its own AdamW (decay on every parameter) and its own cosine from 3.5e-4 to 0 over its 50·i epochs.
 * Early stopping looks at the loss over all pairs of the pool without dropout, after each epoch from the 22nd on (the authors' warm-up):
   35 epochs without a new minimum end the iteration, and so does a NaN.  No validation set is used, because true accuracies of other
@@ -53,8 +53,8 @@ ROWS_AT_ONCE = {
 class Iteration:
     """Iteration i = 1, 2, …: 50·i epochs at most, batches of 12·i ordered pairs.
 
-    >>> Iteration(3).epochs, Iteration(3).batch, Iteration(3).steps(12)
-    (150, 36, 4)
+    >>> Iteration(3).epochs, Iteration(3).batch, Iteration(3).steps(12), round(Iteration(3).members(60), 1)
+    (150, 36, 4, 42.3)
     """
 
     number: int
@@ -73,6 +73,10 @@ class Iteration:
     def steps(self, pool: int) -> int:
         """Steps of an epoch: all ordered pairs of a pool once."""
         return math.ceil(pool * (pool - 1) / self.batch)
+
+    def members(self, pool: int) -> float:
+        """Return how many members of a pool occur in a step, on average: about N·(1 − (1 − 2/N)^(12·i))."""
+        return pool * (1 - (1 - 2 / max(pool, 2)) ** self.batch)
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, a cosine from 3.5e-4 to 0."""
@@ -250,14 +254,14 @@ class BRPNAS(Predictor):
         return None if tell is None else lambda share: tell((before + part * share) / total)
 
     def work(self, stop: int) -> float:
-        """Return the share of the embeddings that all iterations compute, were none to stop early: pairs times members."""
+        """Return the share of the embeddings that all iterations compute, were none to stop early: steps times members."""
         each = []
         for number in range(1, self.epochs + 1):
             iteration, pool = (
                 Iteration(number, self.options["epochs_each"]),
                 self.budget * number // self.epochs,
             )
-            each.append(iteration.epochs * iteration.steps(pool) * min(pool, 2 * iteration.batch))
+            each.append(iteration.epochs * iteration.steps(pool) * iteration.members(pool))
         return sum(each[:stop]) / max(sum(each), 1)
 
     # --- prediction --------------------------------------------------------------------------------------------------
@@ -306,7 +310,8 @@ class _Training:
         self.runs = owner.runs[members]
         self.count = pool.shape[1]
         self.pairs = ordered_pairs(self.count)
-        # Beyond 24·i members not every one occurs in a batch of 12·i pairs; then only as many as can occur are embedded.
+        # Dropout is drawn for as many architectures as can occur in a batch of 12·i pairs: by their position in the pool,
+        # beyond 24·i members by their place among those that occur.
         self.slots = min(self.count, 2 * iteration.batch)
 
     def run(self, accuracy: Float[Tensor, "runs pool"], tell: Callable[[float], None] | None = None) -> None:
@@ -348,22 +353,24 @@ class _Training:
             step += 1
             first, second = self.pairs[0][chosen], self.pairs[1][chosen]
             members, first, second = self._members(first, second)
-            gradient = self._gradient(
-                active, state[0], known, members.to(device), first.to(device), second.to(device), dropouts
-            )
+            keep = self._keep(dropouts, members)
+            members, first, second = members.to(device), first.to(device), second.to(device)
+            gradient = self._gradient(active, state[0], known, members, first, second, keep)
             optimiser = torch.tensor([rate, *corrections(step)], dtype=self.owner.dtype, device=device)
             self.owner._adam(state[0], gradient, state[1], state[2], optimiser)
         return step
 
     def _members(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pool positions that are embedded, and both sides of the pairs as places among them."""
-        if self.slots == self.count:
-            return torch.arange(self.count).expand(len(first), -1), first, second
-        members = torch.zeros(len(first), self.slots, dtype=torch.int64)
-        places = torch.empty(len(first), 2 * first.shape[1], dtype=torch.int64)
-        for row, both in enumerate(torch.cat([first, second], 1)):
-            distinct, places[row] = torch.unique(both, return_inverse=True)
-            members[row, : len(distinct)] = distinct
+        """Return the pool positions that are embedded, and both sides of the pairs as places among them.
+
+        Those that occur in the batch, in the pool's order: of N members in 12·i pairs about N·(1 − e^(−24·i/N)).  A run with
+        fewer than another of its block has some that do not occur behind them; they add nothing to its loss.
+        """
+        both = torch.cat([first, second], 1)
+        occurs = torch.zeros(len(first), self.count, dtype=torch.bool).scatter_(1, both, True)
+        widest = int(occurs.sum(1).max())
+        members = torch.argsort(occurs, dim=1, descending=True, stable=True)[:, :widest]
+        places = (occurs.cumsum(1) - 1).gather(1, both)
         return members, *places.split(first.shape[1], 1)
 
     def _gradient(
@@ -371,17 +378,16 @@ class _Training:
         active: Int64[Tensor, " active"],
         weights: Float[Tensor, "active parameters"],
         accuracy: Float[Tensor, "active pool"],
-        members: Int64[Tensor, "active slots"],
+        members: Int64[Tensor, "active members"],
         first: Int64[Tensor, "active pairs"],
         second: Int64[Tensor, "active pairs"],
-        dropouts: Sequence[torch.Generator],
+        keep: Sequence[Float[Tensor, "active rows hidden"]] | None,
     ) -> Float[Tensor, "active parameters"]:
         """Return the gradient of the summed divergence of a batch of pairs."""
         archs = self.pool[active.to(self.pool.device)].gather(1, members)
         known = accuracy.gather(1, members)
         truth = torch.stack([known.gather(1, first), known.gather(1, second)], -1)
         leaves = {k: v.detach().requires_grad_() for k, v in par.views(self.owner.layout, weights).items()}
-        keep = self._keep(dropouts)
         with torch.enable_grad():
             a, b = self.owner._logits(leaves, self.owner.embed(leaves, archs, keep))
             pick = lambda side, places: side.gather(1, places[..., None].expand(-1, -1, 2))
@@ -389,17 +395,25 @@ class _Training:
             return torch.cat([g.flatten(1) for g in torch.autograd.grad(loss, list(leaves.values()))], 1)
 
     def _keep(
-        self, generators: Sequence[torch.Generator]
+        self, generators: Sequence[torch.Generator], members: Int64[Tensor, "active members"]
     ) -> list[Float[Tensor, "active rows hidden"]] | None:
-        """Draw the dropout of a step: 0, or 1/(1 − dropout), per layer; each run from its own generator."""
+        """Draw the dropout of a step: 0, or 1/(1 − dropout), per layer; each run from its own generator.
+
+        What is drawn does not depend on the other runs of the block, so it is drawn for all slots, and the members' is taken.
+        """
         rest = 1 - self.owner.options["dropout"]
         if rest == 1:
             return None
         rows = [self.slots * self.owner.nodes] * (LAYERS - 1) + [self.slots]
         shape = (sum(rows), self.owner.options["hidden"])
-        draws = [draw_kept(shape, rest, g) for g in generators]
-        keep = torch.stack(draws).to(self.owner.device, self.owner.dtype) / rest
-        return list(keep.split(rows, 1))
+        draws = torch.stack([draw_kept(shape, rest, g) for g in generators])
+        positions = members if self.slots == self.count else torch.arange(members.shape[1]).expand_as(members)
+        run = torch.arange(len(members))[:, None]
+        keep = []
+        for layer in draws.split(rows, 1):
+            chosen = layer.view(len(members), self.slots, -1, shape[1])[run, positions].flatten(1, 2)
+            keep.append(chosen.to(self.owner.device, self.owner.dtype) / rest)
+        return keep
 
     def _loss(self, active: Tensor, weights: Tensor, accuracy: Tensor) -> Float[Tensor, " active"]:
         """Return the mean divergence over all ordered pairs of the pool, without dropout."""

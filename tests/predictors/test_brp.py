@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from snas.compiler import why_not
@@ -62,11 +63,12 @@ def assert_same_weights(predictor, row, plain):
 
 
 def test_two_iterations_of_more_than_fifty_steps_equal_the_plain_version():
-    predictor = build(epochs_each=11)
-    assert 11 * Iteration(1).steps(4) + 22 * Iteration(2).steps(6) > 50
-    ids, accuracy, _ = toys.pool(2, 6)
+    """The second pool is so large that most batches lack a member, which is then not embedded."""
+    predictor = build(epochs_each=4)
+    assert 4 * Iteration(1).steps(6) + 8 * Iteration(2).steps(14) > 50
+    ids, accuracy, _ = toys.pool(2, 14)
     plain = PlainBRP(predictor, 1, toys.encoding())
-    for number, size in ((1, 4), (2, 6)):
+    for number, size in ((1, 6), (2, 14)):
         predictor.fit(ids[:, :size], accuracy[:, :size], None, start=number - 1, stop=number)
         plain.iterate(ids[1, :size], accuracy[1, :size], number=number, run=5, base_seed=toys.BASE_SEED)
     assert_same_weights(predictor, 1, plain)
@@ -101,18 +103,63 @@ def test_runs_stop_early_each_for_itself_as_the_plain_version_does():
         torch.testing.assert_close(block.weights[run], alone.weights[0], rtol=1e-8, atol=1e-10)
 
 
-def test_embedding_only_the_members_of_a_batch_changes_nothing():
-    """Beyond 24·i members only those that occur in the batch are embedded; without dropout the training is the same."""
-    ids, accuracy, _ = toys.pool(2, 27)
-    results = []
+@pytest.mark.parametrize("size", [12, 27])
+def test_only_the_members_of_a_batch_are_embedded(size, monkeypatch):
+    """It changes nothing: with all members embedded, dropout in its place, the training is the same."""
+    ids, accuracy, _ = toys.pool(2, size)
+    embedded, results = [], []
     for everything in (False, True):
-        predictor = build(dropout=0.0)
+        predictor = build()
         training = _Training(predictor, Iteration(1, 2), slice(0, 2), ids)
-        assert training.slots == 24
-        training.slots = training.count if everything else training.slots
+        assert training.slots == min(size, 24)
+        if everything:
+            _embed_all(training, monkeypatch)
+        gradient = training._gradient
+        monkeypatch.setattr(
+            training,
+            "_gradient",
+            lambda *a, g=gradient: embedded[-1].append(a[3].shape[1]) or g(*a),
+        )
+        embedded.append([])
         training.run(accuracy)
         results.append(predictor.weights.clone())
+    assert set(embedded[1]) == {size}
+    assert max(embedded[0]) <= training.slots
+    assert sum(embedded[0]) < 0.95 * size * len(embedded[0])
     torch.testing.assert_close(*results)
+
+
+def _embed_all(training, monkeypatch):
+    """Make every member of the pool be embedded in every step; those that occur keep the dropout that they have else."""
+    select, keep = training._members, training._keep
+
+    def members(first, second):
+        training.occurring = select(first, second)
+        return torch.arange(training.count).expand(len(first), -1), first, second
+
+    def kept(generators, _):
+        occurring, nodes = training.occurring[0], training.owner.nodes
+        out = []
+        for layer, part in enumerate(keep(generators, occurring)):
+            width = nodes if layer < 3 else 1
+            full = torch.ones(len(occurring), training.count, width, part.shape[-1], dtype=part.dtype)
+            for run, places in enumerate(occurring):
+                full[run, places] = part[run].view(len(places), width, -1)
+            out.append(full.flatten(1, 2))
+        return out
+
+    monkeypatch.setattr(training, "_members", members)
+    monkeypatch.setattr(training, "_keep", kept)
+
+
+def test_how_many_members_occur_in_a_step():
+    iteration, drawn = Iteration(2), torch.Generator().manual_seed(0)
+    first, second = ordered_pairs(30)
+    seen = [
+        len(torch.cat([first[p], second[p]]).unique())
+        for p in (torch.randperm(len(first), generator=drawn)[: iteration.batch] for _ in range(500))
+    ]
+    assert abs(sum(seen) / len(seen) - iteration.members(30)) < 0.2
 
 
 def test_the_score_is_the_antisymmetric_log_odds():
