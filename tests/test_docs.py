@@ -7,6 +7,7 @@ import pytest
 
 from snas import __main__ as command
 from snas.config import resolve
+from snas.figures.chapter import chapter
 
 ROOT = Path(__file__).parent.parent
 PAPER = (ROOT / "docs/from-paper-to-code.md").read_text()
@@ -40,3 +41,10 @@ def test_links_of_the_documents_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_results_page_has_the_tables_of_the_kept_analysis():
+    """What docs/data keeps of the runs is what the page says."""
+    runs = sorted(path.parent for path in (ROOT / "docs/data").glob("*/analysis"))
+    page = set((ROOT / "docs/results.md").read_text().splitlines())
+    assert [line for line in chapter(runs).splitlines() if line not in page] == []
