@@ -313,6 +313,9 @@ class _Training:
         # Dropout is drawn for as many architectures as can occur in a batch of 12·i pairs: by their position in the pool,
         # beyond 24·i members by their place among those that occur.
         self.slots = min(self.count, 2 * iteration.batch)
+        # On a CPU one run after the other, with as many rows as its own batch has: what a run gets must not depend on the
+        # others of its block, not even in the last digit.  A device takes all runs at once, with a place for every slot.
+        self.apart = owner.device.type == "cpu"
 
     def run(self, accuracy: Float[Tensor, "runs pool"], tell: Callable[[float], None] | None = None) -> None:
         """Train until every run has stopped or the epochs are over; ``tell`` hears the share of the epochs that are done."""
@@ -349,13 +352,19 @@ class _Training:
         dropouts = [seeds.generator(self.owner.base_seed, "dropout", *key) for key in keys]
         batches = torch.stack(orders).split(self.iteration.batch, 1)
         rate, known = self.iteration.rate(epoch), accuracy[active.to(device)]
+        together = [slice(a, a + 1) for a in range(len(active))] if self.apart else [slice(None)]
         for chosen in batches:
             step += 1
-            first, second = self.pairs[0][chosen], self.pairs[1][chosen]
-            members, first, second = self._members(first, second)
-            keep = self._keep(dropouts, members)
-            members, first, second = members.to(device), first.to(device), second.to(device)
-            gradient = self._gradient(active, state[0], known, members, first, second, keep)
+            gradients = []
+            for part in together:
+                first, second = self.pairs[0][chosen[part]], self.pairs[1][chosen[part]]
+                members, first, second = self._members(first, second)
+                keep = self._keep(dropouts[part], members)
+                members, first, second = members.to(device), first.to(device), second.to(device)
+                gradients.append(
+                    self._gradient(active[part], state[0][part], known[part], members, first, second, keep)
+                )
+            gradient = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
             optimiser = torch.tensor([rate, *corrections(step)], dtype=self.owner.dtype, device=device)
             self.owner._adam(state[0], gradient, state[1], state[2], optimiser)
         return step
@@ -363,13 +372,13 @@ class _Training:
     def _members(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pool positions that are embedded, and both sides of the pairs as places among them.
 
-        Those that occur in the batch, in the pool's order: of N members in 12·i pairs about N·(1 − e^(−24·i/N)).  A run with
-        fewer than another of its block has some that do not occur behind them; they add nothing to its loss.
+        Those that occur in the batch, in the pool's order; of several runs at once as many as can occur, and then some of
+        these do not and add nothing to the loss.
         """
         both = torch.cat([first, second], 1)
         occurs = torch.zeros(len(first), self.count, dtype=torch.bool).scatter_(1, both, True)
-        widest = int(occurs.sum(1).max())
-        members = torch.argsort(occurs, dim=1, descending=True, stable=True)[:, :widest]
+        width = int(occurs.sum()) if self.apart else self.slots
+        members = torch.argsort(occurs, dim=1, descending=True, stable=True)[:, :width]
         places = (occurs.cumsum(1) - 1).gather(1, both)
         return members, *places.split(first.shape[1], 1)
 

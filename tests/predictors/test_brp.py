@@ -105,14 +105,15 @@ def test_runs_stop_early_each_for_itself_as_the_plain_version_does():
 
 @pytest.mark.parametrize("size", [12, 27])
 def test_only_the_members_of_a_batch_are_embedded(size, monkeypatch):
-    """It changes nothing: with all members embedded, dropout in its place, the training is the same."""
+    """It changes nothing: with more embedded, or all, dropout in its place, runs apart or together, the training is the same."""
     ids, accuracy, _ = toys.pool(2, size)
     embedded, results = [], []
-    for everything in (False, True):
+    for way in ("apart", "together", "everything"):
         predictor = build()
         training = _Training(predictor, Iteration(1, 2), slice(0, 2), ids)
         assert training.slots == min(size, 24)
-        if everything:
+        training.apart = way == "apart"
+        if way == "everything":
             _embed_all(training, monkeypatch)
         gradient = training._gradient
         monkeypatch.setattr(
@@ -123,10 +124,11 @@ def test_only_the_members_of_a_batch_are_embedded(size, monkeypatch):
         embedded.append([])
         training.run(accuracy)
         results.append(predictor.weights.clone())
-    assert set(embedded[1]) == {size}
-    assert max(embedded[0]) <= training.slots
-    assert sum(embedded[0]) < 0.95 * size * len(embedded[0])
-    torch.testing.assert_close(*results)
+    assert set(embedded[1]) == {training.slots}
+    assert set(embedded[2]) == {size}
+    assert sum(embedded[0]) < 0.95 * training.slots * len(embedded[0])
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(results[0], results[2])
 
 
 def _embed_all(training, monkeypatch):
