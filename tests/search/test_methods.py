@@ -12,6 +12,7 @@ from .toys import answering, on_demand, unknown
 
 METHOD_NAMES = METHODS.names()  # at import: the toys of the other tests are not yet in
 BUDGET, SIZE, EPOCHS = 10, 60, 40
+SMALL = {"epochs": EPOCHS, "hidden": 100}  # of 200 epochs; BRP-NAS has 600 features
 PRICES = {"code": 0.003, "select": 0.06, "synflow": 0.0}
 
 
@@ -26,13 +27,13 @@ def few(frame):
 
 
 def settings(name, runs):
-    """All 50 outside the pool are asked for, so that the table holds whole rankings; schedules are cut short."""
+    """All 50 outside the pool are asked for, so that the table holds whole rankings; schedules are cut short, BRP-NAS is narrow."""
     method = METHODS.load(name)
     options = {}
     if getattr(method, "learns", False):
         options = {"predictor": {"epochs": EPOCHS}}
-    if isinstance(method, PredictorMethod) and "epochs" in PREDICTORS.load(method.predictor).defaults:
-        options = {"predictor": {"epochs": EPOCHS}}
+    if isinstance(method, PredictorMethod):
+        options = {"predictor": {k: SMALL[k] for k in PREDICTORS.load(method.predictor).defaults if k in SMALL}}
     return Settings(name, BUDGET, SIZE - BUDGET, runs, rerank=20, new_only=True, options=options)
 
 

@@ -141,7 +141,7 @@ def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
     target = "results/smoke/training/truth.parquet"
     trained = (*SMOKE, "--", "results/smoke/training/codes.parquet", target)
     for how in ("kill", "group"):
-        kill_sometime(workflow, *trained, after=draw.uniform(5, 20), how=how)
+        kill_sometime(workflow, *trained, after=draw.uniform(5, 12), how=how)
         leftovers = [
             p for p in (tmp_path / "results").rglob(".*") if p.is_file() and ".snakemake" not in p.parts
         ]
