@@ -33,7 +33,9 @@ def settings(name, runs):
     if getattr(method, "learns", False):
         options = {"predictor": {"epochs": EPOCHS}}
     if isinstance(method, PredictorMethod):
-        options = {"predictor": {k: SMALL[k] for k in PREDICTORS.load(method.predictor).defaults if k in SMALL}}
+        options = {
+            "predictor": {k: SMALL[k] for k in PREDICTORS.load(method.predictor).defaults if k in SMALL}
+        }
     return Settings(name, BUDGET, SIZE - BUDGET, runs, rerank=20, new_only=True, options=options)
 
 
