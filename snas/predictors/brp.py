@@ -313,9 +313,11 @@ class _Training:
         # Dropout is drawn for as many architectures as can occur in a batch of 12·i pairs: by their position in the pool,
         # beyond 24·i members by their place among those that occur.
         self.slots = min(self.count, 2 * iteration.batch)
-        # On a CPU one run after the other, with as many rows as its own batch has: what a run gets must not depend on the
-        # others of its block, not even in the last digit.  A device takes all runs at once, with a place for every slot.
-        self.apart = owner.device.type == "cpu"
+        # Where many members are missing in a batch, a CPU takes one run after the other, with as many rows as its own batch
+        # has: what a run gets must not depend on the others of its block, not even in the last digit.  Else, and on a device,
+        # all runs are taken at once, with a place for every slot, which saves a sixth where few are missing.
+        few = iteration.members(self.count) < 0.85 * self.slots
+        self.apart = few and owner.device.type == "cpu"
 
     def run(self, accuracy: Float[Tensor, "runs pool"], tell: Callable[[float], None] | None = None) -> None:
         """Train until every run has stopped or the epochs are over; ``tell`` hears the share of the epochs that are done."""

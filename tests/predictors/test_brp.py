@@ -112,6 +112,7 @@ def test_only_the_members_of_a_batch_are_embedded(size, monkeypatch):
         predictor = build()
         training = _Training(predictor, Iteration(1, 2), slice(0, 2), ids)
         assert training.slots == min(size, 24)
+        assert training.apart == (size == 27)
         training.apart = way == "apart"
         if way == "everything":
             _embed_all(training, monkeypatch)
