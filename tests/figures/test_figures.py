@@ -29,9 +29,13 @@ BENCHES = {
 
 
 @pytest.fixture(scope="session")
-def data(synthetic, tmp_path_factory):
+def data(synthetic, made_once):
     """All tables of a run that has everything."""
-    folder = tmp_path_factory.mktemp("everything")
+    folder = made_once("everything", lambda folder: make_everything(synthetic, folder))
+    return [folder / name for name in json.loads((folder / "tables.json").read_text())]
+
+
+def make_everything(synthetic, folder):
     extra = {"siamese+nsam+fts": (30,), "brp_nas": (30, 70), "siamese@c=10": (30, 70)}
     made = synthetic.make_run(
         folder, BENCHES, extra=extra, budgets=(10, 30, 70), tops=(5, 10, 20, 30, 70), runs=4
@@ -43,9 +47,11 @@ def data(synthetic, tmp_path_factory):
     tables.write(
         folder / "costs.parquet", costs({"spaces": [folder / "space.parquet"], "search": searches}), COSTS
     )
-    analysed = [path for of_bench in made.values() for name, path in of_bench.items() if name in SCHEMAS]
     tables.write(folder / "paired.parquet", pd.DataFrame(paired_rows()), PAIRED, {})
-    return [*analysed, *(folder / f"{name}.parquet" for name in ("counts", "space", "costs", "paired"))]
+    analysed = [path for of_bench in made.values() for name, path in of_bench.items() if name in SCHEMAS]
+    names = [str(path.relative_to(folder)) for path in analysed]
+    names += [f"{name}.parquet" for name in ("counts", "space", "costs", "paired")]
+    (folder / "tables.json").write_text(json.dumps(names))
 
 
 def paired_rows():
@@ -70,12 +76,9 @@ def digits(synthetic, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def drawn(data, tmp_path_factory):
+def drawn(data, made_once):
     """All figures of the run that has everything."""
-    folder = tmp_path_factory.mktemp("figures")
-    for name in REGISTRY:
-        draw(name, data, folder / name)
-    return folder
+    return made_once("drawn", lambda folder: [draw(name, data, folder / name) for name in REGISTRY])
 
 
 def shown(name, paths, **options):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from pathlib import Path
 
@@ -37,20 +35,11 @@ def same(one: dict, other: dict) -> None:
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> tuple[Workflow, str]:
+def smoke(made_once) -> tuple[Workflow, str]:
     """A finished smoke run and what it printed, made once for all processes of the tests: they read it, or copy it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "smoke"
-    folder.mkdir(exist_ok=True)
-    with (shared / "smoke.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first makes it on both cores, the others wait
-        workflow, said = Workflow(folder), shared / "smoke.txt"
-        if not said.exists():
-            text = workflow.run(*SMOKE).stdout
-            said.write_text(text)
-        return workflow, said.read_text()
+    said = "said.txt"
+    folder = made_once("smoke", lambda f: (f / said).write_text(Workflow(f).run(*SMOKE).stdout))
+    return Workflow(folder), (folder / said).read_text()
 
 
 @pytest.fixture
