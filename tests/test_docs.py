@@ -46,5 +46,6 @@ def test_links_of_the_documents_lead_somewhere():
 def test_the_results_page_has_the_tables_of_the_kept_analysis():
     """What docs/data keeps of the runs is what the page says."""
     runs = sorted(path.parent for path in (ROOT / "docs/data").glob("*/analysis"))
+    assert runs, "docs/data keeps the analysis of no run"
     page = set((ROOT / "docs/results.md").read_text().splitlines())
     assert [line for line in chapter(runs).splitlines() if line not in page] == []
