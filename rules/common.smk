@@ -50,16 +50,13 @@ ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
 
 # The one search on own images, and where it stands.
-try:
-    OWN_SEARCH = jobs.own_search(
-        CONFIG.method,
-        CONFIG.budget,
-        CONFIG.ask_batch,
-        max_macs=CONFIG.max_macs,
-        max_params=CONFIG.max_params,
-    )
-except InputError as error:
-    raise WorkflowError(str(error)) from None
+OWN_SEARCH = jobs.own_search(
+    CONFIG.method,
+    CONFIG.budget,
+    CONFIG.ask_batch,
+    max_macs=CONFIG.max_macs,
+    max_params=CONFIG.max_params,
+)
 OWN_FOLDER = f"{RUN}/search/own"
 OWN_PLAN = f"{OWN_FOLDER}/{OWN_SEARCH.name}"
 PAID = f"{RUN}/training/paid"
@@ -120,7 +117,10 @@ TRAINING_CODE = snas.provenance.code_hash(
     *NETWORKS,
 )
 OWN_CODE = snas.provenance.code_hash("snas.training.truth", "snas.images.split", *NETWORKS)
-BENCH_CODE = snas.provenance.code_hash("snas.search.bench")
+# What trained and scored, and how searches go, is in these modules' closure for the sake of schemas alone.
+MADE_BEFORE = ("snas.networks", "snas.training", "snas.proxies", "snas.search.block")
+BENCH_CODE = snas.provenance.code_hash("snas.search.benches", without=MADE_BEFORE)
+OWN_BENCH_CODE = snas.provenance.code_hash("snas.search.own", without=MADE_BEFORE)
 
 # A job that can use a GPU asks for one, where jobs may find one; `nodes` is set where a cluster runs them.
 ELSEWHERE = workflow.resource_settings.nodes is not None
@@ -138,7 +138,7 @@ wildcard_constraints:
     method=one_of(dict.fromkeys(job.method for job in SEARCHES)),
     proxy=one_of(PROXIES),
     shard=r"\d+",
-    round=r"\d\d",
+    round=r"\d\d+",
     budget=r"\d+",
     block=r"\d+",
     removed=r"\d+",
@@ -293,6 +293,11 @@ def stages():
     for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
         folder = f"{RUN}/proxies/nasbench201/{proxy}"
         found[f"nasbench201_{proxy}"] = shards(f"{folder}/shard_{{shard}}.parquet", CONFIG.proxy_shards)
+    if CONFIG.nasbench201 and CONFIG.nasbench201_code == "trained":
+        folder = f"{RUN}/training/nasbench201_codes"
+        found["nasbench201_codes"] = shards(
+            f"{folder}/shard_{{shard}}.parquet", CONFIG.nasbench201_code_shards
+        )
     for method in dict.fromkeys(job.method for job in SEARCHES):
         found[re.sub(r"\W", "_", f"search_{method}")] = [
             result(job) for job in SEARCHES if job.method == method
@@ -311,6 +316,17 @@ def memory(base):
 def minutes(base):
     """Return a function of the attempt: ``base`` minutes, doubled at each further try."""
     return lambda wildcards, attempt: base * 2 ** (attempt - 1)
+
+
+def search_minutes(wildcards, attempt):
+    """Return the minutes of a search job at an attempt: twice what is expected on a core, and 4 h at least."""
+    if "block" in wildcards.keys():
+        job = fewest_job(wildcards) if "entry" in wildcards.keys() else search_job(wildcards)
+        what, runs = getattr(job, "entry", job), job.stop - job.first
+    else:
+        what, runs = OWN_SEARCH, 1
+    expected = snas.progress.search_seconds(what.method, what.budget, runs)
+    return max(240, round(expected / 30)) * 2 ** (attempt - 1)
 
 
 OWN_TRAINING = {key: value for key, value in TRAINING.items() if key != "images"}
@@ -342,6 +358,10 @@ def planned():
     for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
         for file in shards(f"{RUN}/proxies/nasbench201/{proxy}/shard_{{shard}}.parquet", CONFIG.proxy_shards):
             seconds[file] = 0.034 * 15_625 / CONFIG.proxy_shards
+    if CONFIG.nasbench201 and CONFIG.nasbench201_code == "trained":
+        count = CONFIG.nasbench201_code_shards
+        for file in shards(f"{RUN}/training/nasbench201_codes/shard_{{shard}}.parquet", count):
+            seconds[file] = 155 * 15_625 / count
     for job in SEARCHES:
         seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
     for job in FEWEST:

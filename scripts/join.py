@@ -2,7 +2,7 @@
 
 from _job import begin
 from snas import tables
-from snas.config import resolve
+from snas.registry import resolve
 
 job = begin(snakemake)
 tables.join(snakemake.input.shards, resolve(snakemake.params.schema), snakemake.output.table)

@@ -178,10 +178,10 @@ def _compare(options: argparse.Namespace) -> int:
     from snas import images
     from snas.export import compare
 
+    contest = compare.Contest(options.method, options.budget, options.recipe, width=options.width)
     drawn = images.load(
         options.images, path=options.path, side=options.side or None, train_images=options.train_images
     )
-    contest = compare.Contest(options.method, options.budget, options.recipe, width=options.width)
     frame = compare.run(
         contest, drawn, range(options.seeds), options.out, lambda text: print(text, file=sys.stderr)
     )
@@ -246,7 +246,7 @@ def _tables(options: argparse.Namespace) -> int:
 
 def tables_page() -> str:
     """Return docs/tables.md: every file of a run with its columns."""
-    from snas.config import resolve
+    from snas.registry import resolve
 
     lines = [
         "# Files of a run",

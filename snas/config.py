@@ -1,4 +1,4 @@
-"""The configuration, checked before anything else, and registries of names that can be checked without torch.
+"""The configuration, checked before anything else.
 
 ``config/schema.yaml`` is the one source of names, defaults, ranges and descriptions.  :func:`load` merges defaults,
 configuration files and command-line values into one frozen :class:`Config`.
@@ -7,7 +7,6 @@ configuration files and command-line values into one frozen :class:`Config`.
 from __future__ import annotations
 
 import difflib
-import importlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,72 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from snas import InputError
+from snas.registry import resolve, shortened
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA_PATH = ROOT / "config" / "schema.yaml"
 ANALOG = "analog-nasbench"
 """Source of NAS-Bench-201 that is an installed package, not a path."""
-
-
-class Registry:
-    """A table of names → ``"module:attribute"`` strings of one kind of thing.
-
-    >>> registry = Registry("space", {"tiny_nanobench": "snas.spaces.nanobench:TinyNanoBench"})
-    >>> registry.names()
-    ('tiny_nanobench',)
-    """
-
-    def __init__(self, kind: str, targets: Mapping[str, str]) -> None:
-        self.kind = kind
-        self._targets: dict[str, str] = {}
-        for name, target in targets.items():
-            self.register(name, target)
-
-    def register(self, name: str, target: str) -> None:
-        """Add ``name``; raises ``ValueError`` where the name is taken or the target is not ``module:attribute``."""
-        if name in self._targets:
-            raise ValueError(f"{self.kind} {name!r} is registered twice: {self._targets[name]} and {target}")
-        if target.count(":") != 1:
-            raise ValueError(f"{self.kind} {name!r}: target {target!r} is not of the form module:attribute")
-        self._targets[name] = target
-
-    def unregister(self, name: str) -> None:
-        """Take ``name`` out again (tests that add an entry)."""
-        del self._targets[self.check(name)]
-
-    def names(self) -> tuple[str, ...]:
-        """Return the known names in order of registration."""
-        return tuple(self._targets)
-
-    def check(self, name: str) -> str:
-        """Return ``name``, or raise :class:`InputError` that lists the known names.  Imports nothing."""
-        if name not in self._targets:
-            close = difflib.get_close_matches(str(name), self._targets, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(
-                f"unknown {self.kind} {shortened(name)}{hint}; known: {', '.join(self._targets)}"
-            )
-        return name
-
-    def module(self, name: str) -> str:
-        """Return the name of the module that holds ``name``, without importing it."""
-        return self._targets[self.check(name)].split(":")[0]
-
-    def load(self, name: str) -> Any:
-        """Import and return the thing behind ``name``."""
-        return resolve(self._targets[self.check(name)])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._targets)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._targets
-
-
-def resolve(target: str) -> Any:
-    """Return the attribute that a ``"module:attribute"`` string names."""
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 class Config(Mapping[str, Any]):
@@ -238,6 +177,8 @@ def load(values: Mapping[str, Any]) -> Config:
             hint = f"did you mean {close[0]!r}?" if close else "config/README.md lists the known ones"
             raise InputError(f"configuration: unknown key {shortened(key)}; {hint}")
         merged[key] = _from_text(value, properties[key])
+        if key in PATHS and isinstance(merged[key], str) and merged[key].startswith("~"):
+            merged[key] = str(Path(merged[key]).expanduser())
         _check_finite(key, merged[key])
     validator = jsonschema.Draft202012Validator(full)
     for error in sorted(validator.iter_errors(merged), key=lambda e: list(map(str, e.absolute_path))):
@@ -272,6 +213,9 @@ def _check_finite(key: str, value: Any) -> None:
         raise InputError(f"configuration: key {key!r} is {value}; a finite number is expected")
 
 
+PATHS = ("table", "nasbench201", "images_path")
+"""Keys that name a file or folder; ``~`` is the home folder."""
+
 PATTERNS = {"budget": "N+K, as in 32+8"}
 """What a key with a pattern of its own is to look like, in words."""
 
@@ -305,19 +249,6 @@ def _explain(error: Any) -> str:
     return f"key {path!r} is {shown}; allowed: {allowed}"
 
 
-def shortened(value: Any) -> str:
-    """Return how a value is written, cut where it is long.
-
-    >>> shortened("x" * 1000)[-20:]
-    "xxxxxxxxxxxxxxxxx…'"
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # more digits than Python writes
-        text = "a number of thousands of digits"
-    return text if len(text) <= 200 else f"{text[:197]}…{text[-1]}"
-
-
 def _check_names(key: str, value: Any, entry: Mapping[str, Any]) -> None:
     """Look every registered name up in its room, without importing what it stands for."""
     if "x-registry" in entry and value != "":
@@ -341,9 +272,9 @@ MOST_JOBS = 100_000
 
 def _check_together(config: Config) -> None:
     """Refuse keys that contradict each other, or that together ask for absurdly many jobs."""
-    points = [(len(config.methods) * len(config.budgets), config.runs)]
-    points += [(len(extra["budgets"]), extra["runs"]) for extra in config.extra_searches]
-    count = sum(times * math.ceil(runs / config.block) for times, runs in points)
+    points = [(len(config.methods) * len(config.budgets), config.runs, config.block)]
+    points += [(len(e["budgets"]), e["runs"], e.get("block", config.block)) for e in config.extra_searches]
+    count = sum(times * math.ceil(runs / block) for times, runs, block in points)
     if count > MOST_JOBS:
         raise InputError(
             f"configuration: methods × budgets × runs / block are {count} search jobs; at most {MOST_JOBS}"
@@ -367,7 +298,8 @@ def _check_together(config: Config) -> None:
         )
     if not config.space and not config.nasbench201:
         raise InputError("configuration: nothing to search; set 'space', or 'nasbench201' to a table")
-    if config.nasbench201_code != "recorded" and config.nasbench201_code not in config.nasbench201_proxies:
+    own = ("recorded", "trained", *config.nasbench201_proxies)
+    if config.nasbench201_code not in own:
         raise InputError(
             f"configuration: key 'nasbench201_code' is {config.nasbench201_code!r}, which is not in the key "
             f"'nasbench201_proxies' ({', '.join(config.nasbench201_proxies) or 'none'}); add it there"
@@ -386,15 +318,16 @@ def _check_together(config: Config) -> None:
         raise InputError(
             f"configuration: key 'image_side' is {config.image_side}; allowed: 8 to 128, or 0 to keep images as they are"
         )
-    for key in ("table", "nasbench201", "images_path"):
-        if config[key] and config[key] != ANALOG and not Path(config[key]).expanduser().exists():
+    for key in PATHS:
+        fetched = key == "images_path" and config.images_download
+        if config[key] and config[key] != ANALOG and not fetched and not Path(config[key]).exists():
             hint = (
                 "; snas import-nasbench201 SOURCE makes it, or name a source itself"
                 if key == "nasbench201"
                 else ""
             )
             raise InputError(f"configuration: key {key!r}: {config[key]} does not exist{hint}")
-    resolve("snas.search.jobs:search_jobs")(config)  # names of benches
+    resolve("snas.search.jobs:check")(config)
 
 
 def table() -> str:

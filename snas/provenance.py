@@ -39,19 +39,28 @@ TARGET = re.compile(r"^(snas(?:\.\w+)+):\w+$")
 
 
 @functools.cache
-def code_hash(*modules: str) -> str:
-    """Return 16 hex digits of the code of ``modules`` and of all package modules that they import, in any order."""
-    closure: set[str] = set()
+def code_hash(*modules: str, without: tuple[str, ...] = ()) -> str:
+    """Return 16 hex digits of the code of ``modules`` and of all package modules that they import, in any order.
+
+    ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
+    imported for the schema of a table (an edit of them makes the inputs anew, and that is enough).
+    """
+    digest = hashlib.sha256()
+    for name in closure(*modules, without=without):
+        digest.update(f"{name}\n{_parsed(name)[0]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
+    """Return the names of the package modules whose code :func:`code_hash` covers, sorted."""
+    found: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in closure:
-            closure.add(name)
+        if name not in found and not any(name == w or name.startswith(f"{w}.") for w in without):
+            found.add(name)
             waiting.extend(_parsed(name)[1])
-    digest = hashlib.sha256()
-    for name in sorted(closure):
-        digest.update(f"{name}\n{_parsed(name)[0]}\n".encode())
-    return digest.hexdigest()[:16]
+    return sorted(found)
 
 
 def _path(module: str) -> Path | None:
@@ -91,8 +100,12 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_registry(node: ast.stmt) -> bool:
+    """Tell a table of names and ``"module:attribute"`` strings: ``Registry(kind, {...})``, a subclass's too."""
     value = getattr(node, "value", None)
-    return isinstance(value, ast.Call) and getattr(value.func, "id", "") == "Registry"
+    if not isinstance(value, ast.Call) or len(value.args) != 2 or not isinstance(value.args[1], ast.Dict):
+        return False
+    targets = [getattr(target, "value", None) for target in value.args[1].values]
+    return all(isinstance(target, str) and TARGET.match(target) is not None for target in targets)
 
 
 class FormatStrings(ast.NodeTransformer):
@@ -212,7 +225,20 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
         raise snas.InputError(
             f"results/{run} is being made by {holder}; wait for it, stop it, or choose another name (--config run=NAME)"
         ) from None
-    _clear_stale_locks(folder / ".snakemake" / "locks", run)
+    except OSError as error:
+        # Lustre without flock, NFS without its lock service. Snakemake's own locks hold there; nobody knows which are stale.
+        file.close()
+        if not reads_only:
+            print(
+                f"[snas] {path.parent}: this file system has no locks ({os.strerror(error.errno or 0).lower()}); see to it that "
+                f"one process at a time makes results/{run}. After a kill: snakemake --unlock",
+                file=sys.stderr,
+            )
+            os.environ[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"
+        return None
+    if _last_host(file) == socket.gethostname():
+        # Elsewhere the driver may live: some cluster file systems hold locks on one machine only.
+        _clear_stale_locks(folder / ".snakemake" / "locks", run)
     if reads_only:
         file.close()
         return None
@@ -220,6 +246,13 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
         _sign(file)
     os.environ[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"  # jobs of this machine end when it is gone
     return file
+
+
+def _last_host(file: IO[str]) -> str:
+    """Return the machine of the driver that held the run last; this one where nobody did."""
+    file.seek(0)
+    match = re.fullmatch(r"process \d+ on (\S+) since .*", file.read().strip())
+    return match[1] if match else socket.gethostname()
 
 
 def _sign(file: IO[str]) -> None:

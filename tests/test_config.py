@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snas import InputError, config
+from snas.registry import Registry
 
 ROOT = Path(config.__file__).parent.parent
 
@@ -198,7 +199,7 @@ def test_any_text_is_a_mapping_or_refused_in_one_sentence(tmp_path, text):
 
 
 def test_registries_refuse_duplicates_and_list_the_known():
-    registry = config.Registry("thing", {"a": "snas.seeds:seed"})
+    registry = Registry("thing", {"a": "snas.seeds:seed"})
     assert registry.load("a")(0, "x") >= 0
     with pytest.raises(ValueError, match="registered twice"):
         registry.register("a", "snas.seeds:generator")
@@ -240,3 +241,34 @@ def test_a_proxy_that_is_the_code_must_be_scored(tmp_path):
         InputError, match="'nasbench201_code' is 'synflow', which is not in the key 'nasbench201_proxies'"
     ):
         config.load({"nasbench201": str(tmp_path), "nasbench201_code": "synflow"})
+
+
+TWO_TOPS = [{"method": "siamese", "budgets": [20], "top": top} for top in (5, 10)]
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"architectures": 100}, r"method 'random' at N = 20 on tiny_nanobench-digits: N \+ K = 20 \+ 100 is more than the 100"),
+        ({"methods": ["gp+select"]}, "method 'gp\\+select' at N = 20 .*: it needs accuracies of fewer epochs"),
+        ({"methods": ["siamese@labels=select"]}, "'siamese@labels=select' .*: it needs accuracies of fewer epochs"),
+        ({"proxies": [], "methods": ["gp+synflow"]}, "it looks at synflow, which is not in the key 'proxies'"),
+        ({"method": "gp+select"}, "looks at 'select', which a search on own images does not measure"),
+        ({"fewest": [{"method": "gp", "budgets": [1]}]}, "key 'fewest.0': budget 1 is too small"),
+        ({"fewest": TWO_TOPS}, "key 'fewest' has method 'siamese' at N = 20 with K = 5 and with K = 10"),
+        ({"fewest": [{"method": "gp", "budgets": [1119], "removed": [4]}]}, r"N \+ K = 1119 \+ 0 is more than the 1,116"),
+    ],
+)  # fmt: skip
+def test_searches_that_cannot_be_done_are_refused_before_anything_is_trained(values, sentence):
+    with pytest.raises(InputError, match=sentence):
+        config.load(values)
+
+
+def test_paths_may_start_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own").mkdir()
+    assert config.load({"images_path": "~/own"}).images_path == str(tmp_path / "own")
+    with pytest.raises(InputError, match=f"key 'images_path': {tmp_path}/other does not exist"):
+        config.load({"images_path": "~/other"})
+    asked = {"images": "cifar10", "images_path": "~/other", "images_download": True}
+    assert config.load(asked).images_path == str(tmp_path / "other"), "a download makes its folder"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from snas import __main__ as command
-from snas.config import resolve
 from snas.figures.chapter import chapter
+from snas.registry import resolve
 
 ROOT = Path(__file__).parent.parent
 PAPER = (ROOT / "docs/from-paper-to-code.md").read_text()

@@ -1,6 +1,7 @@
 """Code hashes (an edit of a figure re-runs nothing, an edit of a network does), the driver's lock, measurements."""
 
 import ast
+import errno
 import subprocess
 import sys
 import textwrap
@@ -15,8 +16,8 @@ def package(tmp_path, monkeypatch):
     """A package of the same shape as snas, whose modules a test may edit."""
     files = {
         "__init__.py": "",
-        "config.py": "class Registry:\n    def __init__(self, *a): pass\n",
-        "spaces/__init__.py": "from snas.config import Registry\nREGISTRY = Registry({'a': 'snas.spaces.a:A'})\n",
+        "registry.py": "class Registry:\n    def __init__(self, *a): pass\n",
+        "spaces/__init__.py": "from snas.registry import Registry\nREGISTRY = Registry({'a': 'snas.spaces.a:A'})\n",
         "spaces/a.py": "class A:\n    network = 'snas.networks.net:Net'\n",
         "networks/__init__.py": "",
         "networks/net.py": "def Net():\n    'doc'\n    from snas import seeds\n    return 1  # comment\n",
@@ -64,6 +65,35 @@ def test_what_is_imported_counts_and_the_rest_does_not(package):
     assert hashed("snas.spaces.a") != after, "imports inside functions count"
 
 
+def test_a_registry_of_a_class_of_its_own_is_left_out_and_modules_can_be(package):
+    (package / "spaces/__init__.py").write_text(
+        "from snas.registry import Registry\nclass Own(Registry):\n    x = 1\nMETHODS = Own('a', {'a': 'snas.spaces.a:A'})\n"
+    )
+    before = hashed("snas.spaces")
+    edit(package / "networks/net.py", "return 1", "return 2")
+    edit(package / "spaces/__init__.py", "{'a'", "{'b': 'snas.spaces.b:B', 'a'")
+    assert hashed("snas.spaces") == before
+    edit(package / "spaces/__init__.py", "x = 1", "x = 2")
+    assert hashed("snas.spaces") != before
+    forget()
+    assert provenance.closure("snas.spaces.a") == ["snas", "snas.networks.net", "snas.seeds", "snas.spaces.a"]
+    assert provenance.closure("snas.spaces.a", without=("snas.networks",)) == ["snas.spaces.a"]
+
+
+def test_what_is_trained_hangs_neither_on_searches_nor_on_importers():
+    space, images = "snas.spaces.nanobench", "snas.images.digits"
+    trained = provenance.closure(
+        "snas.training.codes", "snas.training.truth", "snas.images.split", space, images
+    )
+    assert "snas.networks.nano" in trained
+    strange = [
+        n
+        for n in trained
+        if n.startswith(("snas.search", "snas.predictors", "snas.config", "snas.spaces.source"))
+    ]
+    assert strange == [], "an edit of a search method would train every network again"
+
+
 def test_the_real_package_hashes_quickly_and_stably():
     first = hashed("snas.tables")
     assert first == hashed("snas.tables")
@@ -101,6 +131,29 @@ def test_one_driver_per_run_and_a_dead_ones_lock_is_taken_away(tmp_path):
     held = provenance.hold_run(tmp_path, "mine", reads_only=False)
     assert [p.name for p in locks.iterdir()] == ["1.output.lock"], "another run's lock stays"
     held.close()
+
+
+def test_a_driver_of_another_machine_may_live_although_its_lock_seems_free(tmp_path):
+    locks = tmp_path / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/mine/a.parquet\n")
+    sign = tmp_path / ".snakemake/snas/mine.lock"
+    sign.parent.mkdir()
+    sign.write_text("process 7 on another-machine since 2026-01-01 10:00:00")
+    provenance.hold_run(tmp_path, "mine", reads_only=False).close()
+    assert list(locks.iterdir()), "Snakemake says who may take it away"
+    provenance.hold_run(tmp_path, "mine", reads_only=False).close()
+    assert not list(locks.iterdir()), "now it was this machine that held it last"
+
+
+def test_a_file_system_without_locks_says_so_and_serves(tmp_path, monkeypatch, capsys):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(provenance.fcntl, "flock", flock)
+    assert provenance.hold_run(tmp_path, "mine", reads_only=False) is None
+    assert "this file system has no locks (no locks available)" in capsys.readouterr().err
+    assert provenance.hold_run(tmp_path, "mine", reads_only=True) is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snas.config import Registry
+from snas.registry import Registry
 
 REGISTRY = Registry(
     "figure",

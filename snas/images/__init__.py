@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snas.config import Registry
+from snas.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -36,7 +36,7 @@ def build(
     Raises ``InputError`` for an unknown space or architecture, or a size that the network cannot have.
     """
     from snas import seeds, spaces
-    from snas.config import resolve
+    from snas.registry import resolve
 
     space = spaces.load(space) if isinstance(space, str) else space
     cell = space.cell(arch)
@@ -85,7 +85,7 @@ def population(
     C++ compiler plain torch serves, and says so.
     """
     from snas import spaces
-    from snas.config import resolve
+    from snas.registry import resolve
 
     space = spaces.load(space) if isinstance(space, str) else space
     options: dict[str, Any] = {
@@ -110,7 +110,7 @@ def activation_bytes(
     space: Space, arch: int | str | Cell, *, width: int, side: int, batch: int
 ) -> int | None:
     """Return about how much memory a network takes in a training step; None where it is trained alone anyway."""
-    from snas.config import resolve
+    from snas.registry import resolve
 
     if space.population is None:
         return None

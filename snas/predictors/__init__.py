@@ -4,7 +4,7 @@ Nothing heavy is imported here, so that a name can be checked without torch.  Se
 predictor is, and ``docs`` for how to add one.
 """
 
-from snas.config import Registry
+from snas.registry import Registry
 
 REGISTRY = Registry(
     "predictor",

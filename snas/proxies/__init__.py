@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from snas.config import Registry
+from snas.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd

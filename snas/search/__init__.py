@@ -6,8 +6,8 @@ Nothing heavy is imported here, so that a workflow can check a name while it is 
 
 from typing import Any
 
-from snas.config import Registry
 from snas.predictors import REGISTRY as PREDICTORS
+from snas.registry import Registry
 
 
 class Methods(Registry):

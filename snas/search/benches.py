@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import snas.search.bench as bench
 from snas import InputError, tables
 from snas.proxies.scores import PROXIES
-from snas.search import bench
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
 from snas.training.codes import CODES
@@ -81,8 +81,9 @@ def make_from_table(
 ) -> None:
     """Write the bench of a user's own table (:data:`snas.search.bench.ACCURACIES`).
 
-    Its metadata may say ``truth_source``, ``code_source``, ``code_price`` and ``chance``; without them the file's name
-    is the source, a code costs nothing and chance is the lowest accuracy.
+    Its metadata may say ``table``, ``truth_source``, ``code_source``, ``code_price``, ``select_price`` and ``chance``;
+    without them the file's name is the source, a code costs nothing, a look at the selection accuracy has no price (and
+    methods that pay for one cannot be used), and chance is the lowest accuracy.
     """
     found = tables.read(table, bench.ACCURACIES)
     frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(table))
@@ -90,17 +91,21 @@ def make_from_table(
     metadata = {
         "space": space,
         "dataset": dataset,
-        "table": said.get("table", "mean"),
+        "table": said.get("table", "as given"),
         "truth_source": said.get("truth_source", Path(table).name),
         "code_source": said.get("code_source", Path(table).name),
         "code_price": said.get("code_price", 0.0),
         "chance": said.get("chance", float(np.nanmin(frame["accuracy"]))),
     }
+    if "select_price" in said:
+        metadata["select_price"] = said["select_price"]
     bench.write(out, frame, {**facts, **metadata})
 
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
-SELECT = ("epochs_12", "one_seed")
+SELECT = ("epochs_12", "one_seed", "validation")
+EPOCHS = 200
+"""Of a complete training of the benchmark."""
 
 
 def make_imported(
@@ -109,6 +114,7 @@ def make_imported(
     architectures: str | Path,
     imported: str | Path,
     proxies: Sequence[str | Path] = (),
+    codes: str | Path | None = None,
     space: str,
     dataset: str,
     table: str,
@@ -120,10 +126,11 @@ def make_imported(
     """Write the bench of NAS-Bench-201's published accuracies on one data set.
 
     ``table`` is ``mean`` or ``one_seed``.  ``select`` is what the fair protocol trains and selects on: the accuracy after
-    12 epochs where the source has it, at 12/200 of a training, or one recorded seed.  ``code`` is ``recorded``, or the
-    proxy that stands in for the code; ``proxies`` are tables of scores of the whole NAS-Bench-201.
+    12 epochs where the source has it, at 12/200 of a training, one recorded seed, or the validation accuracy.  ``code`` is
+    ``recorded``, ``trained`` (the losses of the table ``codes``, whose image passes are priced in trainings of 200 epochs), or
+    the proxy that stands in for the code; ``proxies`` are tables of scores of the whole NAS-Bench-201.
 
-    Raises ``InputError`` where the source has no values per seed and they are asked for.
+    Raises ``InputError`` where the source has no values per seed, no validation accuracies or no code and they are asked for.
     """
     found, said = accuracies.read_accuracies(imported, dataset, table, base_seed)
     found = found.assign(truth_seconds=found["seconds_200"])
@@ -134,7 +141,11 @@ def make_imported(
         scores = pd.concat([tables.read(path, PROXIES) for path in proxies], ignore_index=True)
         synflow = scores[scores["proxy"] == "synflow"]
         found["synflow"] = found["cell"].map(synflow.set_index("cell")["log10"])
-    if code != "recorded":
+    if code == "trained":
+        if codes is None:
+            raise InputError(f"{out}: trained codes are asked for, but there is no table of them")
+        found, code_source, code_price = _with_codes(found, codes)
+    elif code != "recorded":
         if "synflow" not in found:
             raise InputError(f"{out}: {code} is to be the code, but there is no table of its scores")
         for column in bench.CODES:
@@ -151,13 +162,26 @@ def make_imported(
         "truth_source": said.get("title") or said.get("source") or Path(imported).name,
         "code_source": code_source,
         "code_price": code_price,
-        "code_kind": "losses" if code == "recorded" else "proxy",
+        "code_kind": "losses" if code in ("recorded", "trained") else "proxy",
         "chance": 1 / CLASSES[dataset],
     }
     if found["accuracy_select"].notna().any():
         metadata["select_price"] = selected["price"]
         metadata["select_source"] = selected["source"]
     bench.write(out, frame, {**facts, **metadata})
+
+
+def _with_codes(found: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, str, float]:
+    """Return the table with the losses of trained codes, what they are, and the price of one in complete trainings."""
+    coded, table = tables.metadata(path), tables.read(path, CODES).set_index("cell")
+    missing = set(found["cell"]) - set(table.index)
+    if missing:
+        raise InputError(f"{path}: no code of cell {sorted(missing)[0]!r}; all {len(found):,} are needed")
+    ours = table.loc[found["cell"]]
+    columns = {f"code_{place}": ours[f"loss_{place}"].to_numpy() for place in (1, 2, 3)}
+    source = f"trained on {coded['code_images']:,} images of {coded['images']}, recipe {coded['recipe']}"
+    price = 3 * coded["code_images"] / (EPOCHS * coded["train_images"])
+    return found.assign(**columns, code_seconds=ours["seconds"].to_numpy()), source, price
 
 
 TABLE_TITLES = {"mean": "mean over seeds", "one_seed": "one seed"}
@@ -172,8 +196,18 @@ def _selection(
     if select == "epochs_12":
         return {
             "accuracy_select": found["accuracy_12"],
-            "price": 12 / 200,
+            "price": 12 / EPOCHS,
             "source": "accuracy after 12 epochs",
+        }
+    if select == "validation":
+        if found["validation"].isna().all():
+            raise InputError(
+                f"{imported}: it has no validation accuracies of {dataset}; use another selection accuracy"
+            )
+        return {
+            "accuracy_select": found["validation"],
+            "price": 1.0,
+            "source": "validation accuracy after 200 epochs",
         }
     if table == "one_seed":
         raise InputError(

@@ -5,12 +5,14 @@ A pure function of the configuration, without torch or pandas: the Snakefile mak
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from snas import InputError
-from snas.config import ANALOG, Config, resolve
+from snas import InputError, spaces
+from snas.config import ANALOG, PATTERNS, Config
+from snas.registry import resolve, shortened
 from snas.search import METHODS
 from snas.search.gp import GaussianMethod
 
@@ -118,23 +120,25 @@ def search_jobs(config: Config) -> tuple[SearchJob, ...]:
     known = benches(config)
     _check_benches(config, [bench.name for bench in known])
     return tuple(
-        SearchJob(bench.name, method, budget, block, first, min(first + config.block, count))
+        SearchJob(bench.name, method, budget, block, first, min(first + size, count))
         for bench in known
-        for (method, budget), count in _points(config, bench.name).items()
-        for block, first in enumerate(range(0, count, config.block))
+        for (method, budget), (count, size) in _points(config, bench.name).items()
+        for block, first in enumerate(range(0, count, size))
     )
 
 
-def _points(config: Config, bench: str) -> dict[tuple[str, int], int]:
-    """Return the number of runs of every (method, N) that is searched on a bench."""
+def _points(config: Config, bench: str) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return the number of runs of every (method, N) that is searched on a bench, and how many are one job."""
     own = {entry["bench"]: entry["budgets"] for entry in config.bench_budgets}
-    runs = {(method, n): config.runs for method in config.methods for n in own.get(bench, config.budgets)}
+    everywhere = (config.runs, config.block)
+    found = {(method, n): everywhere for method in config.methods for n in own.get(bench, config.budgets)}
     for extra in config.extra_searches:
         if bench in extra.get("benches", (bench,)):
             for budget in extra["budgets"]:
                 key = (extra["method"], budget)
-                runs[key] = max(runs.get(key, 0), extra["runs"])
-    return runs
+                wanted = (extra["runs"], extra.get("block", config.block))
+                found[key] = max(found.get(key, wanted), wanted, key=lambda runs_and_block: runs_and_block[0])
+    return found
 
 
 def _check_benches(config: Config, known: list[str]) -> None:
@@ -197,11 +201,95 @@ def rounds(job: SearchJob) -> int:
     return int(METHODS.load(job.method).rounds(job.budget)) + 1
 
 
+def check(config: Config) -> None:
+    """Raise :class:`InputError` where a search of a configuration cannot be done: before anything is trained for it.
+
+    Sees to the names of benches, an N that is too small for its method, an N + K beyond the architectures that are
+    searched, measurements that a bench does not have, and the one search on own images.
+    """
+    known = {bench.name: bench for bench in benches(config)}
+    sizes = {name: _architectures(config, bench) for name, bench in known.items()}
+    for job in search_jobs(config):
+        if job.block == 0:
+            where = f"configuration: method {job.method!r} at N = {job.budget} on {job.bench}"
+            top = tops(config, job.bench)[-1]
+            _check_search(config, known[job.bench], METHODS.load(job.method), job.budget, top, {}, where)
+            _check_size(job.budget, top, sizes[job.bench], where, "keys 'budgets', 'top_k', 'fig6_tops', …")
+    tops_of: dict[tuple[Any, ...], int] = {}
+    for few in fewest_jobs(config):
+        if few.block == 0:
+            entry = few.entry
+            same = (few.bench, few.removed, entry.method, entry.budget, entry.labels, *flat(entry.options))
+            if tops_of.setdefault(same, entry.top) != entry.top:
+                raise InputError(
+                    f"configuration: key 'fewest' has method {entry.method!r} at N = {entry.budget} with K = "
+                    f"{tops_of[same]} and with K = {entry.top}; figures tell methods and budgets apart, so one K is possible"
+                )
+            where = (
+                f"configuration: key 'fewest', method {entry.method!r} at N = {entry.budget} on {few.bench}"
+            )
+            method = METHODS.load(entry.method)
+            _check_search(
+                config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
+            )
+            _check_size(entry.budget, entry.top, sizes[few.bench] - few.removed, where, "N, K and 'removed'")
+    own_search(
+        config.method,
+        config.budget,
+        config.ask_batch,
+        max_macs=config.max_macs,
+        max_params=config.max_params,
+    )
+
+
+def _architectures(config: Config, bench: Bench) -> int:
+    """Return how many architectures of a bench are searched; the key ``architectures`` is about the run's own space."""
+    size = len(spaces.load(bench.space))
+    return size if bench.imported else min(config.architectures or size, size)
+
+
+def _check_size(budget: int, top: int, size: int, where: str, keys: str) -> None:
+    if budget + top > size:
+        raise InputError(
+            f"{where}: N + K = {budget} + {top} is more than the {size:,} architectures that are searched; "
+            f"smaller ones are needed ({keys}), or more architectures"
+        )
+
+
+def _check_search(
+    config: Config,
+    bench: Bench,
+    method: Any,
+    budget: int,
+    top: int,
+    options: Mapping[str, Any],
+    where: str,
+    labels: str = "accuracy",
+) -> None:
+    """Check that the method can be begun with N = ``budget`` and that the bench has what it looks at."""
+    try:
+        method.rounds(budget, options)
+        wanted = set(method.looks(budget, top, options))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    fair = "accuracy_select" in (labels, getattr(method, "labels", None))
+    if bench.trained and (fair or "select" in wanted):
+        raise InputError(
+            f"{where}: it needs accuracies of fewer epochs or of one seed, which this run does not train; "
+            "NAS-Bench-201 and a table of one's own may have them"
+        )
+    key = "nasbench201_proxies" if bench.imported else "proxies"
+    if "synflow" in wanted and (bench.trained or bench.imported) and "synflow" not in config[key]:
+        raise InputError(f"{where}: it looks at synflow, which is not in the key {key!r}; add it there")
+
+
 def modules(method: str) -> tuple[str, ...]:
     """Return the modules that a method's results hang on beside the search of a block (for the hash of the code)."""
     return tuple(METHODS.load(method).modules)
 
 
+BUDGET = re.compile(r"([1-9][0-9]{0,4})\+([0-9]{1,4})")
+"""N+K, as the configuration's schema has it."""
 START = 6
 """Networks that a Gaussian process begins with, where it does not ask for more at a time (docs/fewer-trainings.md)."""
 
@@ -243,11 +331,13 @@ def own_search(
 ) -> OwnSearch:
     """Return the search of a configuration, without torch or pandas; ``budget`` is ``"N+K"``.
 
-    Raises :class:`InputError` where N is too small for the method, or the method needs what a search on own images has
-    not (accuracies of fewer epochs, proxies).
+    Raises :class:`InputError` where the budget is none, N is too small for the method, or the method needs what a search
+    on own images has not (accuracies of fewer epochs, proxies).
     """
-    chosen = METHODS.load(method)
-    n, k = (int(part) for part in budget.split("+"))
+    chosen, match = METHODS.load(method), BUDGET.fullmatch(budget)
+    if match is None:
+        raise InputError(f"budget is {shortened(budget)}; allowed: {PATTERNS['budget']}")
+    n, k = map(int, match.groups())
     options: dict[str, Any] = {}
     if isinstance(chosen, GaussianMethod):
         options = {"batch": ask_batch, "start": max(START, ask_batch), "looks_start": max(START, ask_batch)}

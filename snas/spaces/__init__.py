@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from snas.config import Registry
+from snas.registry import Registry
 
 if TYPE_CHECKING:
     from snas.spaces.space import Space

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from snas import InputError
-from snas.config import Registry
+from snas.registry import Registry
 
 if TYPE_CHECKING:
     from snas.training.recipes import Recipe

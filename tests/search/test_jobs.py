@@ -54,3 +54,18 @@ def test_the_larger_number_of_runs_counts(points):
     found = points(extra_searches=[{"method": "siamese", "budgets": [40, 50], "runs": 7}])
     assert found[WHOLE, "siamese", 40] == found[PART, "siamese", 50] == 7
     assert found[WHOLE, "siamese", 30] == 5
+
+
+def test_a_dear_method_may_have_blocks_of_its_own(tmp_path):
+    extra = [{"method": "brp_nas", "budgets": [70], "runs": 6, "block": 2}]
+    values = {
+        "space": "",
+        "nasbench201": str(tmp_path),
+        "nasbench201_sets": ["cifar100"],
+        "methods": ["random"],
+    }
+    found = jobs.search_jobs(
+        config.load({**values, "budgets": [70], "runs": 6, "block": 3, "extra_searches": extra})
+    )
+    blocks = {m: [(j.first, j.stop) for j in found if j.method == m] for m in ("random", "brp_nas")}
+    assert blocks == {"random": [(0, 3), (3, 6)], "brp_nas": [(0, 2), (2, 4), (4, 6)]}
