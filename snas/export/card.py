@@ -63,19 +63,22 @@ def story(found: Found) -> list[tuple[str, str]]:
 
 
 def _time(found: Found) -> list[tuple[str, str]]:
-    """Return how long the search took, beside the forecast where there is one."""
-    said, came = (dict(found.choice.get(key) or {}) for key in ("forecast", "measured"))
-    last = float(found.facts["seconds"])
-    gone = came.get("seconds_since_forecast")
-    if not said.get("seconds") or gone is None:
-        return []
-    gone, before = gone + last, said["seconds"]
-    return [
-        (
-            "time, forecast and measured",
-            f"{clock(before)} before it began; it took {clock(gone)}, the last training included ({gone / before:.2f} times)",
-        )
+    """Return what all trainings took, and what was forecast where ``snas search`` has done so.
+
+    The trainings are added up: a clock on the wall would count the nights between two starts.
+    """
+    trainings = float(found.trained["seconds"].sum()) + float(found.facts["seconds"])
+    rows = [
+        ("time of all trainings", f"{clock(trainings)}, added up over the jobs, the last training included")
     ]
+    if said := found.choice.get("forecast"):
+        rows.append(
+            (
+                "forecast of the last snas search",
+                f"{clock(said['seconds'])} from start to end for what was left then, {said['speed']['jobs']} job(s) at a time",
+            )
+        )
+    return rows
 
 
 def _limits_said(found: Found) -> list[tuple[str, str]]:
@@ -165,9 +168,9 @@ def snippet(found: Found) -> str:
     return f"""import json
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
-image = Image.open("image.png").convert("{mode}")
+image = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
 edge = min(image.size)
 left, top = (image.width - edge) // 2, (image.height - edge) // 2
 image = image.crop((left, top, left + edge, top + edge)).resize(({d.side}, {d.side}), Image.Resampling.BILINEAR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from snas.networks import handmade
 from snas.networks.populations import Singles
 from snas.provenance import code_hash
 from snas.search import block, own
-from snas.search.jobs import own_search
+from snas.search.jobs import OwnSearch, own_search
 from snas.tables import Column, Schema
 from snas.training.loop import make_batches, train
 from snas.training.paid import train_what_is_new
@@ -63,7 +64,10 @@ SEARCH, RANDOM = "search", "random"
 
 @dataclass(frozen=True)
 class Contest:
-    """What is compared: ``method`` with ``budget`` ("N+K") in ``space`` at ``width``, all trained by ``recipe``."""
+    """What is compared: ``method`` with ``budget`` ("N+K") in ``space`` at ``width``, all trained by ``recipe``.
+
+    Raises :class:`InputError` where the budget is wrong, or the method looks at what a comparison does not make.
+    """
 
     method: str
     budget: str
@@ -72,6 +76,17 @@ class Contest:
     width: int = 8
     device: str = "cpu"
     compile: bool = True
+
+    def __post_init__(self) -> None:
+        if self.search.needs_codes:
+            raise InputError(
+                f"method {self.method!r} looks at estimation codes, which a comparison does not make; gp and random do without"
+            )
+
+    @cached_property
+    def search(self) -> OwnSearch:
+        """The search that is compared."""
+        return own_search(self.method, self.budget)
 
 
 def compare(contest: Contest, images: ImageSet, base_seed: int, folder: str | Path) -> pd.DataFrame:
@@ -96,12 +111,7 @@ def compare(contest: Contest, images: ImageSet, base_seed: int, folder: str | Pa
 
 def _search(contest: Contest, images: ImageSet, base_seed: int, folder: Path) -> tuple[pd.Series, float]:
     """Search on demand, round by round; return the chosen network's row of the trainings, and the price."""
-    search = own_search(contest.method, contest.budget)
-    if search.needs_codes:
-        raise InputError(
-            f"method {contest.method!r} looks at estimation codes, which a comparison does not make; gp and random do without"
-        )
-    bench = _bench(contest, images, folder)
+    search, bench = contest.search, _bench(contest, images, folder)
     settings = block.Settings(
         search.method, search.budget, search.top, (0,), base_seed, new_only=True, options=dict(search.options)
     )
@@ -290,10 +300,13 @@ def run(
 ) -> pd.DataFrame:
     """Compare for every seed, one file each below ``out``; seeds whose file is there already are read.
 
-    Raises :class:`snas.InputError` where a file was made by another contest, on other images or by other code.
+    Raises :class:`snas.InputError` where there is no seed, or a file was made by another contest, on other images or by
+    other code.
     """
     import pandas as pd
 
+    if not base_seeds:
+        raise InputError("no seed to compare for; at least one is needed (--seeds 1)")
     identity = {**asdict(contest), "image_digest": images.digest, "code": code_hash("snas.export.compare")}
     frames = []
     for base_seed in base_seeds:

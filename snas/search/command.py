@@ -15,7 +15,7 @@ import sys
 import time
 import unicodedata
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,9 @@ def run(options: argparse.Namespace) -> int:
     values = merged(given, stored, name)
     values.setdefault("image_side", side_of(values, values["device"]))
     jobs = jobs_at_a_time(options, values)
+    # a run keeps these whatever computes it: more networks at a time are another search, other shards make all codes anew
+    values.setdefault("ask_batch", min(16, max(8, jobs)))
+    values.setdefault("code_shards", jobs)
     config.load(
         {k: v for k, v in values.items() if k != "truth_recipe"}
     )  # a wrong value is a sentence, before any work
@@ -113,7 +116,10 @@ def run(options: argparse.Namespace) -> int:
         say(
             f"this search is done, with {stored['budget']} trainings; --budget N+K with a larger N goes on from there"
         )
-        return workflow.start(folder / "search.yaml", "search")
+        done = 0 if options.plan else workflow.start(folder / "search.yaml", "search")
+        if not done:
+            say(*outcome(folder))
+        return done
     write_yaml(folder / "images.yaml", values)
     done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet")
     if done:
@@ -131,16 +137,28 @@ def run(options: argparse.Namespace) -> int:
     say(f"the same again: {again(place, name)}", f"everything it makes stands in {folder}")
     done = workflow.start(folder / "search.yaml", "search")
     if not done:
-        say(*outcome(folder, seconds, time.time() - now))
+        say(*outcome(folder), judged(folder, seconds, time.time() - now))
     return done
 
 
 def is_done(
     options: argparse.Namespace, values: Mapping[str, Any], stored: Mapping[str, Any], folder: Path
 ) -> bool:
-    """Return whether the run has ended with just what is asked for: a new forecast would make its account anew."""
+    """Return whether the run has ended with just what is asked for: a new forecast would make its account anew.
+
+    A smaller budget leaves a choice and a page, too: they must be those of this search, made after its forecast in turn.
+    """
     timed = (options.hours, options.gpu_hours, options.steps, options.balanced) != (None,) * 4
-    return dict(values) == dict(stored) and not timed and (folder / "search/own/choice.json").is_file()
+    choice = folder / "search/own/choice.json"
+    made = [folder / "search/own/forecast.json", choice, folder / "best/page.html"]
+    if timed or dict(values) != dict(stored) or not all(path.is_file() for path in made):
+        return False
+    times = [path.stat().st_mtime for path in made]
+    said = json.loads(choice.read_text(encoding="utf-8"))
+    chosen = {"method": said["method"], "budget": f"{said['budget']}+{said['top']}"} | said["limits"]
+    return times == sorted(times) and all(
+        chosen[key] == values[key] for key in ("method", "budget", "max_macs", "max_params")
+    )
 
 
 def workflow_folder() -> Path:
@@ -338,7 +356,13 @@ def planned(
         folder / "images" / "selection.parquet", space,
         width=least, jobs=jobs, device=values["device"], compile=bool(values.get("compile", True)),
     )  # fmt: skip
-    work = Work(macs, int(said["validation_images"]), jobs)
+    work = Work(
+        macs,
+        int(said["validation_images"]),
+        jobs,
+        coded=coded_for(folder, limits),
+        code_shards=values["code_shards"],
+    )
     hours = options.hours if options.hours is not None else options.gpu_hours and options.gpu_hours / jobs
     recipe = re.match(r"own_(\d+)(_balanced)?", str(stored.get("truth_recipe", "")))
     if recipe and (options.steps not in (None, int(recipe[1])) or (options.balanced and not recipe[2])):
@@ -352,7 +376,7 @@ def planned(
     budget = str(given_budget(options, values))
     plan = forecasts.choose_plan(
         work, speed, 3600 * hours if hours else forecasts.DEFAULT_SECONDS,
-        method=values["method"], ask_batch=min(16, max(8, jobs)), budget=budget, width=width, steps=steps,
+        method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
         balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid, strict=bool(hours),
     )  # fmt: skip
     if plan.width != least:
@@ -377,10 +401,26 @@ def given_budget(options: argparse.Namespace, values: Mapping[str, Any]) -> str:
 
 def paid_for(folder: Path) -> int:
     """Return how many different networks the run has trained."""
-    archs: set[int] = set()
-    for path in (folder / "training" / "paid").glob("*/[!.]*.parquet"):
-        import pyarrow.parquet as pq
+    return different((folder / "training" / "paid").glob("*/[!.]*.parquet"))
 
+
+def coded_for(folder: Path, limits: Mapping[str, int]) -> int:
+    """Return how many candidates have their estimation code; other limits are other candidates, whose codes are made anew."""
+    own = folder / "search" / "own"
+    candidates = own / "candidates.parquet"
+    said = tables.metadata(candidates) if candidates.is_file() else {}
+    if any(said.get(key) != limit for key, limit in limits.items()):
+        return 0
+    since = candidates.stat().st_mtime
+    return different(path for path in own.glob("codes/[!.]*.parquet") if path.stat().st_mtime >= since)
+
+
+def different(files: Iterable[Path]) -> int:
+    """Return how many different networks the tables are about."""
+    import pyarrow.parquet as pq
+
+    archs: set[int] = set()
+    for path in files:
         archs.update(pq.read_table(path, columns=["arch"])["arch"].to_pylist())
     return len(archs)
 
@@ -390,17 +430,26 @@ def plan_values(plan: Plan, jobs: int) -> dict[str, Any]:
     return {
         "method": plan.search.method,
         "budget": f"{plan.search.budget}+{plan.search.top}",
-        "ask_batch": min(16, max(8, jobs)),
         "width": plan.width,
         "truth_recipe": plan.recipe,
         "code_recipe": plan.code_recipe,
         "truth_shards": jobs,
-        "code_shards": jobs,
     }
 
 
-def outcome(folder: Path, forecast: float, seconds: float) -> list[str]:
-    """Return what was found and how good the forecast was; the latter is kept in ``search/own/starts.json``."""
+def outcome(folder: Path) -> list[str]:
+    """Return what was found, and where it is."""
+    choice = json.loads((folder / "search/own/choice.json").read_text(encoding="utf-8"))
+    return [
+        f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
+        f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
+        f"use it: snas predict {folder / 'best'} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
+        f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
+    ]
+
+
+def judged(folder: Path, forecast: float, seconds: float) -> str:
+    """Return how good a start's forecast (seconds) was, and keep it in ``search/own/starts.json``."""
     choice = json.loads((folder / "search/own/choice.json").read_text(encoding="utf-8"))
     path = folder / "search/own/starts.json"
     starts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -413,13 +462,7 @@ def outcome(folder: Path, forecast: float, seconds: float) -> list[str]:
     write_json(path, starts)
     part = abs(seconds / forecast - 1)
     said = f"{part:.0%} {'longer' if seconds > forecast else 'shorter'} than forecast"
-    return [
-        f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
-        f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
-        f"took {clock(seconds)}, forecast {clock(forecast)}: {said}",
-        f"use it: snas predict {folder / 'best'} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
-        f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
-    ]
+    return f"took {clock(seconds)}, forecast {clock(forecast)}: {said}"
 
 
 def again(place: Path, name: str) -> str:

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snas import InputError, spaces
+from snas import device as devices
 from snas.search.jobs import OwnSearch, own_search
 
 DEFAULT_SECONDS = 300.0
@@ -85,11 +86,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Work:
-    """What a plan is done on: costs of the candidates by width, images to choose by, jobs at a time."""
+    """What a plan is done on.
+
+    Attributes:
+        macs: costs of the candidates, by width.
+        validation: images to choose by.
+        jobs: at a time.
+        coded: candidates whose estimation code is there already.
+        code_shards: jobs that the codes are cut into; 0 for as many as there are at a time.
+    """
 
     macs: dict[int, np.ndarray]
     validation: int
     jobs: int
+    coded: int = 0
+    code_shards: int = 0
 
     def seconds(self, plan: Plan, speed: Speed, paid: int = 0) -> float:
         """Return the forecast of a plan: every round is a job of its own and the trainings that it asks for.
@@ -99,9 +110,10 @@ class Work:
         macs = self.macs[plan.width]
         mean, dear = float(macs.mean()), float(np.quantile(macs, DEAR))
         total = 3 * speed.startup  # the workflow itself, the split, the choice
-        if plan.search.needs_codes:
-            each = Speed.training(speed, mean, plan.code_steps // 2, 0)  # half as many images a step
-            total += speed.startup + len(macs) * each / self.jobs
+        uncoded = max(len(macs) - self.coded, 0)
+        if plan.search.needs_codes and uncoded:
+            each = speed.training(mean, plan.code_steps // 2, 0)  # half as many images a step
+            total += speed.startup + uncoded * each / min(self.jobs, self.code_shards or self.jobs)
         for number, size in enumerate(sizes(plan.search)):
             new = max(size - paid, 0)
             paid = max(paid - size, 0)
@@ -181,7 +193,6 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
     task = json.dumps(
         {"selection": str(selection), "space": space, "width": width, "device": device, "compile": compile}
     )
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = time.time()
     workers = [
         subprocess.Popen(
@@ -191,7 +202,7 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(jobs)
+        for environment in _environments(device, jobs)
     ]
     found = []
     for worker in workers:
@@ -209,6 +220,16 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
     return Speed(startup, line("step"), line("test"), jobs)
 
 
+def _environments(device: str, jobs: int) -> list[dict[str, str]]:
+    """Return the environment of each of so many processes: one thread, and a GPU of its own where they compute on GPUs.
+
+    No GPU is leased as a job would do it: a plan does not wait for other runs to end.
+    """
+    gpus = devices.visible_devices() if devices.wanted(device) else ()
+    common = os.environ | {"OMP_NUM_THREADS": "1"}
+    return [common | ({"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {}) for job in range(jobs)]
+
+
 def _line(macs: Sequence[float] | np.ndarray, seconds: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Return (constant, slope) of the line through two points, neither below 0."""
     slope = max((seconds[1] - seconds[0]) / max(macs[1] - macs[0], 1.0), 0.0)
@@ -216,14 +237,6 @@ def _line(macs: Sequence[float] | np.ndarray, seconds: Sequence[float] | np.ndar
     if constant < 0:  # through the origin then, and the dearer point
         return 0.0, float(seconds[1] / max(macs[1], 1.0))
     return constant, float(slope)
-
-
-def scaled(speed: Speed, width: int, other: int) -> Speed:
-    """Return the speed at another width: the constant part grows with the width, the rest is in the MACs themselves."""
-    factor = max(other / width, 1.0)
-    return replace(
-        speed, step=(speed.step[0] * factor, speed.step[1]), test=(speed.test[0] * factor, speed.test[1])
-    )
 
 
 def work_seconds(task: dict[str, Any]) -> dict[str, Any]:

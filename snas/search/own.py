@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import snas.search.bench as bench
 from snas import InputError, spaces, tables
-from snas.search import bench
 from snas.search.block import ASKS
 from snas.tables import Column, Schema, replacing
 
@@ -227,7 +226,6 @@ def finish(
     arch = choose(frame, allowed["arch"].tolist(), by=by)
     row = frame[frame["arch"] == arch].to_dict("records")[0]
     run = runs.to_dict("records")[0]
-    began = None if not forecast else forecast.get("at")
     account = {
         "arch": arch,
         "cell": row["cell"],
@@ -252,7 +250,6 @@ def finish(
         "measured": {
             "training_seconds": float(frame["seconds"].sum()),
             "search_seconds": float(run["seconds"]),
-            "seconds_since_forecast": None if began is None else round(time.time() - float(began), 1),
         },
         **facts,
     }

@@ -1,7 +1,8 @@
 """Reading foreign files in a process of its own, with a limit on its memory.
 
 What a hostile file can do to a reader written in C (crash it, or have it allocate without end) then ends that process,
-and here becomes one sentence.  Request and answer are JSON; such a process ends by itself when its parent is gone.
+and here becomes one sentence.  Request and answer are JSON.  Where its parent is gone, such a process ends when it has
+read the file: nobody takes its answer.
 """
 
 from __future__ import annotations

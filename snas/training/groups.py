@@ -24,7 +24,7 @@ Work = Callable[[list[int]], list[dict[str, Any]]]
 def group_size(
     space: Space, archs: Sequence[int], *, width: int, side: int, batch: int, device: torch.device
 ) -> int:
-    """Return how many networks are one program: as many of the largest as the memory holds, at least one."""
+    """Return how many networks are one program: as many of their mean size as the memory holds, at least one."""
     needed = [networks.activation_bytes(space, arch, width=width, side=side, batch=batch) for arch in archs]
     if not needed or needed[0] is None:
         return 1

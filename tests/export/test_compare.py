@@ -60,6 +60,20 @@ def test_a_method_that_looks_at_codes_is_refused(tmp_path):
         compare.run(Contest("siamese+nsam+bts", "20+2", "smoke_truth"), images.load("digits"), [0], tmp_path)
 
 
+def test_a_wrong_budget_is_a_sentence_before_any_work():
+    for budget in ("foo", "8", "8+2+1"):
+        with pytest.raises(InputError, match=r"budget is '.*'; allowed: N\+K, as in 32\+8"):
+            Contest("gp", budget, "own_40")
+    with pytest.raises(InputError, match="too small"):
+        Contest("siamese+nsam+bts", "3+1", "own_40")
+
+
+@pytest.mark.parametrize("seeds", [range(0), range(-1), []])
+def test_a_comparison_needs_a_seed(tmp_path, seeds):
+    with pytest.raises(InputError, match="no seed to compare for; at least one is needed"):
+        compare.run(CONTEST, images.load("digits"), seeds, tmp_path)
+
+
 def test_the_summary_is_a_paired_t_interval():
     draw = np.random.default_rng(0)
     values = {"search": draw.normal(0.9, 0.02, 5), "random": draw.normal(0.88, 0.02, 5)}

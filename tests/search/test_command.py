@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from snas import InputError, config
+from snas import InputError, config, tables
 from snas.__main__ import _parser, main
 from snas.images.sizes import fitting_side
 from snas.search import command
 from snas.search.command import FIXED, image_source, merged, number, run_name
+from snas.search.forecast import Plan, Speed
+from snas.search.jobs import own_search
+from snas.search.own import CANDIDATES, candidates
+from snas.spaces.shards import WANTED
+
+CHOICE = {
+    "cell": "expand", "accuracy": 0.9, "balanced": 0.8, "macs": 2_000_000, "params": 1234, "trainings": 10,
+    "method": "gp", "budget": 8, "top": 2, "limits": {"max_macs": 0, "max_params": 0, "within": 1120, "of": 1120},
+}  # fmt: skip
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -129,29 +139,16 @@ def test_images_of_other_sizes_are_brought_to_one(sizes, side) -> None:
 def test_the_forecast_is_compared_with_what_it_took_and_kept(tmp_path: Path) -> None:
     own = tmp_path / "search/own"
     own.mkdir(parents=True)
-    choice = {
-        "cell": "expand",
-        "accuracy": 0.9,
-        "balanced": 0.8,
-        "macs": 2_000_000,
-        "params": 1234,
-        "trainings": 20,
-    }
-    (own / "choice.json").write_text(json.dumps(choice))
-    said = command.outcome(tmp_path, 100.0, 125.0)
-    assert "took 2 min 05 s, forecast 1 min 40 s: 25% longer than forecast" in said
-    assert any(
-        "90.0% of the validation images (80.0% balanced), 2.00 M MACs, 1,234 parameters" in line
-        for line in said
-    )
-    command.outcome(tmp_path, 100.0, 80.0)
+    (own / "choice.json").write_text(json.dumps(CHOICE))
+    found = command.outcome(tmp_path)[0]
+    assert "90.0% of the validation images (80.0% balanced), 2.00 M MACs, 1,234 parameters" in found
+    said = command.judged(tmp_path, 100.0, 125.0)
+    assert said == "took 2 min 05 s, forecast 1 min 40 s: 25% longer than forecast"
+    command.judged(tmp_path, 100.0, 80.0)
     assert [one["ratio"] for one in json.loads((own / "starts.json").read_text())] == [1.25, 0.8]
 
 
 def test_a_written_configuration_is_a_valid_one(tmp_path: Path) -> None:
-    from snas.search.forecast import Plan
-    from snas.search.jobs import own_search
-
     values = merged(image_source("digits", None), {}, "own-digits") | {"image_side": 0}
     values |= command.plan_values(Plan(own_search("gp", "32+8", 8), 8, 320), 2)
     command.write_yaml(tmp_path / "search.yaml", values)
@@ -169,3 +166,136 @@ def test_a_stopped_measurement_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"the measurement of this machine failed: .*no such file"):
         measure(tmp_path / "none.parquet", "tiny_nanobench", width=4, jobs=1, device="cpu", compile=False)
+
+
+class Project:
+    """A project folder with the run of a search on the digits; ``started`` is what the workflow was started with."""
+
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.started = place / "results/own-digits", []
+        monkeypatch.setattr(command, "workflow_folder", lambda: place)
+        monkeypatch.setattr(command, "images_in_words", lambda folder: [])
+        monkeypatch.setattr(command.Workflow, "start", self.start)
+
+    def start(self, file: Path, target: str) -> int:
+        self.started.append((file.name, target))
+        return 0
+
+    def search(self, *words: str) -> int:
+        return command.run(options("--images", "digits", "--device", "cpu", *words))
+
+    def stored(self) -> dict[str, object]:
+        return config.read_file(self.folder / "search.yaml")
+
+    def end(self, choice: dict[str, object], *, order: str = "forecast choice page") -> None:
+        """Leave what a search leaves, made in this order."""
+        files = {
+            "forecast": "search/own/forecast.json",
+            "choice": "search/own/choice.json",
+            "page": "best/page.html",
+        }
+        for second, name in enumerate(order.split()):
+            path = self.folder / files[name]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(choice))
+            os.utime(path, (second, second))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def begun(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A run of gp with 8 + 2 trainings that was begun; the workflow and the measurement of the machine do nothing."""
+
+    def planned(options, values, stored, folder, jobs):
+        plan = Plan(own_search(values["method"], values["budget"]), 4, 40)
+        return plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs), 100.0, 0
+
+    monkeypatch.setattr(command, "planned", planned)
+    project.end(CHOICE)
+    project.search("--budget", "8+2", "--cores", "2")
+    project.started.clear()
+    return project
+
+
+def test_a_search_that_has_ended_says_what_it_has_found(begun: Project, capsys) -> None:
+    begun.end(CHOICE)
+    assert begun.search() == 0
+    said = capsys.readouterr().out
+    assert "this search is done, with 8+2 trainings" in said
+    assert "found: expand, 90.0%" in said
+    assert begun.started == [("search.yaml", "search")], "what may be missing is made"
+
+
+def test_a_plan_of_a_search_that_has_ended_starts_nothing(begun: Project, capsys) -> None:
+    begun.end(CHOICE)
+    assert begun.search("--plan") == 0
+    assert "found: expand" in capsys.readouterr().out
+    assert begun.started == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "order"),
+    [
+        ({}, "forecast choice"),  # stopped in the winner's complete training
+        ({}, "page forecast choice"),  # the same, after a smaller budget
+        ({}, "choice page forecast"),  # stopped in a round
+        ({"budget": 4}, "forecast choice page"),
+        ({"method": "random"}, "forecast choice page"),
+        ({"limits": {"max_macs": 500, "max_params": 0}}, "forecast choice page"),
+    ],
+)
+def test_a_search_that_was_stopped_before_its_end_is_not_done(begun: Project, capsys, choice, order) -> None:
+    (begun.folder / "best/page.html").unlink()
+    begun.end(CHOICE | choice, order=order)
+    assert begun.search() == 0
+    said = capsys.readouterr().out
+    assert "this search is done" not in said
+    assert "forecast: 1 min 40 s" in said
+    assert "found: expand" in said
+    assert len(json.loads((begun.folder / "search/own/starts.json").read_text())) == 2
+
+
+def test_a_run_asks_for_as_many_at_a_time_as_it_was_begun_with(begun: Project) -> None:
+    """More cores train more of a round at a time; they change neither the rounds nor the shards of the codes."""
+    before = begun.stored()
+    begun.search("--budget", "16+4", "--cores", "32")
+    after = begun.stored()
+    assert (before["ask_batch"], before["code_shards"], before["truth_shards"]) == (8, 2, 2)
+    assert (after["ask_batch"], after["code_shards"], after["truth_shards"]) == (8, 2, 32)
+
+
+def test_a_plan_is_made_for_what_the_run_was_begun_with(tmp_path: Path, monkeypatch) -> None:
+    speed = Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 32)
+    monkeypatch.setattr(command.forecasts, "measure", lambda *_, **__: speed)
+    facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
+    tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
+    stored = {"method": "gp", "budget": "16+4", "ask_batch": 8, "code_shards": 2, "width": 4, "device": "cpu"}
+    values = stored | {"max_macs": 0, "max_params": 0}
+    plan, *_ = command.planned(options("--images", "digits"), values, stored, tmp_path, 32)
+    assert plan.search.name == "gp_n016_k004_b8"
+
+
+def archs(found: range):
+    import pandas as pd
+
+    return pd.DataFrame({"arch": pd.Series(found, dtype="int32")})
+
+
+def test_codes_that_are_there_count_for_the_candidates_that_they_were_made_for(tmp_path: Path) -> None:
+    limits, own = {"max_macs": 0, "max_params": 4000}, tmp_path / "search/own"
+    assert command.coded_for(tmp_path, limits) == 0
+    frame, said = candidates("tiny_nanobench", width=4, channels=1, side=8, classes=10, **limits)
+    tables.write(own / "candidates.parquet", frame, CANDIDATES, said)
+    for shard in range(2):
+        tables.write(
+            own / f"codes/shard_{shard:03d}.parquet", archs(range(10 * shard, 10 * shard + 10)), WANTED, {}
+        )
+    assert command.coded_for(tmp_path, limits) == 20
+    assert command.coded_for(tmp_path, limits | {"max_macs": 500}) == 0
+    before = (own / "candidates.parquet").stat().st_mtime - 10
+    os.utime(own / "codes/shard_000.parquet", (before, before))
+    assert command.coded_for(tmp_path, limits) == 10, "made for earlier candidates"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -37,6 +38,47 @@ def test_codes_are_paid_for_where_they_are_looked_at():
     coded = Plan(own_search("siamese", "16+4"), 8, 160)
     more = WORK.seconds(coded, SPEED) - WORK.seconds(without, SPEED)
     assert more == pytest.approx(2 + 1120 * coded.code_steps / 2 * 2e-3 / 2)
+
+
+def test_codes_that_are_there_are_not_paid_for_again():
+    plan, each = Plan(own_search("siamese", "16+4"), 8, 160), 18 / 2 * 2e-3
+    seconds = lambda **known: Work(WORK.macs, 100, 4, **known).seconds(plan, SPEED)
+    none = seconds(coded=1120)
+    assert seconds(coded=1000) - none == pytest.approx(2 + 120 * each / 4)
+    assert seconds(coded=1000, code_shards=2) - none == pytest.approx(2 + 120 * each / 2), (
+        "two shards, two jobs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "expected"),
+    [
+        ("auto", "2,5", ["2", "5"]),
+        ("cuda", "2,5", ["2", "5"]),
+        ("cuda", "7", ["7", "7"]),
+        ("cpu", "2,5", ["2,5", "2,5"]),
+        ("auto", "", ["", ""]),
+    ],
+)
+def test_each_process_of_the_measurement_has_a_gpu_of_its_own(monkeypatch, device, given, expected):
+    seen = []
+
+    class Worker:
+        returncode = 0
+
+        def __init__(self, words, *, env, **_):
+            seen.append(env["CUDA_VISIBLE_DEVICES"])
+            assert env["OMP_NUM_THREADS"] == "1"
+
+        def communicate(self):
+            found = {"ready": time.time(), "macs": [1e5, 1e6], "step": [0.1, 0.2], "test": [0.1, 0.2]}
+            return json.dumps(found), ""
+
+    monkeypatch.setattr(forecast.subprocess, "Popen", Worker)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    speed = forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device=device, compile=False)
+    assert seen == expected
+    assert speed.jobs == 2
 
 
 @pytest.mark.parametrize("seconds", [60.0, 120.0, 300.0, 1800.0, 36_000.0, 1e6])

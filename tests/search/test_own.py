@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snas import InputError, spaces, tables
+from snas import InputError, config, spaces, tables
 from snas.search import block, own
 from snas.search.jobs import own_search
 from snas.training.truth import TRUTH
@@ -233,6 +233,16 @@ def test_what_a_method_needs_and_a_search_has_not_is_refused():
     assert not own_search("gp", "30+10").needs_codes
     with pytest.raises(InputError, match="too small"):
         own_search("siamese+nsam+bts", "3+1")
+
+
+@pytest.mark.parametrize(
+    "budget", ["foo", "8", "8+2+1", "0+4", "+4", "8+", "-8+2", "8+2 ", "٨+٢", "123456+1"]
+)
+def test_a_budget_that_is_none_is_one_sentence(budget):
+    with pytest.raises(InputError, match=r"^budget is '.*'; allowed: N\+K, as in 32\+8$"):
+        own_search("gp", budget)
+    with pytest.raises(InputError, match=r"key 'budget' is '.*'; allowed: N\+K, as in 32\+8$"):
+        config.load({"budget": budget})
 
 
 @pytest.mark.parametrize("batch", [1, 4, 8, 16])
