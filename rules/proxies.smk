@@ -8,6 +8,7 @@ rule proxy_shard:
     """Score a share of the architectures with a proxy."""
     input:
         architectures=space_table(CONFIG.space),
+        share=rules.share.output.share,
     output:
         shard=f"{RUN}/proxies/{{proxy}}/shard_{{shard}}.parquet",
     log:
@@ -22,14 +23,14 @@ rule proxy_shard:
         mem_mb=memory(4000),
         runtime=minutes(240),
     params:
-        **TRAINING,
+        space=CONFIG.space,
+        width=CONFIG.width,
         size={},
+        seed=CONFIG.seed,
+        device=CONFIG.device,
         shards=CONFIG.proxy_shards,
         code=lambda wildcards: snas.provenance.code_hash(
-            "snas.proxies.scores",
-            PROXIES.module(wildcards.proxy),
-            IMAGE_SETS.module(CONFIG.images),
-            *NETWORKS,
+            "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
         ),
     script:
         "../scripts/proxy.py"
@@ -63,7 +64,6 @@ use rule proxy_shard as nasbench201_proxy_shard with:
         f"{BENCHMARKS}/proxies/nasbench201_{{proxy}}_{{shard}}.jsonl"
     params:
         space="nasbench201",
-        images=None,
         width=0,
         size=dict(channels=3, side=CONFIG.nasbench201_proxy_side, classes=10),
         seed=CONFIG.seed,

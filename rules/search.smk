@@ -63,6 +63,7 @@ rule imported_bench:
         architectures=lambda wildcards: space_table(BENCHES[wildcards.bench].space),
         accuracies=rules.import_nasbench201.output.table,
         proxies=expand(rules.nasbench201_proxy.output.table, proxy=CONFIG.nasbench201_proxies),
+        codes=rules.nasbench201_codes.output.table if CONFIG.nasbench201_code == "trained" else [],
     output:
         table=f"{RUN}/search/{{bench}}/table.parquet",
     log:
@@ -101,7 +102,7 @@ rule search_block:
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
-        runtime=minutes(240),
+        runtime=search_minutes,
     params:
         **COMPUTE,
         settings=search_settings,
@@ -130,7 +131,7 @@ rule search_begin:
     resources:
         gpu=GPU,
         mem_mb=memory(4000),
-        runtime=minutes(240),
+        runtime=search_minutes,
     params:
         **COMPUTE,
         settings=search_settings,
@@ -145,7 +146,7 @@ use rule search_begin as search_round with:
         state=lambda wildcards: round_file(wildcards, "state.npz", -1),
         answers=lambda wildcards: answers_before(wildcards.bench, int(wildcards.round)),
     wildcard_constraints:
-        round=r"(?!00)\d\d",
+        round=r"(?!00)\d\d+",
 
 
 rule wanted:
@@ -305,7 +306,7 @@ rule own_bench:
         "../environment.yml"
     params:
         images=CONFIG.images,
-        code=BENCH_CODE,
+        code=OWN_BENCH_CODE,
     script:
         "../scripts/own_bench.py"
 
@@ -332,7 +333,7 @@ use rule own_begin as own_round with:
         state=lambda wildcards: f"{OWN_PLAN}/{int(wildcards.round) - 1:02d}/state.npz",
         answers=lambda wildcards: own_answers(int(wildcards.round)),
     wildcard_constraints:
-        round=r"(?!00)\d\d",
+        round=r"(?!00)\d\d+",
 
 
 rule own_truth:

@@ -1,6 +1,7 @@
 # Estimation codes and complete trainings, in shards: tens of architectures are one job, one program, one file.
 localrules:
     codes,
+    nasbench201_codes,
     truth,
 
 
@@ -48,8 +49,41 @@ rule codes:
         "../scripts/join.py"
 
 
+# ---- NAS-Bench-201: its own network, on this run's images, for every data set of the benchmark (section 4)
+use rule code_shard as nasbench201_code_shard with:
+    input:
+        architectures=space_table("nasbench201"),
+        share=rules.share.output.share,
+    output:
+        shard=f"{RUN}/training/nasbench201_codes/shard_{{shard}}.parquet",
+    log:
+        f"{LOGS}/training/nasbench201_codes_{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/training/nasbench201_codes_{{shard}}.jsonl"
+    params:
+        **{**TRAINING, "space": "nasbench201", "width": 0},
+        shards=CONFIG.nasbench201_code_shards,
+        recipe=CONFIG.code_recipe,
+        truth_recipe=CONFIG.truth_recipe,
+        code=snas.provenance.code_hash(
+            "snas.training.codes", IMAGE_SETS.module(CONFIG.images), SPACES.module("nasbench201")
+        ),
+
+
+use rule codes as nasbench201_codes with:
+    input:
+        shards=shards(
+            f"{RUN}/training/nasbench201_codes/shard_{{shard}}.parquet",
+            CONFIG.nasbench201_code_shards,
+        ),
+    output:
+        table=f"{RUN}/training/nasbench201_codes.parquet",
+    log:
+        f"{LOGS}/training/nasbench201_codes.log",
+
+
 rule truth_shard:
-    """Complete training of a share of the architectures (section 4)."""
+    """Complete training of a share of the architectures (section 4); what a killed job had trained is kept beside."""
     input:
         architectures=space_table(CONFIG.space),
         share=rules.share.output.share,
@@ -70,6 +104,7 @@ rule truth_shard:
         **TRAINING,
         shards=CONFIG.truth_shards,
         recipe=CONFIG.truth_recipe,
+        kept=f"{RUN}/training/kept",
         code=TRAINING_CODE,
     script:
         "../scripts/truth.py"

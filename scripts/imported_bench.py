@@ -10,6 +10,7 @@ make_imported(
     architectures=snakemake.input.architectures,
     imported=snakemake.input.accuracies,
     proxies=snakemake.input.proxies,
+    codes=snakemake.input.get("codes") or None,
     space=p.space,
     dataset=p.dataset,
     table=p.table,

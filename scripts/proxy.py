@@ -1,7 +1,7 @@
 """Score a share of the architectures with a proxy."""
 
 from _job import begin
-from snas import images, provenance, tables
+from snas import provenance, tables
 from snas.device import torch_device
 from snas.proxies.scores import PROXIES, score
 from snas.spaces.shards import shard
@@ -11,7 +11,10 @@ p, name = snakemake.params, snakemake.wildcards.proxy
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 facts = dict(proxy=name, space=p.space, seed=p.seed, width=p.width, code=p.code)
 with provenance.measured(torch_device(p.device), **facts) as record:
-    size = p.size or images.load(**p.images).size
+    said = p.size or tables.metadata(
+        snakemake.input.share
+    )  # the size of the images is all that is needed of them
+    size = {key: said[key] for key in ("channels", "side", "classes")}
     frame = score(
         p.space, archs, name, base_seed=p.seed, width=p.width, device=p.device, progress=job.progress, **size
     )

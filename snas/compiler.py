@@ -15,7 +15,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,21 +89,42 @@ def _build(source: Path, command: list[str]) -> Path:
     key = hashlib.sha256()
     for part in (source.read_bytes(), version, " ".join(command).encode(), _processor()):
         key.update(part)
-    path = cache_folder() / f"{source.parent.name}-{key.hexdigest()[:16]}.so"
-    if path.is_file():
-        return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a home folder that cannot be written: build for this process alone
-        path = Path(tempfile.mkdtemp(prefix="snas-")) / path.name
+    name = f"{source.parent.name}-{key.hexdigest()[:16]}.so"
+    for folder in _rooms():
+        path = folder / name
+        if path.is_file() and _trusted(path):
+            return path
+        if _writable(folder):
+            break
     # Built under another name and renamed: two processes that start together both end with a whole file.
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        built = Path(folder) / path.name
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        built = Path(beside) / name
         subprocess.run(
             [*command, "-o", str(built), str(source)], capture_output=True, check=True, timeout=300
         )
         built.replace(path)
     return path
+
+
+def _rooms() -> Iterator[Path]:
+    """Yield folders to keep a library in: the cache; the user's own in the temporary directory; one for this process."""
+    yield cache_folder()
+    yield Path(tempfile.gettempdir()) / f"snas-cache-{os.getuid()}"
+    yield Path(tempfile.mkdtemp(prefix="snas-"))
+
+
+def _writable(folder: Path) -> bool:
+    """Make ``folder`` and return whether this user, and nobody else who is not root, owns it and may write to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _trusted(folder) and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+def _trusted(path: Path) -> bool:
+    """Return whether a file or folder is this user's or root's: what is loaded runs, and ``/tmp`` is open to all."""
+    return path.stat().st_uid in (os.getuid(), 0)
 
 
 def _processor() -> bytes:

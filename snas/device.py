@@ -112,7 +112,11 @@ def lease(
         return None
     of = f"-{job}" if job else ""  # SLURM may number each job's devices from 0
     root = Path(folder) if folder else Path(tempfile.gettempdir()) / f"snas-devices-{os.getuid()}{of}"
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder is None and root.lstat().st_uid != os.getuid():  # in a folder that all may write to
+        raise InputError(
+            f"{root} belongs to another user, so locks in it mean nothing; set TMPDIR to a folder of your own"
+        )
     waiting = False
     while True:
         for device in devices:
@@ -128,8 +132,8 @@ def lease(
 
 
 def _try(path: Path) -> IO[str] | None:
-    """Return the locked file, or ``None`` where another process holds it."""
-    file = path.open("a+")
+    """Return the locked file, or ``None`` where another process holds it.  Follows no link to a file of somebody's."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

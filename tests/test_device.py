@@ -111,3 +111,22 @@ def test_unknown_and_absent_devices_are_refused():
 def test_jobs_ask_for_a_gpu_where_they_may_find_one(monkeypatch, name, given, elsewhere, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     assert device.wanted(name, elsewhere=elsewhere) is expected
+
+
+def test_a_lock_in_a_folder_that_all_may_write_to_follows_no_link_and_trusts_nobody(tmp_path, monkeypatch):
+    precious = tmp_path / "precious"
+    precious.write_text("content")
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "0.lock").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic links"):
+        device.lease(["0"], folder=room)
+    assert precious.read_text() == "content"
+    monkeypatch.setattr(device.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    (tmp_path / f"snas-devices-{os.getuid()}").mkdir()
+    monkeypatch.setattr(
+        device.Path, "lstat", lambda path: os.stat_result((0o40755, 0, 0, 0, os.getuid() + 1, *[0] * 5))
+    )
+    with pytest.raises(InputError, match="belongs to another user, so locks in it mean nothing; set TMPDIR"):
+        device.lease(["0"])

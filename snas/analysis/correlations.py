@@ -108,9 +108,11 @@ def groups(dataset: str, accuracy: Float[np.ndarray, " archs"]) -> list[Group]:
         return [*everything, *colours, *(Group("zoom", *bounds) for bounds in ZOOMS[dataset])]
     if len(known) < 3:
         return everything
-    third, two_thirds = np.quantile(known, [1 / 3, 2 / 3]).round(4)
-    colours = [Group("group", two_thirds, 1.0), Group("group", third, two_thirds), Group("group", 0.0, third)]
-    return [*everything, *colours, Group("zoom", two_thirds, 1.0), Group("zoom", third, two_thirds)]
+    # Where many accuracies are equal (or 1) there are fewer groups, none of them empty or the same as another.
+    cuts = sorted({float(q) for q in np.quantile(known, [1 / 3, 2 / 3]).round(4) if 0 < q < 1}, reverse=True)
+    bounds = list(zip([*cuts, 0.0], [1.0, *cuts], strict=True))
+    bounds = [b for b in bounds if Group("group", *b).holds(known).any()] if cuts else []
+    return [*everything, *(Group("group", *b) for b in bounds), *(Group("zoom", *b) for b in bounds[:2])]
 
 
 def scatter(bench: Bench) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from snas import InputError, tables
-from snas.search.bench import FAILED
+from snas.search.bench import FAILED, UNKNOWN
 from snas.tables import Column, Schema
 
 CODE = ("code_1", "code_2", "code_3")
@@ -101,9 +101,18 @@ class Bench:
 
     @property
     def optimum(self) -> float:
-        """The best known accuracy of the table; NaN where none is known."""
+        """The best accuracy of the table; NaN where some are not known (on demand): one of those could be better."""
         values = self.table["accuracy"].to_numpy(dtype=float)
-        return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
+        if not np.isfinite(values).any() or (self.table["status"] == UNKNOWN).any():
+            return float("nan")
+        return float(np.nanmax(values))
+
+    def seconds(self, kind: str) -> float | None:
+        """Return the mean seconds of a ``code`` or of a complete training (``truth``); None where they are not known."""
+        column = f"{kind}_seconds"
+        if column not in self.table or self.table[column].isna().all():
+            return None
+        return float(self.table[column].mean())
 
     def metadata(self) -> dict[str, Any]:
         """Return what every table of the analysis carries in its Parquet metadata about the bench."""
@@ -128,6 +137,8 @@ class Bench:
             "optimum": optimum if np.isfinite(optimum) else None,
             "architectures": len(self.table),
             "known_accuracies": known,
+            "code_seconds": self.seconds("code"),
+            "truth_seconds": self.seconds("truth"),
             **{key: self.facts[key] for key in named if key in self.facts},
         }
 

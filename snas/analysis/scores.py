@@ -26,7 +26,7 @@ SCORES = Schema(
         "top": Column("int32", "K, best-ranked architectures that are trained at the end", low=1),
         "trained": Column("int32", "N + K", low=1),
         "run": Column("int32", "Number of the run; equal numbers are paired across methods", low=0),
-        "score": Column("float64", "Best accuracy in the top K, pool members counted (the paper's)", **_FRACTION),
+        "score": Column("float64", "Best accuracy in the top K, pool members counted (the paper's); of a search that asks one after the other and of random search, the best of everything that it asked for: pool and the K best-ranked outside it", **_FRACTION),
         "score_fair": Column(
             "float64",
             "Best accuracy in the pool and the K best-ranked outside it: N + K distinct trainings; missing where the "
@@ -42,7 +42,7 @@ SCORES = Schema(
         "score_coarse": Column(
             "float64", "As `score`, with the coarse ranking (no estimation code at the end); missing where one is not trained", **_FRACTION
         ),
-        "regret": Column("float64", "Optimum of the bench minus `score`", **_FRACTION),
+        "regret": Column("float64", "Optimum of the bench minus `score`; missing where the bench is known in part", **_FRACTION),
         "regret_fair": Column("float64", "Optimum of the bench minus `score_fair`", **_FRACTION),
         "pool_in_top": Column("int32", "Pool members among the top K: trainings counted twice in N + K", low=0),
         "codes": Column("int32", "Distinct estimation codes asked in the search", low=0),

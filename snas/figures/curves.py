@@ -415,7 +415,8 @@ def _space_curve(
 
 
 def _space_legend(figure: Figure, handles: list[Line2D], shown: pd.DataFrame) -> None:
-    handles = [*handles, Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table")]
+    if shown["optimum"].notna().any():
+        handles = [*handles, Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table")]
     if (shown["source"] == "published").any():
         handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -47,7 +47,7 @@ class Source:
 
     @property
     def optimum(self) -> float | None:
-        """Best known accuracy of the bench; None where none is known."""
+        """Best accuracy of the bench; None where some are not known."""
         value = self.facts.get("optimum")
         return None if value is None else float(value)
 
@@ -60,6 +60,13 @@ class Source:
         """Return the title for a panel beside another: ``label`` and ``text`` on a second line."""
         second = ", ".join(part for part in (self.facts.get("label"), text) if part)
         return f"{self._name}\n{second}" if second else self._name
+
+    def _seconds(self) -> str:
+        """Return the measured seconds of a code and of a training, where both are known."""
+        code, truth = self.facts.get("code_seconds"), self.facts.get("truth_seconds")
+        if code is None or truth is None:
+            return ""
+        return f" ({float(code):.3g} s beside {float(truth):.3g} s, mean of the networks)"
 
     @property
     def _name(self) -> str:
@@ -75,7 +82,14 @@ class Source:
         if self.facts.get("code_source"):
             parts.append(f"code: {self.facts['code_source']}")
         if self.facts.get("code_price") is not None:
-            parts.append(f"one code costs {float(self.facts['code_price']):.2%} of a complete training")
+            parts.append(
+                f"one code costs {float(self.facts['code_price']):.2%} of a complete training{self._seconds()}"
+            )
+        known, of = (self.facts.get(key) for key in ("known_accuracies", "architectures"))
+        if known is not None and of is not None and known < of and self.optimum is None:
+            parts.append(
+                f"accuracies known of {known:,}, which a search asked for: the optimum, and so regret, is not known"
+            )
         return "; ".join(parts) + "."
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import fcntl
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from snas import InputError
@@ -37,10 +40,21 @@ def fetch(
     files: Sequence[str],
     download: Callable[[Path], object],
 ) -> Path | None:
-    """Download into ``options.path`` (or ``data``) by torchvision and return the folder that then holds ``files``."""
-    root = options.path or DOWNLOADS
+    """Download by torchvision into ``options.path`` (or ``data``) and return the folder that then holds ``files``.
+
+    One process at a time downloads, into a folder of its own beside; only whole files are moved to where all look.
+    """
+    root = Path(options.path or DOWNLOADS)
     try:
-        download(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with _alone(root), tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
+            if found := find(options, subfolder, files, (root,)):
+                return found  # another process was first
+            download(Path(beside))
+            for file in sorted(p for p in Path(beside, subfolder).rglob("*") if p.is_file()):
+                place = root / file.relative_to(beside)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(place)
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
@@ -48,3 +62,12 @@ def fetch(
             "fetch the files on another machine and give their place as the path"
         ) from error
     return find(options, subfolder, files, (root,))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process of this machine is in here; a file system without locks lets everyone in."""
+    with (folder / ".download.lock").open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -67,7 +67,11 @@ BENCH = Schema(
 
 ACCURACIES = Schema(
     name="accuracy",
-    description="A table of known accuracies of one data set, one row per architecture, as an importer leaves it.",
+    description="A table of known accuracies of one data set, one row per architecture, as an importer leaves it. It may also "
+    "have `code_1`, `code_2`, `code_3` and `synflow` (what methods with an estimation code look at; without codes only methods "
+    "that need none can be used), `accuracy_select` (for `@labels=select`), `truth_seconds` and `code_seconds`, as in the bench "
+    "table above. Its metadata (JSON under the key `snas`, all of it optional) may say `table`, `truth_source` and "
+    "`code_source` (words for captions), `code_price` and `select_price` (complete trainings per look) and `chance`.",
     key=("arch",),
     extra=True,
     columns={
@@ -76,7 +80,6 @@ ACCURACIES = Schema(
         "accuracy": Column("float64", "Accuracy, a fraction", **_FRACTION),
     },
 )
-"""Beside these it may have the columns ``accuracy_select``, ``code_1`` .. ``code_3``, ``truth_seconds``, ``code_seconds``."""
 
 
 def trained_bench(
@@ -164,6 +167,8 @@ def table_bench(
     for column in (*_OPTIONAL, "synflow"):
         if column in found:
             frame[column] = found[column].to_numpy(dtype=float)
+    measured = [*CODES, "synflow"]  # a loss that is not finite is none, as with codes of one's own
+    frame[measured] = frame[measured].where(np.isfinite(frame[measured].astype(float)))
     return frame
 
 

@@ -260,7 +260,9 @@ def _make(
         options=settings.options,
         progress=progress,
     )
-    return Rounds(method, problem, counter, top=settings.top, new_only=settings.new_only)
+    return Rounds(
+        method, problem, counter, top=settings.top, new_only=settings.new_only or method.score == "asked"
+    )
 
 
 def _check(bench: Bench, settings: Settings) -> None:

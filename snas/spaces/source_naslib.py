@@ -131,6 +131,11 @@ def _row(results: Any, label: str, epochs: Sequence[int]) -> dict[str, Any]:
     if epochs:
         losses = _curve(results, "train_losses", label)
         row.update({f"code_{place}": losses[epoch - 1] for place, epoch in enumerate(epochs, start=1)})
+        for place, epoch in enumerate(epochs, start=1):
+            if not math.isfinite(row[f"code_{place}"]):
+                raise InputError(
+                    f"{label}: the training loss of epoch {epoch} is not finite; a code needs it"
+                )
     costs = results.get("cost_info")
     costs = costs if type(costs) is dict else {}
     for column, key, factor in (

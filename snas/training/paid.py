@@ -7,6 +7,7 @@ width, seed, code).  So nothing is trained twice, whichever job, round, method o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from snas.training.loop import Progress
     from snas.training.recipes import Recipe
 
+SPENT = ("seconds", "cpu_seconds", "gpu_seconds")
 GROUP_SECONDS = 120.0
 """About what a group takes at most: what a kill can cost."""
 
@@ -62,6 +64,27 @@ class Paid:
         """Write the trainings of one group, under a temporary name first."""
         name = hashlib.sha256(repr(sorted(frame["arch"])).encode()).hexdigest()[:16]
         tables.write(self.folder / f"{name}.parquet", frame, TRUTH, record)
+
+    def spent(self, archs: Sequence[int]) -> dict[str, float]:
+        """Return what the kept groups of ``archs`` took: seconds, cpu_seconds and gpu_seconds as they were measured."""
+        records = [tables.metadata(path) for path in self._groups(archs)]
+        return {key: sum(float(r.get(key, 0)) for r in records) for key in SPENT}
+
+    def forget(self, archs: Sequence[int]) -> None:
+        """Remove the groups of ``archs``: their trainings stand in a file of their own now."""
+        for path in self._groups(archs):
+            path.unlink(missing_ok=True)
+        for folder in (self.folder, self.folder.parent):
+            with contextlib.suppress(OSError):  # others' groups are in there, or it is gone
+                folder.rmdir()
+
+    def _groups(self, archs: Sequence[int]) -> list[Path]:
+        inside = set(archs)
+        return [
+            p
+            for p in sorted(self.folder.glob("[!.]*.parquet"))
+            if inside >= set(tables.read(p, TRUTH)["arch"])
+        ]
 
 
 def train_what_is_new(

@@ -136,6 +136,10 @@ def test_a_score_that_needs_an_untrained_network_is_missing(bench):
     assert points["fair_mean"].isna().tolist() == [False, True, True, True]
     assert points["mean"].isna().tolist() == [False, False, False, True]
     assert points["runs"].tolist() == [2, 2, 2, 1]
+    assert np.isnan(known.optimum), "the one that nobody trained could be better than all others"
+    assert scores["regret"].isna().all()
+    assert points["regret"].isna().all()
+    assert known.metadata()["optimum"] is None
 
 
 def one_run(ranking, pool) -> pd.DataFrame:

@@ -127,6 +127,18 @@ def test_groups_hold_every_architecture_once(dataset, expected):
         assert all(abs(group.holds(accuracy).sum() - 100) <= 1 for group in colours)
 
 
+@pytest.mark.parametrize("perfect", [0.2, 0.4, 0.7, 1.0])
+@pytest.mark.parametrize("value", [1.0, 0.0, 0.5])
+def test_equal_accuracies_make_fewer_groups_and_none_twice(perfect, value):
+    accuracy = np.random.default_rng(0).uniform(0.2, 0.8, 100)
+    accuracy[: int(100 * perfect)] = value
+    found = groups("digits", accuracy)
+    colours = [group for group in found if group.kind == "group"]
+    if colours:
+        assert sum(group.holds(accuracy).astype(int) for group in colours).tolist() == [1] * 100
+    assert len({(group.kind, group.label) for group in found}) == len(found)
+
+
 def test_no_architecture_of_cifar10_above_the_papers_groups_is_lost():
     accuracy = np.array([0.5, 0.96, 0.92, 0.8])
     colours = [group for group in groups("cifar10", accuracy) if group.kind == "group"]

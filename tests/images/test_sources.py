@@ -11,6 +11,7 @@ import pickle
 import re
 import struct
 import tempfile
+import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -660,6 +661,33 @@ def test_downloads_only_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         download=True,
     )
     assert asked == [{"download": True}]
+
+
+def test_processes_that_start_together_download_once_and_see_whole_files_only(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from snas.images.imageset import Options
+    from snas.images.places import fetch
+
+    root, started = tmp_path / "data", []
+
+    def download(folder: Path) -> None:
+        started.append(folder)
+        (folder / "set").mkdir()
+        for name in ("a", "b"):
+            (folder / "set" / name).write_text("half")
+            time.sleep(0.05)
+            assert not (root / "set" / name).exists()
+            (folder / "set" / name).write_text("whole")
+        (folder / "archive.tar.gz").write_text("not needed")
+
+    options = Options("cifar10", path=root)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fetch(options, "set", ("a", "b"), download), range(4)))
+    assert found == [root / "set"] * 4
+    assert len(started) == 1
+    assert {p.name: p.read_text() for p in (root / "set").iterdir()} == {"a": "whole", "b": "whole"}
+    assert sorted(p.name for p in root.iterdir()) == [".download.lock", "set"]
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"no {DEBIAN} (Debian's package dataset-fashion-mnist)")

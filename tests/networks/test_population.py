@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import torch
 
-from snas import networks
+from snas import compiler, networks
 from snas.networks import kernels, native
 from snas.networks.nano_population import NanoPopulation
 from snas.networks.populations import Singles, losses
@@ -267,6 +268,28 @@ def test_a_broken_compiler_is_reported_and_survived(monkeypatch, tmp_path, caplo
     assert native.load.__wrapped__() is None
     assert "out of order" in caplog.text
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or not compiler.found(), reason="gives folders to another user, and compiles"
+)
+def test_nothing_is_loaded_from_a_folder_of_another_user(monkeypatch, tmp_path):
+    source = tmp_path / "room/one.cpp"
+    source.parent.mkdir()
+    source.write_text('extern "C" void one() {}\n')
+    cache, temporary = tmp_path / "cache", tmp_path / "temporary"
+    monkeypatch.setenv("SNAS_CACHE", str(cache))
+    monkeypatch.setattr(compiler.tempfile, "tempdir", str(temporary))
+    temporary.mkdir()
+    build = [compiler.found(), "-shared", "-fPIC"]
+    kept = compiler._build(source, build)
+    assert kept.parent == cache
+    assert cache.stat().st_mode & 0o777 == 0o700
+    os.chown(kept, 4711, -1)
+    os.chown(cache, 4711, -1)
+    own = compiler._build(source, build)
+    assert own.parent == temporary / "snas-cache-0"
+    assert compiler._build(source, build) == own, "and it is kept there"
 
 
 def test_native_kernels_refuse_what_they_would_misread():

@@ -211,3 +211,12 @@ def test_tables_of_known_accuracies_are_checked(toy):
     ):
         with pytest.raises(InputError, match=sentence):
             table_bench(architectures, change(good), name="table.parquet")
+
+
+def test_a_loss_or_score_of_a_table_that_is_not_finite_is_none(parts, toy):
+    table = toy.assign(code_1=1.0, code_2=2.0, code_3=3.0)
+    table.loc[4, "code_2"], table.loc[5, "synflow"] = np.inf, -np.inf
+    frame = table_bench(parts["architectures"], table)
+    assert np.isnan(frame["code_2"][4])
+    assert np.isnan(frame["synflow"][5])
+    assert np.isfinite(frame.drop(index=[4, 5])[["code_1", "code_2", "code_3", "synflow"]]).all().all()

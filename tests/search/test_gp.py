@@ -310,3 +310,11 @@ def test_a_study_is_resumed_and_analysed(bench, tmp_path):
     assert set(needed["method"]) == {"random", "gp start=3", "gp (fair)"}
     assert set(needed["removed"]) == {0, 2}
     assert needed["runs"].eq(3).all()
+
+
+def test_what_a_run_is_judged_by_is_what_it_trains(bench):
+    """Its score is the best of pool and K outside it, so these K are asked for; nothing the score needs is unknown."""
+    for row in run_block(bench(), Settings("gp", 14, 6, RUNS)).itertuples():
+        outside = [arch for arch in row.ranking if arch not in row.pool][:6]
+        assert len(outside) == 6
+        assert row.trainings == 14 + 6

@@ -12,6 +12,7 @@ from snas.search.benches import make_imported
 from snas.search.block import Settings, run_block
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
+from snas.training.codes import CODES
 from tests.spaces.nasbench201_sources import cells
 
 ARCHS = np.arange(15_625)
@@ -105,6 +106,43 @@ def test_synflow_of_the_whole_space_serves_as_score_and_as_code(made, files, spa
     plotted = scatter(AnalysedBench("bench", frame, said))
     assert plotted["code"].isna().all(), "synflow is no loss"
     assert plotted["log10_synflow"].notna().sum() == np.isfinite(wanted).sum()
+
+
+def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(made, tmp_path):
+    import pandas as pd
+
+    codes = pd.DataFrame({"arch": ARCHS, "cell": cells(), "status": "ok", "seconds": 60.0})
+    for place in (1, 2, 3):
+        codes[f"loss_{place}"] = (ARCHS / place).astype(np.float32)
+    codes.loc[7, ["loss_1", "loss_2", "loss_3", "status"]] = [None, None, None, "diverged"]
+    said = {"code_images": 5_000, "train_images": 50_000, "images": "cifar10", "recipe": "paper_code"}
+    tables.write(tmp_path / "codes.parquet", codes, CODES, said)
+    frame, facts = made(space="tiny_nasbench201", code="trained", codes=tmp_path / "codes.parquet")
+    assert facts["code_price"] == pytest.approx(0.0015), "SPEC section 2: 0.15 % of 200 epochs"
+    assert facts["code_source"] == "trained on 5,000 images of cifar10, recipe paper_code"
+    assert facts["code_kind"] == "losses"
+    place = frame["cell"].map({cell: arch for arch, cell in enumerate(cells())}).to_numpy()
+    assert frame["code_2"].isna().tolist() == (place == 7).tolist()
+    assert (frame["code_2"] == (place / 2).astype(np.float32))[place != 7].all()
+    assert (frame["code_seconds"] == 60).all()
+    with pytest.raises(InputError, match="trained codes are asked for, but there is no table of them"):
+        made(code="trained")
+    tables.write(tmp_path / "codes.parquet", codes.drop(index=5), CODES, said)
+    with pytest.raises(InputError, match=r"no code of cell .*; all 15,625 are needed"):
+        made(code="trained", codes=tmp_path / "codes.parquet")
+
+
+def test_the_fair_protocol_may_select_on_the_validation_accuracy(made, files, tmp_path):
+    with pytest.raises(InputError, match="it has no validation accuracies of cifar10"):
+        made(select="validation")
+    known = tables.read(files / "accuracies.parquet", accuracies.ACCURACIES).assign(validation=0.25)
+    said = tables.metadata(files / "accuracies.parquet")
+    tables.write(
+        files / "validated.parquet", known, accuracies.ACCURACIES, {k: said[k] for k in ("title", "kind")}
+    )
+    frame, facts = made("validated", select="validation")
+    assert (frame["accuracy_select"] == 0.25).all()
+    assert (facts["select_price"], facts["select_source"]) == (1.0, "validation accuracy after 200 epochs")
 
 
 def test_without_scores_synflow_is_no_code(made):

@@ -13,7 +13,7 @@ from snas.images import augment
 from snas.training import paid as paid_module
 from snas.training.loop import balanced_accuracy, make_batches
 from snas.training.paid import Paid, train_what_is_new
-from snas.training.truth import TRUTH, ground_truth
+from snas.training.truth import TRUTH, facts, ground_truth
 
 ARCHS = [5, 300, 17, 1000]
 
@@ -75,6 +75,20 @@ def test_a_stop_between_two_groups_loses_one_group(digits, tmp_path, trained, mo
     frame = train_what_is_new(tmp_path, "tiny_nanobench", ARCHS, digits, recipe, **options)
     assert trained == [*ARCHS[:3], *ARCHS[2:]], "the third was in work, the first two were kept"
     assert frame["arch"].tolist() == ARCHS
+
+
+def test_kept_groups_tell_what_they_took_and_are_forgotten_with_their_shard(digits, tmp_path):
+    recipe, options = training.recipe("smoke_truth"), {"base_seed": 1, "width": 4, "code": "x", "group": 2}
+    train_what_is_new(tmp_path, "tiny_nanobench", ARCHS[:4], digits, recipe, **options)
+    said = facts("tiny_nanobench", digits, recipe, base_seed=1, width=4)
+    book = Paid(tmp_path, {**said, "code": "x"})
+    both, first = book.spent(ARCHS[:4]), book.spent(ARCHS[:3])
+    assert both["seconds"] > first["seconds"] > 0, "the second group is not all of the first three"
+    assert book.spent([99])["seconds"] == 0
+    book.forget(ARCHS[:2])
+    assert book.read()["arch"].tolist() == ARCHS[2:4]
+    book.forget(ARCHS[2:4])
+    assert not book.folder.exists()
 
 
 def test_what_a_killed_writer_left_is_no_training(digits, tmp_path, trained):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from snas import tables
+from snas.training.codes import CODES
 from tests.conftest import ROOT
 from tests.spaces import nasbench201_sources as sources
 
@@ -63,6 +64,29 @@ def test_the_embedded_run_reads_the_data_of_a_package_that_it_never_imports(work
     assert counts["nasbench201_proxy_shard"] == "8"
     assert counts["search_block"] == "15"
     assert not {"import_nasbench201", "truth_shard", "code_shard"} & set(counts)
+
+
+def test_codes_of_nasbench201_are_trained_in_shards_where_the_paper_s_are_wanted(workflow):
+    """Three of the 15,625 networks really are, on the digits; a run has all shards before its benches."""
+    package = workflow.folder / "analognasbench"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "data.anb").write_bytes(sources.analog(sources.possible_percent))
+    chosen = workflow.folder / "trained.yaml"
+    chosen.write_text(
+        "run: trained\nspace: ''\nnasbench201: analog-nasbench\nnasbench201_sets: [cifar10]\nnasbench201_code: trained\n"
+        "nasbench201_code_shards: 6000\ncode_recipe: smoke_code\ntruth_recipe: smoke_truth\nextra_searches: []\n"
+    )
+    shard = "results/trained/training/nasbench201_codes/shard_1234.parquet"
+    workflow.run(shard, "--cores", "1", "--configfile", str(chosen))
+    made = tables.read(workflow.folder / shard, CODES)
+    assert made["arch"].tolist() == [1234, 7234, 13234]
+    assert made["status"].tolist() == ["ok"] * 3
+    assert tables.metadata(workflow.folder / shard)["space"] == "nasbench201"
+    chosen.write_text(chosen.read_text().replace("6000", "3"))
+    done = workflow.run("fig5", "-n", "--quiet", "rules", "--configfile", str(chosen))
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
+    assert (counts["nasbench201_code_shard"], counts["nasbench201_codes"]) == ("3", "1")
 
 
 def test_one_figure_has_a_target_of_its_own(workflow):
