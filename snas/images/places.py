@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from snas.images.imageset import Options
 
 DOWNLOADS = Path("data")
 """Where downloads go when no path is given, seen from the working directory."""
+UNFINISHED = ".download-"
+"""How the names of folders of unfinished downloads begin."""
 
 
 def find(
@@ -47,7 +50,7 @@ def fetch(
     root = Path(options.path or DOWNLOADS)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root), tempfile.TemporaryDirectory(dir=root, prefix=".download-") as beside:
+        with _alone(root), tempfile.TemporaryDirectory(dir=root, prefix=UNFINISHED) as beside:
             if found := find(options, subfolder, files, (root,)):
                 return found  # another process was first
             download(Path(beside))
@@ -70,4 +73,6 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / ".download.lock").open("a") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
+            for left in folder.glob(f"{UNFINISHED}*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
         yield

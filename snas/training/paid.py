@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SPENT = ("seconds", "cpu_seconds", "gpu_seconds")
 GROUP_SECONDS = 120.0
 """About what a group takes at most: what a kill can cost."""
+CORE_FLOPS = 1e11
+"""More than a core does: a first group that takes longer by this than :data:`GROUP_SECONDS` surely does."""
 
 
 class Paid:
@@ -117,6 +119,15 @@ def train_what_is_new(
     size = group or group_size(
         chosen, waiting, width=width, side=images.side, batch=recipe.batch, device=place
     )
+    if (
+        waiting and not group and place.type == "cpu"
+    ):  # networks that train for hours gain nothing by company there
+        of = {"channels": images.channels, "side": images.side, "classes": len(images.classes)}
+        macs = float(chosen.costs(width=width or chosen.default_width, **of)[0][waiting].mean())
+        least = (
+            6 * macs * recipe.passes(len(images.train_labels)) / CORE_FLOPS
+        )  # forward once, backward twice
+        size = max(1, min(size, int(GROUP_SECONDS / least)))
     while waiting:
         part, waiting = waiting[:size], waiting[size:]
         with provenance.measured(place, **said, code=code) as record:

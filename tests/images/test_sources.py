@@ -682,6 +682,7 @@ def test_processes_that_start_together_download_once_and_see_whole_files_only(tm
         (folder / "archive.tar.gz").write_text("not needed")
 
     options = Options("cifar10", path=root)
+    (root / ".download-killed" / "set").mkdir(parents=True)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: fetch(options, "set", ("a", "b"), download), range(4)))
     assert found == [root / "set"] * 4

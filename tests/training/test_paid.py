@@ -77,6 +77,16 @@ def test_a_stop_between_two_groups_loses_one_group(digits, tmp_path, trained, mo
     assert frame["arch"].tolist() == ARCHS
 
 
+def test_networks_that_train_for_hours_are_kept_one_by_one_on_a_cpu(digits, tmp_path, trained, monkeypatch):
+    recipe, groups = training.recipe("smoke_truth"), []
+    keep = Paid.keep
+    monkeypatch.setattr(Paid, "keep", lambda *a: (groups.append(len(a[1])), keep(*a)))
+    for flops, code in ((paid_module.CORE_FLOPS, "x"), (1.0, "y")):
+        monkeypatch.setattr(paid_module, "CORE_FLOPS", flops)
+        train_what_is_new(tmp_path, "tiny_nanobench", ARCHS, digits, recipe, base_seed=1, width=4, code=code)
+    assert groups == [4, 1, 1, 1, 1]
+
+
 def test_kept_groups_tell_what_they_took_and_are_forgotten_with_their_shard(digits, tmp_path):
     recipe, options = training.recipe("smoke_truth"), {"base_seed": 1, "width": 4, "code": "x", "group": 2}
     train_what_is_new(tmp_path, "tiny_nanobench", ARCHS[:4], digits, recipe, **options)
