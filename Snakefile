@@ -52,6 +52,7 @@ for name in FIGURES:
 
 
 onstart:
+    check_searches(needed())
     PROGRESS.start(needed())
 
 

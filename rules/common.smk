@@ -219,7 +219,7 @@ def fewest_searches():
     found = {}
     for job in FEWEST:
         home = f"{RUN}/fewest/{job.bench}/removed_{job.removed}"
-        found.setdefault(home, []).append(f"{home}/{job.entry.stem}/block_{job.block:02d}.parquet")
+        found.setdefault(home, []).append(fewest_result(job))
     inputs = {}
     for place, (home, files) in enumerate(found.items()):
         inputs |= {f"bench_{place}": f"{home}/table.parquet", f"runs_{place}": files}
@@ -365,10 +365,9 @@ def planned():
     for job in SEARCHES:
         seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
     for job in FEWEST:
-        file = (
-            f"{RUN}/fewest/{job.bench}/removed_{job.removed}/{job.entry.stem}/block_{job.block:02d}.parquet"
+        seconds[fewest_result(job)] = snas.progress.search_seconds(
+            job.entry.method, job.entry.budget, job.stop - job.first
         )
-        seconds[file] = snas.progress.search_seconds(job.entry.method, job.entry.budget, job.stop - job.first)
     seconds[f"{RUN}/images/split.parquet"] = 5.0
     for number in range(OWN_SEARCH.rounds):
         seconds |= dict.fromkeys(own_shards(number), 20.0)
@@ -389,6 +388,22 @@ def needed():
     """Return the files that this start is to make, so that time left is said of them alone; None where unknown."""
     dag = getattr(workflow.persistence, "dag", None)
     return {str(file) for job in dag.needrun_jobs() for file in job.output} if dag else None
+
+
+def fewest_result(job):
+    """Return the file of a search of the study of few trainings."""
+    home = f"{RUN}/fewest/{job.bench}/removed_{job.removed}"
+    return f"{home}/{job.entry.stem}/block_{job.block:02d}.parquet"
+
+
+def check_searches(files):
+    """Refuse a search that this start is to make and that cannot be done: before anything is trained for it."""
+    wanted = {file for file in files or () if file.startswith((f"{RUN}/search/", f"{RUN}/fewest/"))}
+    searches = [job for job in SEARCHES if result(job) in wanted]
+    try:
+        jobs.check_sizes(CONFIG, searches, [job for job in FEWEST if fewest_result(job) in wanted])
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))

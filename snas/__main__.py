@@ -191,11 +191,13 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _config_check(options: argparse.Namespace) -> int:
     from snas import config
+    from snas.search import jobs
 
     values: dict[str, Any] = {}
     for path in options.files:
         values.update(config.read_file(path))
-    config.load(values)
+    checked = config.load(values)
+    jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
     print(f"{', '.join(map(str, options.files))}: a valid configuration")
     return 0
 

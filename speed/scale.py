@@ -24,8 +24,8 @@ from speed.record import RECORDS, ROOT, Record
 
 CODE_IMAGES, TRAIN_IMAGES = 5000, 50000
 """The paper's tenth of CIFAR-10's training images, and all of them."""
-CODE_SHARDS, TRUTH_SHARDS, SEARCH_JOBS = 40, 280, 2120
-"""Jobs of config/paper.yaml with NAS-Bench-201."""
+CODE_SHARDS, TRUTH_SHARDS, SEARCH_JOBS = 40, 280, 2040
+"""Jobs of config/paper.yaml with NAS-Bench-201, without BRP-NAS's 400."""
 REFERENCE_MACS = 22e6
 WORKERS = (1, 4, 64)
 PASSES = 3
@@ -139,7 +139,7 @@ def paper_hours(
     """Return (hours, share of the workers' time that is used) of the paper's trainings and searches on equal workers.
 
     ``code_step`` and ``truth_step`` are the seconds of a step of batch 16 and 128 of a network of 22 M MACs on one worker; others
-    cost in proportion to their MACs.  ``search`` are the seconds of all searches on one worker; they are 2,120 jobs of
+    cost in proportion to their MACs.  ``search`` are the seconds of all searches on one worker; they are 2,040 jobs of
     equal length.  Shards are those of ``config/paper.yaml`` (40 and 280), and every job takes ``start`` seconds to begin.
     """
     macs = spaces.load("tiny_nanobench").costs()[0] / REFERENCE_MACS

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from snas import InputError, config
 from snas.registry import Registry
+from snas.search import jobs
 
 ROOT = Path(config.__file__).parent.parent
 
@@ -249,14 +250,12 @@ TWO_TOPS = [{"method": "siamese", "budgets": [20], "top": top} for top in (5, 10
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"architectures": 100}, r"method 'random' at N = 20 on tiny_nanobench-digits: N \+ K = 20 \+ 100 is more than the 100"),
         ({"methods": ["gp+select"]}, "method 'gp\\+select' at N = 20 .*: it needs accuracies of fewer epochs"),
         ({"methods": ["siamese@labels=select"]}, "'siamese@labels=select' .*: it needs accuracies of fewer epochs"),
         ({"proxies": [], "methods": ["gp+synflow"]}, "it looks at synflow, which is not in the key 'proxies'"),
         ({"method": "gp+select"}, "looks at 'select', which a search on own images does not measure"),
         ({"fewest": [{"method": "gp", "budgets": [1]}]}, "key 'fewest.0': budget 1 is too small"),
         ({"fewest": TWO_TOPS}, "key 'fewest' has method 'siamese' at N = 20 with K = 5 and with K = 10"),
-        ({"fewest": [{"method": "gp", "budgets": [1119], "removed": [4]}]}, r"N \+ K = 1119 \+ 0 is more than the 1,116"),
     ],
 )  # fmt: skip
 def test_searches_that_cannot_be_done_are_refused_before_anything_is_trained(values, sentence):
@@ -272,3 +271,18 @@ def test_paths_may_start_in_the_home_folder(tmp_path, monkeypatch):
         config.load({"images_path": "~/other"})
     asked = {"images": "cifar10", "images_path": "~/other", "images_download": True}
     assert config.load(asked).images_path == str(tmp_path / "other"), "a download makes its folder"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"architectures": 100}, r"method 'random' at N = 20 on tiny_nanobench-digits: N \+ K = 20 \+ 100 is more than the 100"),
+        ({"fewest": [{"method": "gp", "budgets": [1119], "removed": [4]}]}, r"N \+ K = 1119 \+ 0 is more than the 1,116"),
+    ],
+)  # fmt: skip
+def test_a_search_of_more_architectures_than_there_are_is_refused(values, sentence):
+    checked = config.load(values)
+    with pytest.raises(InputError, match=sentence):
+        jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
+    checked = config.load({})
+    jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))

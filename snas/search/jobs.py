@@ -6,7 +6,7 @@ A pure function of the configuration, without torch or pandas: the Snakefile mak
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,17 +204,15 @@ def rounds(job: SearchJob) -> int:
 def check(config: Config) -> None:
     """Raise :class:`InputError` where a search of a configuration cannot be done: before anything is trained for it.
 
-    Sees to the names of benches, an N that is too small for its method, an N + K beyond the architectures that are
-    searched, measurements that a bench does not have, and the one search on own images.
+    Sees to the names of benches, an N that is too small for its method, measurements that a bench does not have, and the
+    one search on own images; :func:`check_sizes` to the rest.
     """
     known = {bench.name: bench for bench in benches(config)}
-    sizes = {name: _architectures(config, bench) for name, bench in known.items()}
     for job in search_jobs(config):
         if job.block == 0:
             where = f"configuration: method {job.method!r} at N = {job.budget} on {job.bench}"
             top = tops(config, job.bench)[-1]
             _check_search(config, known[job.bench], METHODS.load(job.method), job.budget, top, {}, where)
-            _check_size(job.budget, top, sizes[job.bench], where, "keys 'budgets', 'top_k', 'fig6_tops', …")
     tops_of: dict[tuple[Any, ...], int] = {}
     for few in fewest_jobs(config):
         if few.block == 0:
@@ -232,7 +230,6 @@ def check(config: Config) -> None:
             _check_search(
                 config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
             )
-            _check_size(entry.budget, entry.top, sizes[few.bench] - few.removed, where, "N, K and 'removed'")
     own_search(
         config.method,
         config.budget,
@@ -242,18 +239,27 @@ def check(config: Config) -> None:
     )
 
 
+def check_sizes(config: Config, searches: Iterable[SearchJob], fewest: Iterable[FewestJob] = ()) -> None:
+    """Raise :class:`InputError` where N + K of one of these jobs is more than the architectures that are searched.
+
+    A run may have fewer of them than its searches need, as long as nobody asks for these: for codes alone, say.
+    """
+    sizes = {bench.name: _architectures(config, bench) for bench in benches(config)}
+    asked = [(job.bench, job.method, job.budget, tops(config, job.bench)[-1], 0) for job in searches]
+    asked += [(few.bench, few.entry.method, few.entry.budget, few.entry.top, few.removed) for few in fewest]
+    for bench, method, budget, top, removed in asked:
+        if budget + top > sizes[bench] - removed:
+            raise InputError(
+                f"configuration: method {method!r} at N = {budget} on {bench}: N + K = {budget} + {top} is more than the "
+                f"{sizes[bench] - removed:,} architectures that are searched; smaller budgets, top_k, fig6_tops (or K of fewest) "
+                "are needed, or more architectures"
+            )
+
+
 def _architectures(config: Config, bench: Bench) -> int:
     """Return how many architectures of a bench are searched; the key ``architectures`` is about the run's own space."""
     size = len(spaces.load(bench.space))
     return size if bench.imported else min(config.architectures or size, size)
-
-
-def _check_size(budget: int, top: int, size: int, where: str, keys: str) -> None:
-    if budget + top > size:
-        raise InputError(
-            f"{where}: N + K = {budget} + {top} is more than the {size:,} architectures that are searched; "
-            f"smaller ones are needed ({keys}), or more architectures"
-        )
 
 
 def _check_search(

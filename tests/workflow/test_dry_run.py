@@ -89,6 +89,15 @@ def test_codes_of_nasbench201_are_trained_in_shards_where_the_paper_s_are_wanted
     assert (counts["nasbench201_code_shard"], counts["nasbench201_codes"]) == ("3", "1")
 
 
+def test_a_search_that_cannot_be_done_is_refused_before_anything_is_trained_for_it(workflow):
+    few = ("--configfile", "config/smoke.yaml", "--config", "architectures=12", "--cores", "1")
+    done = workflow.run(*few, check=False)
+    assert done.returncode
+    assert "N + K = 10 + 8 is more than the 12 architectures that are searched" in done.stdout
+    assert not (workflow.folder / "results/smoke/spaces").exists(), "not even the first job has begun"
+    workflow.run(*few, "--", "results/smoke/spaces/tiny_nanobench.parquet")  # what needs no search can be had
+
+
 def test_one_figure_has_a_target_of_its_own(workflow):
     done = workflow.run("fig10", "-n", "--quiet", "rules")
     assert jobs(done.stdout) == 3
