@@ -52,8 +52,7 @@ for name in FIGURES:
 
 
 onstart:
-    check_searches(needed())
-    PROGRESS.start(needed())
+    begin(needed())
 
 
 onsuccess:

@@ -407,3 +407,9 @@ def check_searches(files):
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
+
+
+def begin(files):
+    """Check what this start is to make, then say how far it is."""
+    check_searches(files)
+    PROGRESS.start(files)
