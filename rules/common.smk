@@ -50,13 +50,7 @@ ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
 
 # The one search on own images, and where it stands.
-OWN_SEARCH = jobs.own_search(
-    CONFIG.method,
-    CONFIG.budget,
-    CONFIG.ask_batch,
-    max_macs=CONFIG.max_macs,
-    max_params=CONFIG.max_params,
-)
+OWN_SEARCH = jobs.configured_search(CONFIG)
 OWN_FOLDER = f"{RUN}/search/own"
 OWN_PLAN = f"{OWN_FOLDER}/{OWN_SEARCH.name}"
 PAID = f"{RUN}/training/paid"

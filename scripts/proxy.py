@@ -11,9 +11,7 @@ p, name = snakemake.params, snakemake.wildcards.proxy
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 facts = dict(proxy=name, space=p.space, seed=p.seed, width=p.width, code=p.code)
 with provenance.measured(torch_device(p.device), **facts) as record:
-    said = p.size or tables.metadata(
-        snakemake.input.share
-    )  # the size of the images is all that is needed of them
+    said = p.size or tables.metadata(snakemake.input.share)  # the images themselves are not needed
     size = {key: said[key] for key in ("channels", "side", "classes")}
     frame = score(
         p.space, archs, name, base_seed=p.seed, width=p.width, device=p.device, progress=job.progress, **size

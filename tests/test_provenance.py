@@ -94,6 +94,15 @@ def test_what_is_trained_hangs_neither_on_searches_nor_on_importers():
     assert strange == [], "an edit of a search method would train every network again"
 
 
+@pytest.mark.parametrize("module", ["snas.search.benches", "snas.search.own"])
+def test_benches_hang_on_what_puts_them_together_and_on_no_method(module):
+    rules = (provenance.PACKAGE.parent / "rules/common.smk").read_text()
+    without = ast.literal_eval(rules.split("MADE_BEFORE = ")[1].split("\n")[0])
+    found = provenance.closure(module, without=without)
+    assert {module, "snas.search.bench"} <= set(found)
+    assert not {"snas.search", "snas.search.methods", "snas.search.gp", "snas.training.loop"} & set(found)
+
+
 def test_the_real_package_hashes_quickly_and_stably():
     first = hashed("snas.tables")
     assert first == hashed("snas.tables")

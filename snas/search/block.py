@@ -114,7 +114,8 @@ class Settings:
         rerank: c of the final Siamese-Ranking.
         labels: ``accuracy`` (the paper's protocol) or ``accuracy_select`` (the fair one: what is trained and selected on);
             on demand ``accuracy`` or ``balanced`` (balanced accuracy).
-        new_only: train the first K outside the pool, instead of the first K.
+        new_only: train the first K outside the pool, instead of the first K (always so where a method's score is the best
+            of everything that it asked for).
         options: of the method, for ablations.
     """
 

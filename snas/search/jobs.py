@@ -230,13 +230,7 @@ def check(config: Config) -> None:
             _check_search(
                 config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
             )
-    own_search(
-        config.method,
-        config.budget,
-        config.ask_batch,
-        max_macs=config.max_macs,
-        max_params=config.max_params,
-    )
+    configured_search(config)
 
 
 def check_sizes(config: Config, searches: Iterable[SearchJob], fewest: Iterable[FewestJob] = ()) -> None:
@@ -330,6 +324,12 @@ class OwnSearch:
     def trainings(self) -> int:
         """Networks that it trains at most."""
         return self.budget + self.top
+
+
+def configured_search(config: Config) -> OwnSearch:
+    """Return the one search on own images of a configuration; raises as :func:`own_search`."""
+    limits = {"max_macs": config.max_macs, "max_params": config.max_params}
+    return own_search(config.method, config.budget, config.ask_batch, **limits)
 
 
 def own_search(

@@ -7,9 +7,9 @@ width, seed, code).  So nothing is trained twice, whichever job, round, method o
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,26 +67,14 @@ class Paid:
         name = hashlib.sha256(repr(sorted(frame["arch"])).encode()).hexdigest()[:16]
         tables.write(self.folder / f"{name}.parquet", frame, TRUTH, record)
 
-    def spent(self, archs: Sequence[int]) -> dict[str, float]:
-        """Return what the kept groups of ``archs`` took: seconds, cpu_seconds and gpu_seconds as they were measured."""
-        records = [tables.metadata(path) for path in self._groups(archs)]
-        return {key: sum(float(r.get(key, 0)) for r in records) for key in SPENT}
+    def spent(self) -> dict[str, float]:
+        """Return what all kept groups took: the sums of :data:`SPENT`, whichever job trained them."""
+        records = [tables.metadata(path) for path in self.folder.glob("[!.]*.parquet")]
+        return {key: round(sum(float(r.get(key, 0)) for r in records), 3) for key in SPENT}
 
-    def forget(self, archs: Sequence[int]) -> None:
-        """Remove the groups of ``archs``: their trainings stand in a file of their own now."""
-        for path in self._groups(archs):
-            path.unlink(missing_ok=True)
-        for folder in (self.folder, self.folder.parent):
-            with contextlib.suppress(OSError):  # others' groups are in there, or it is gone
-                folder.rmdir()
-
-    def _groups(self, archs: Sequence[int]) -> list[Path]:
-        inside = set(archs)
-        return [
-            p
-            for p in sorted(self.folder.glob("[!.]*.parquet"))
-            if inside >= set(tables.read(p, TRUTH)["arch"])
-        ]
+    def forget(self) -> None:
+        """Remove everything below the folder, of other identities too: it was one job's, whose trainings are written."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
 def train_what_is_new(
@@ -119,14 +107,11 @@ def train_what_is_new(
     size = group or group_size(
         chosen, waiting, width=width, side=images.side, batch=recipe.batch, device=place
     )
-    if (
-        waiting and not group and place.type == "cpu"
-    ):  # networks that train for hours gain nothing by company there
+    if waiting and not group and place.type == "cpu":
+        # Networks that train for hours gain nothing by company there; a step is once forward and twice backward.
         of = {"channels": images.channels, "side": images.side, "classes": len(images.classes)}
         macs = float(chosen.costs(width=width or chosen.default_width, **of)[0][waiting].mean())
-        least = (
-            6 * macs * recipe.passes(len(images.train_labels)) / CORE_FLOPS
-        )  # forward once, backward twice
+        least = 6 * macs * recipe.passes(len(images.train_labels)) / CORE_FLOPS
         size = max(1, min(size, int(GROUP_SECONDS / least)))
     while waiting:
         part, waiting = waiting[:size], waiting[size:]
