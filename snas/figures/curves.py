@@ -255,8 +255,7 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
         )
         for b, f in zip(benches, picked, strict=True)
     ]
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if longest <= 45 else 1)
+    style.legend_below(figure, handles, 2)
     facts = [f"{bench.sources()} K = {span(f['top'])}." for bench, f in zip(benches, picked, strict=True)]
     facts.append("Means over runs with the same seed; bars: 95 % percentile bootstrap intervals over runs.")
     return Drawing(figure, shown, title, facts)
@@ -370,8 +369,7 @@ def _legend(figure: Figure, looks: dict[str, style.Look], shown: pd.DataFrame) -
         handles.append(Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table"))
     if (shown["source"] == "published").any():
         handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
-    wide = len(handles) < 5 or max(len(str(handle.get_label())) for handle in handles) > 30
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if wide else 3, columnspacing=1.2)
+    style.legend_below(figure, handles, 2 if len(handles) < 5 else 3, columnspacing=1.2)
 
 
 def _band_facts(shown: pd.DataFrame) -> list[str]:
@@ -419,7 +417,7 @@ def _space_legend(figure: Figure, handles: list[Line2D], shown: pd.DataFrame) ->
         handles = [*handles, Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table")]
     if (shown["source"] == "published").any():
         handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    style.legend_below(figure, handles, 2)
 
 
 def _at_top(bench: Source, top: int) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def needed(sources: Sources) -> Drawing:
         Line2D([], [], color=colours[k], marker="o", label=f"best {k} removed" if k else "whole table")
         for k in levels
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    style.legend_below(figure, handles, len(handles))
     data = pd.concat(shown, ignore_index=True)
     facts = [
         f"n = {span(data['runs'])} runs. Dot: median; bar: 10 % to 90 % of the runs; tick: the worst run; an arrow: the run in this place had not "
@@ -220,7 +220,7 @@ def _legend(figure: Figure, looks: Mapping[str, style.Look]) -> None:
         Line2D([], [], color=look.colour, marker=look.marker, label=_title(method))
         for method, look in looks.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    style.legend_below(figure, handles, 3)
 
 
 def _plain(methods: pd.Series) -> pd.Series:

@@ -261,7 +261,7 @@ def _legend(figure: Figure, groups: list[tuple[Group, str]]) -> None:
         Line2D([], [], ls="", marker="o", ms=4, color=colour, label=f"accuracy {group.label}")
         for group, colour in groups
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2)
+    style.legend_below(figure, handles, len(handles), handletextpad=0.2)
 
 
 def _needs_measure(measure: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snas import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
 
 WIDTH = 5.5
 """Width of a figure in inches: the text width of the paper."""
@@ -124,6 +128,18 @@ def styled() -> Iterator[None]:
         settings: Any = matplotlib.rcParams
         settings.update(RC)
         yield
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, **options: Any) -> None:
+    """Put a legend below the panels, in at most ``columns`` columns and in no more than fit into the figure's width.
+
+    The width is measured, not estimated by the number of letters: what is too wide would be cut off at both sides.
+    """
+    for ncols in range(columns, 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=ncols, **options)
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def order(methods: Iterable[str]) -> list[str]:

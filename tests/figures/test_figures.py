@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from snas import InputError, spaces, tables
@@ -315,6 +317,18 @@ def test_no_text_lies_over_another_or_outside(data, digits):
                 assert box.x1 <= page.x1 + 1, (name, text)
                 for other, second in boxes[place + 1 :]:
                     assert not box.padded(-1).overlaps(second.padded(-1)), (name, text, other)
+
+
+@pytest.mark.parametrize(("length", "columns"), [(5, 3), (20, 2), (60, 1)])
+def test_a_legend_below_takes_as_many_columns_as_fit(length, columns):
+    with style.styled():
+        figure = Figure(figsize=(style.WIDTH, 2))
+        style.legend_below(figure, [Line2D([], [], label="m" * length) for _ in range(6)], 3)
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert legend._ncols == columns
+    assert columns == 1 or (box.x0 >= 0 and box.x1 <= figure.bbox.x1)
 
 
 def test_a_label_of_the_bench_stands_in_every_title(synthetic, data, tmp_path):
