@@ -1,16 +1,23 @@
 """Run a block of runs of one method at one budget."""
 
+from pathlib import Path
+
 from _job import begin
 from snas import provenance, tables
 from snas.device import torch_device
 from snas.search.block import SEARCH, Settings, metadata, run_block
+from snas.search.kept import Kept
 
 job = begin(snakemake)
 p = snakemake.params
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
-with provenance.measured(torch_device(p.device), code=p.code) as record:
+device = torch_device(p.device)
+kept = Kept(Path(snakemake.output.runs).with_suffix(".rounds.npz"), code=p.code, on_gpu=device.type == "cuda")
+with provenance.measured(device, code=p.code) as record:
     frame = run_block(
-        snakemake.input.bench, settings, device=p.device, compile=p.compile, progress=job.progress
+        snakemake.input.bench, settings, device=p.device, compile=p.compile, progress=job.progress, kept=kept
     )
-tables.write(snakemake.output.runs, frame, SEARCH, {**metadata(snakemake.input.bench, settings), **record})
+facts = {**metadata(snakemake.input.bench, settings), **record, **kept.spent()}
+tables.write(snakemake.output.runs, frame, SEARCH, facts)
+kept.forget()
 job.progress.close()

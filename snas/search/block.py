@@ -7,6 +7,7 @@ them the architectures of the ask lists are trained by other jobs.  Both do the 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from snas.search import METHODS
 from snas.search.bench import FAILED, UNKNOWN, Bench
 from snas.search.correlation import rank_correlations
 from snas.search.counter import QueryCounter
+from snas.search.kept import Kept
 from snas.search.method import Method, Problem, Progress
 from snas.search.rounds import Asks, Oracle, Rounds, load_state, save_state
 from snas.tables import Column, Schema
@@ -152,17 +154,22 @@ def run_block(
     device: str = "cpu",
     compile: bool = False,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> pd.DataFrame:
     """Run all rounds with the accuracies of the bench table and return the SEARCH table.
 
-    ``progress`` is called with (done, total, text) while predictors train, or else after each round.
+    ``progress`` is called with (done, total, text) while predictors train, or else after each round; ``kept`` holds the
+    rounds of a block that takes long, and a second start goes on from there.
 
     Raises ``InputError`` where the bench or the settings do not allow it, or the accuracy of an architecture that was
     asked for is not known (``truth: on_demand`` would train it).
     """
     bench, settings = Bench.read(bench_path), settings.resolved()
     search = _make(bench, settings, device, compile, progress)
-    search.run(_oracle(bench, settings))
+    if kept is not None:
+        answers = hashlib.sha256(bench.labels(settings.labels).tobytes()).hexdigest()[:16]
+        kept.take_up(search, _identity(bench, settings) | {"answers": answers})
+    search.run(_oracle(bench, settings), None if kept is None else kept.after_round)
     return _table(search, bench, settings)
 
 

@@ -103,13 +103,15 @@ class Rounds:
         beliefs = np.full(archs.shape, np.nan) if expected is None else expected.astype(float)
         return Asks(rows[first], archs[first], beliefs[first])
 
-    def run(self, oracle: Oracle) -> None:
-        """Do all remaining rounds with the answers of ``oracle`` (NaN: the training failed)."""
+    def run(self, oracle: Oracle, after: Callable[[Rounds], None] | None = None) -> None:
+        """Do all remaining rounds with the answers of ``oracle`` (NaN: the training failed); ``after`` each, when answered."""
         while not self.done:
             self.next()
             waiting = self.counter.waiting()
             self.counter.deliver(waiting, oracle(waiting))
             self._tell()
+            if after is not None:
+                after(self)
 
     def _tell(self) -> None:
         """Say how many trainings of the budget are asked for; a search that trains one predictor says more by itself."""

@@ -1,0 +1,68 @@
+"""Rounds of a block of searches that takes hours, kept while it works: a kill loses the round in flight, not the block."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snas import InputError
+from snas.search.rounds import Rounds, load_state, save_state
+
+KEEP_SECONDS = 120.0
+"""Work that is worth a file: most blocks are done before, and leave none."""
+SPENT = ("seconds", "cpu_seconds", "gpu_seconds")
+
+
+class Kept:
+    """The state of one block after its last kept round, in an ``.npz`` of plain arrays.
+
+    Args:
+        path: of the file; it exists only between the first kept round and the end of the block.
+        code: hash of the code that searches; rounds of other code are not gone on with.
+        on_gpu: whether the work's wall time is that of a GPU.
+    """
+
+    def __init__(self, path: str | Path, *, code: str, on_gpu: bool = False) -> None:
+        self.path, self.code, self.on_gpu = Path(path), code, on_gpu
+        self.before = np.zeros(len(SPENT))
+        self.identity: dict[str, Any] = {}
+        self.started, self.cpu = time.monotonic(), time.process_time()
+        self.saved = self.started
+
+    def take_up(self, search: Rounds, identity: Mapping[str, Any]) -> None:
+        """Go on from what is kept of a search of the same identity; a file of another one is as good as none."""
+        self.identity = {**identity, "code": self.code}
+        if not self.path.exists():
+            return
+        try:
+            state = load_state(self.path, self.identity)
+        except InputError as error:
+            print(f"what was kept is of no use, all rounds are done again ({error})", flush=True)
+            return
+        self.before = state.pop("spent")
+        search.restore(state)
+        print(f"{search.number} of {search.total} rounds are done already", flush=True)
+
+    def after_round(self, search: Rounds) -> None:
+        """Write the state where enough work stands behind it; everything that was asked must be answered."""
+        if search.done or time.monotonic() - self.saved < KEEP_SECONDS:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        save_state(self.path, search.state() | {"spent": self.before + self._own()}, self.identity)
+        self.saved = time.monotonic()
+
+    def spent(self) -> dict[str, float]:
+        """Return what the block took in all, processes that were killed included, up to their last kept round."""
+        return {key: round(float(v), 3) for key, v in zip(SPENT, self.before + self._own(), strict=True)}
+
+    def forget(self) -> None:
+        """Remove the file: the block is written."""
+        self.path.unlink(missing_ok=True)
+
+    def _own(self) -> np.ndarray:
+        seconds = time.monotonic() - self.started
+        return np.array([seconds, time.process_time() - self.cpu, seconds if self.on_gpu else 0.0])
