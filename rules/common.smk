@@ -312,13 +312,22 @@ def minutes(base):
     return lambda wildcards, attempt: base * 2 ** (attempt - 1)
 
 
+def searched(wildcards):
+    """Return what a search job searches with (method, budget) and its number of runs."""
+    if "block" not in wildcards.keys():
+        return OWN_SEARCH, 1
+    job = fewest_job(wildcards) if "entry" in wildcards.keys() else search_job(wildcards)
+    return getattr(job, "entry", job), job.stop - job.first
+
+
+def search_gpu(wildcards):
+    """Return 1 where a GPU is to be leased for a search: not for methods that compute nothing on a device."""
+    return int(GPU and METHODS.load(searched(wildcards)[0].method).computes)
+
+
 def search_minutes(wildcards, attempt):
     """Return the minutes of a search job at an attempt: twice what is expected on a core, and 4 h at least."""
-    if "block" in wildcards.keys():
-        job = fewest_job(wildcards) if "entry" in wildcards.keys() else search_job(wildcards)
-        what, runs = getattr(job, "entry", job), job.stop - job.first
-    else:
-        what, runs = OWN_SEARCH, 1
+    what, runs = searched(wildcards)
     expected = snas.progress.search_seconds(what.method, what.budget, runs)
     return max(240, round(expected / 30)) * 2 ** (attempt - 1)
 

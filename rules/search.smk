@@ -100,7 +100,7 @@ rule search_block:
         "../environment.yml"
     threads: 1
     resources:
-        gpu=GPU,
+        gpu=search_gpu,
         mem_mb=memory(4000),
         runtime=search_minutes,
     params:
@@ -129,7 +129,7 @@ rule search_begin:
         "../environment.yml"
     threads: 1
     resources:
-        gpu=GPU,
+        gpu=search_gpu,
         mem_mb=memory(4000),
         runtime=search_minutes,
     params:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from _job import begin
 from snas import provenance, tables
-from snas.device import torch_device
-from snas.search.block import SEARCH, Settings, metadata, run_block
+from snas.search.block import SEARCH, Settings, metadata, place, run_block
 from snas.search.kept import Kept
 
 job = begin(snakemake)
 p = snakemake.params
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
-device = torch_device(p.device)
-kept = Kept(Path(snakemake.output.runs).with_suffix(".rounds.npz"), code=p.code, on_gpu=device.type == "cuda")
+device = place(settings.method, p.device)
+on_gpu = device is not None and device.type == "cuda"
+kept = Kept(Path(snakemake.output.runs).with_suffix(".rounds.npz"), code=p.code, on_gpu=on_gpu)
 with provenance.measured(device, code=p.code) as record:
     frame = run_block(
         snakemake.input.bench, settings, device=p.device, compile=p.compile, progress=job.progress, kept=kept

@@ -17,16 +17,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from snas import tables
+from snas import config, tables
+from snas.search import METHODS, jobs
 from speed.record import ROOT, Record
 
 STARTS = {
     "training shard": "import snas.training.truth, snas.training.codes, snas.networks.nano_population, snas.images.digits",
-    "search block of a predictor": "import snas.search.block, snas.search.predictor_search, snas.predictors.siamese",
+    "search block of a predictor": "import snas.search.block, snas.search.predictor_search, snas.predictors.siamese, scipy.stats",
+    "search block without a predictor": "import snas.search.block, snas.search.methods, pandas, pyarrow.parquet",
     "figure": "import snas.figures.curves, snas.figures.scatter",
     "small table": "import snas.tables, pandas, pyarrow.parquet",
 }
-"""What the jobs import before they begin, by kind."""
+"""What the jobs import, by kind, wherever in them it is."""
 KINDS = {
     "code_shard": "training shard",
     "truth_shard": "training shard",
@@ -174,7 +176,9 @@ def overhead(record: Record, folder: Path, each: float, start: dict[str, float])
     """Add up what the default run spends beside its work."""
     counts = job_counts()
     counts.pop("all", None)
+    without = sum(not METHODS.load(job.method).computes for job in jobs.search_jobs(config.load({})))
     beside = sum(n * (each + start[KINDS.get(rule, "small table")]) for rule, n in counts.items())
+    beside -= without * (start["search block of a predictor"] - start["search block without a predictor"])
     driver = next(row["median"] for row in record.rows if row["what"].startswith("dry run of the default"))
     work = computed(folder)
     title = f"default run, {sum(counts.values())} jobs"

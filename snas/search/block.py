@@ -29,6 +29,7 @@ from snas.tables import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from snas.spaces.space import Encoding
 
@@ -147,6 +148,12 @@ def rounds(method: str, budget: int, options: Mapping[str, Any] | None = None) -
     return chosen.rounds(budget, options) + 1
 
 
+def place(method: str, device: str) -> torch.device | None:
+    """Return the device that a method computes on; None, and no import of torch, where it computes nothing there."""
+    chosen: Method = METHODS.load(method)
+    return torch_device(device) if chosen.computes else None
+
+
 def run_block(
     bench_path: str | Path,
     settings: Settings,
@@ -263,7 +270,7 @@ def _make(
         runs=tuple(settings.runs),
         base_seed=settings.base_seed,
         rerank=settings.rerank,
-        device=str(torch_device(device)),
+        device=str(place(settings.method, device) or "cpu"),
         compile=compile,
         options=settings.options,
         progress=progress,

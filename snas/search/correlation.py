@@ -1,10 +1,12 @@
-"""Rank correlation of whole rankings with the true accuracies: evaluated after a search, outside its counter."""
+"""Rank correlation of whole rankings with the true accuracies: evaluated after a search, outside its counter.
+
+SciPy is imported where it is used: its import is half a second, and jobs without a prediction need none.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import kendalltau, rankdata
 
 from snas.search.ranking import Ranking
 
@@ -17,6 +19,8 @@ def rank_correlations(
     ``accuracy`` holds −∞ for an architecture that has none because its training failed: those rank last, together.
     A run whose predictions are all equal, or a table with equal accuracies everywhere, has no correlation (NaN).
     """
+    from scipy.stats import rankdata
+
     merit = np.empty(ranking.archs.shape)
     np.put_along_axis(merit, ranking.archs, -ranking.levels.astype(float), axis=1)
     true = rankdata(accuracy)
@@ -31,6 +35,8 @@ def _spearman(ranks: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def _kendall(merit: np.ndarray, true: np.ndarray) -> np.ndarray:
     """2.5 ms per run of 15,625 architectures: SciPy's O(n log n) count is fast enough to need no version of our own."""
+    from scipy.stats import kendalltau
+
     if np.ptp(true) == 0:
         return np.full(len(merit), np.nan)
     return np.array(

@@ -116,6 +116,7 @@ class Method(ABC):
         score: what a run is judged by: the best of the top K of its ranking (``top``), or the best of everything that it
             has asked for (``asked``; random search, and methods whose ranking is no prediction).
         predicts: whether the ranking is a prediction of accuracy that can be correlated with the truth.
+        computes: whether it computes with torch, on a device; jobs of others start without it and lease no GPU.
         rerank, labels: c of the final Siamese-Ranking and what is trained and selected on, where the method has its own and
             the settings of a search are not asked (variants).
         modules: modules that its results hang on, beside this room's (for the hash of the code).
@@ -123,6 +124,7 @@ class Method(ABC):
 
     score: ClassVar[Literal["top", "asked"]] = "top"
     predicts: ClassVar[bool] = True
+    computes: ClassVar[bool] = True
     rerank: int | None = None
     labels: str | None = None
 

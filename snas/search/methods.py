@@ -27,6 +27,7 @@ class RandomMethod(Method):
 
     score: ClassVar[Literal["top", "asked"]] = "asked"
     predicts: ClassVar[bool] = False
+    computes: ClassVar[bool] = False
     labels: str | None = None
 
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:

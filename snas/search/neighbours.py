@@ -97,6 +97,7 @@ class WalkMethod(Method):
     kind: Literal["evolution", "local"]
     score: ClassVar[Literal["top", "asked"]] = "asked"
     predicts: ClassVar[bool] = False
+    computes: ClassVar[bool] = False
 
     def chosen(self, options: Mapping[str, Any] | None) -> WalkSettings:
         """Return the settings; raises :class:`InputError` for an unknown option."""

@@ -494,3 +494,17 @@ def test_rounds_and_modules_are_known_without_torch():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [block.rounds(m, 100) for m in ("random", "siamese+nsam+bts", "brp_nas")] == [2, 12, 6]
+
+
+def test_random_search_needs_no_torch(bench):
+    """An import of torch takes as long as thousands of random searches; half a second is SciPy's."""
+    code = (
+        "import sys, snas.search.block, snas.search.methods\n"
+        "assert not {'torch', 'scipy', 'pandas'} & set(sys.modules), set(sys.modules)\n"
+        "from tests.search import toys; from snas import spaces\n"  # which needs torch itself
+        "spaces.REGISTRY.register('toy', f'{toys.__name__}:ToySpace')\n"
+        "sys.modules['torch'] = sys.modules['scipy.stats'] = None  # an import of it fails from here on\n"
+        "settings = snas.search.block.Settings('random', 20, 6, runs=(0, 1))\n"
+        "assert len(snas.search.block.run_block(sys.argv[1], settings)) == 2"
+    )
+    subprocess.run([sys.executable, "-c", code, str(bench())], check=True)

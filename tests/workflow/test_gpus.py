@@ -25,3 +25,18 @@ def test_without_any_device_jobs_ask_for_none(workflow, monkeypatch):
     assert "gpu=1" not in workflow.run("--configfile", "config/smoke.yaml", "-n").stdout
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert "gpu=1" in workflow.run("--configfile", "config/smoke.yaml", "-n").stdout
+
+
+def test_a_search_that_computes_nothing_leases_no_device(workflow, monkeypatch):
+    """Random search does not wait for a GPU; predictors do."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    said = workflow.run("--configfile", "config/smoke.yaml", "-n").stdout
+    asked = dict(
+        re.findall(
+            r"^rule search_block:(?:\n    .*)*?method=([^,]+),(?:.*\n    )*?resources: .*?gpu=(\d)",
+            said,
+            re.MULTILINE,
+        )
+    )
+    assert asked["random"] == "0"
+    assert {gpu for method, gpu in asked.items() if method != "random"} == {"1"}
