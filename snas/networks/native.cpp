@@ -52,7 +52,7 @@ INLINE float mish_slope(float z) {
     return n * d + z * (4.0f * e * (e + 1.0f)) * (d * d);
 }
 
-constexpr int SCRATCH = 10;
+constexpr int SCRATCH = 11;
 float* scratch(int which, int64_t size) {
     static thread_local std::vector<float> buffers[SCRATCH];
     constexpr int64_t LINE = 16;  // floats of a cache line, at which the buffer begins: rows of a line's size do not straddle
@@ -210,20 +210,36 @@ constexpr int64_t NATIVE = 4;
 constexpr int TALL = 6, DOT_ROWS = 3, DOT_COLUMNS = 4;
 #endif
 typedef float Vector __attribute__((vector_size(4 * NATIVE), aligned(4), may_alias));
+typedef float Eight __attribute__((vector_size(32)));
+typedef float Four __attribute__((vector_size(16)));
 constexpr int64_t LANE_SUMS = 16;  // partial sums of a dot product, the same on every machine, so that its bits are as well
 
 INLINE Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 INLINE void store(float* to, Vector v) { *reinterpret_cast<Vector*>(to) = v; }
 
-// COUNT rows of out = W x over 2 vectors of columns; w(o, c) = w[o * out_step + c * in_step], x (in, step)
+// A vector that is used more than once comes into a register once: GCC would load it again for each use.
+INLINE Vector held(const float* from) {
+    Vector v = load(from);
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
+
+// COUNT rows of out = W x over 2 vectors of columns; w(o, c) = w[o * out_step + c * in_step], x (in, step), whose second
+// vector lies `second` behind the first
 template <int COUNT>
 INLINE void product_block(const float* w, int64_t out_step, int64_t in_step, const float* x, int64_t step,
-                          float* const* out, int64_t in, int64_t column) {
+                          int64_t second, float* const* out, int64_t in, int64_t column) {
     Vector a[COUNT], b[COUNT];
 #pragma GCC unroll 8
     for (int o = 0; o < COUNT; ++o) a[o] = b[o] = Vector{};
     for (int64_t c = 0; c < in; ++c, x += step) {
-        const Vector left = load(x), right = load(x + NATIVE);
+        const Vector left = load(x), right = load(x + second);
 #pragma GCC unroll 8
         for (int o = 0; o < COUNT; ++o) {
             const float v = w[o * out_step + c * in_step];
@@ -234,101 +250,156 @@ INLINE void product_block(const float* w, int64_t out_step, int64_t in_step, con
     for (int o = 0; o < COUNT; ++o) store(out[o] + column, a[o]), store(out[o] + column + NATIVE, b[o]);
 }
 
-// Some columns of rows, by address, one below the other.  Rows of a tensor often lie a power of two apart: the same columns
-// of all of them would fall into the same few sets of a cache.
-INLINE void pack(const float* const* rows, int64_t count, int64_t start, int64_t columns, float* __restrict__ out) {
-    for (int64_t r = 0; r < count; ++r) std::memcpy(out + r * columns, rows[r] + start, columns * sizeof(float));
+// Columns of rows by address, in panels of PANEL columns: a panel after the other, in it the rows one below the other; the
+// last one is filled up with zeros.  Rows of a tensor often lie a power of two apart, so that the same columns of all of
+// them would fall into the same few sets of a cache, and a row is read in runs that the processor sees coming.
+constexpr int64_t PANEL = LANE_SUMS;
+
+// Floats from a panel to the next: not a power of two lines, so that a few rows of all panels spread over a cache's sets
+INLINE int64_t pitch(int64_t rows) { return ((rows + 7) / 8 * 8 + 4) * PANEL; }
+
+// Columns that are packed at a time: as many as keep the panels of all rows in the second cache, and a few rows in the first
+INLINE int64_t chunk_of(int64_t rows) {
+    const int64_t columns = (1 << 17) / (rows + 8) / 32 * 32;
+    return columns < 128 ? 128 : columns > 512 ? 512 : columns;
 }
 
-// out (out_rows, size) = W (out_rows, in_rows) x (in_rows, size), rows by address
-void product(const float* w, int64_t out_step, int64_t in_step, const float* const* x, float* const* out, int64_t in,
-             int64_t out_rows, int64_t size) {
-    constexpr int64_t COLUMNS = 32;
-    float* packed = scratch(8, in * COLUMNS);
-    int64_t column = 0;
-    for (; column + COLUMNS <= size; column += COLUMNS) {
-        pack(x, in, column, COLUMNS, packed);
-        for (int64_t part = 0; part < COLUMNS; part += 2 * NATIVE) {
-            const float* from = packed + part;
-            const int64_t to = column + part;
-            int64_t o = 0;
-            for (; o + TALL <= out_rows; o += TALL)
-                product_block<TALL>(w + o * out_step, out_step, in_step, from, COLUMNS, out + o, in, to);
-            for (; o + 2 <= out_rows; o += 2)
-                product_block<2>(w + o * out_step, out_step, in_step, from, COLUMNS, out + o, in, to);
-            for (; o < out_rows; ++o)
-                product_block<1>(w + o * out_step, out_step, in_step, from, COLUMNS, out + o, in, to);
-        }
+INLINE void pack(const float* const* rows, int64_t count, int64_t start, int64_t columns, float* out) {
+    const int64_t whole = columns / PANEL, rest = columns % PANEL;
+    const int64_t step = pitch(count);
+    for (int64_t r = 0; r < count; ++r) {
+        const float* from = rows[r] + start;
+        float* to = out + r * PANEL;
+        for (int64_t p = 0; p < whole; ++p, from += PANEL, to += step)
+            std::memcpy(to, from, PANEL * sizeof(float));
+        if (rest > 0)
+            for (int64_t n = 0; n < PANEL; ++n) to[n] = n < rest ? from[n] : 0.0f;
     }
-    if (column == size) return;
-    for (int64_t o = 0; o < out_rows; ++o) {
+}
+
+template <int COUNT>
+INLINE void product_panels(const float* w, int64_t out_step, int64_t in_step, const float* panels, float* const* out,
+                           int64_t in, int64_t column, int64_t stop) {
+    const int64_t step = pitch(in), second = 2 * NATIVE > PANEL ? step : NATIVE;  // in the next panel, or in the same one
+    for (; column < stop; panels += step, column += PANEL)
+        if (2 * NATIVE > PANEL) {
+            product_block<COUNT>(w, out_step, in_step, panels, PANEL, second, out, in, column);
+            panels += step, column += PANEL;
+        } else {
+            for (int64_t part = 0; part < PANEL; part += 2 * NATIVE)
+                product_block<COUNT>(w, out_step, in_step, panels + part, PANEL, second, out, in, column + part);
+        }
+}
+
+// Some columns of out (out_rows, size) = W (out_rows, in_rows) x (in_rows, size); x by address and in panels
+void product_chunk(const float* w, int64_t out_step, int64_t in_step, const float* const* x, const float* panels,
+                   float* const* out, int64_t in, int64_t out_rows, int64_t start, int64_t columns) {
+    constexpr int64_t STEP = 2 * NATIVE > PANEL ? 2 * NATIVE : PANEL;
+    const int64_t rest = start + columns / STEP * STEP, stop = start + columns;
+    int64_t o = 0;
+    for (; o + TALL <= out_rows; o += TALL)
+        product_panels<TALL>(w + o * out_step, out_step, in_step, panels, out + o, in, start, rest);
+    for (; o + 2 <= out_rows; o += 2)
+        product_panels<2>(w + o * out_step, out_step, in_step, panels, out + o, in, start, rest);
+    for (; o < out_rows; ++o)
+        product_panels<1>(w + o * out_step, out_step, in_step, panels, out + o, in, start, rest);
+    if (rest == stop) return;
+    for (o = 0; o < out_rows; ++o) {
         float* __restrict__ to = out[o];
-        for (int64_t n = column; n < size; ++n) to[n] = 0.0f;
+        for (int64_t n = rest; n < stop; ++n) to[n] = 0.0f;
         for (int64_t c = 0; c < in; ++c) {
             const float v = w[o * out_step + c * in_step];
             const float* __restrict__ from = x[c];
-            for (int64_t n = column; n < size; ++n) to[n] += v * from[n];
+            for (int64_t n = rest; n < stop; ++n) to[n] += v * from[n];
         }
     }
 }
 
-// gw (A, B) += the dot products of A rows of g and B rows of x, each in LANE_SUMS partial sums, part by part of them
+void product(const float* w, int64_t out_step, int64_t in_step, const float* const* x, float* const* out, int64_t in,
+             int64_t out_rows, int64_t size) {
+    const int64_t chunk = chunk_of(in);
+    float* panels = scratch(8, pitch(in) * (chunk / PANEL));
+    for (int64_t start = 0; start < size; start += chunk) {
+        const int64_t columns = start + chunk < size ? chunk : size - start;
+        pack(x, in, start, columns, panels);
+        product_chunk(w, out_step, in_step, x, panels, out, in, out_rows, start, columns);
+    }
+}
+
+// The sum of LANE_SUMS floats, halves added to halves
+INLINE float total(const float* partial) {
+    Eight sums, high;
+    std::memcpy(&sums, partial, sizeof sums), std::memcpy(&high, partial + 8, sizeof high);
+    sums += high;
+    Four halves[2];
+    std::memcpy(halves, &sums, sizeof halves);
+    halves[0] += halves[1];
+    return (halves[0][0] + halves[0][2]) + (halves[0][1] + halves[0][3]);
+}
+
+// sums (A, B, LANE_SUMS) += the dot products of A rows of g and B rows of x in panels of that many rows, lane by lane.  The
+// lanes are added up once at the end: after every chunk that would take half as long as the products themselves.
 template <int A, int B>
-INLINE void dot_block(const float* g, const float* x, float* gw, int64_t in, int64_t columns) {
-    float partial[A][B][LANE_SUMS];
-    const int64_t whole = columns / LANE_SUMS * LANE_SUMS;
+INLINE void dot_block(const float* g, int64_t g_rows, const float* x, int64_t x_rows, float* sums, int64_t count) {
+    const int64_t g_step = pitch(g_rows), x_step = pitch(x_rows);
     for (int64_t part = 0; part < LANE_SUMS; part += NATIVE) {
-        Vector sums[A][B];
+        Vector s[A][B];
 #pragma GCC unroll 8
         for (int i = 0; i < A; ++i)
 #pragma GCC unroll 8
-            for (int j = 0; j < B; ++j) sums[i][j] = Vector{};
-        for (int64_t n = part; n < whole; n += LANE_SUMS) {
+            for (int j = 0; j < B; ++j) s[i][j] = load(sums + (i * x_rows + j) * LANE_SUMS + part);
+        const float *from_g = g + part, *from_x = x + part;
+        for (int64_t p = 0; p < count; ++p, from_g += g_step, from_x += x_step) {
             Vector left[A];
 #pragma GCC unroll 8
-            for (int i = 0; i < A; ++i) left[i] = load(g + i * columns + n);
+            for (int i = 0; i < A; ++i) left[i] = held(from_g + i * PANEL);
 #pragma GCC unroll 8
             for (int j = 0; j < B; ++j) {
-                const Vector right = load(x + j * columns + n);
+                const Vector right = held(from_x + j * PANEL);
 #pragma GCC unroll 8
-                for (int i = 0; i < A; ++i) sums[i][j] += left[i] * right;
+                for (int i = 0; i < A; ++i) s[i][j] += left[i] * right;
             }
         }
 #pragma GCC unroll 8
         for (int i = 0; i < A; ++i)
 #pragma GCC unroll 8
-            for (int j = 0; j < B; ++j) store(partial[i][j] + part, sums[i][j]);
+            for (int j = 0; j < B; ++j) store(sums + (i * x_rows + j) * LANE_SUMS + part, s[i][j]);
     }
-    for (int i = 0; i < A; ++i)
-        for (int j = 0; j < B; ++j) {
-            float sum = 0;
-            for (int l = 0; l < LANE_SUMS; ++l) sum += partial[i][j][l];
-            for (int64_t m = whole; m < columns; ++m) sum += g[i * columns + m] * x[j * columns + m];
-            gw[i * in + j] += sum;
-        }
 }
 
-// gw (out_rows, in_rows) = g xT, rows by address; in blocks of columns that stay in the cache
-void outer(const float* const* g, const float* const* x, float* gw, int64_t in, int64_t out_rows, int64_t size) {
-    std::memset(gw, 0, in * out_rows * sizeof(float));
-    constexpr int64_t COLUMNS = 512;
-    float *left = scratch(8, out_rows * COLUMNS), *right = scratch(9, in * COLUMNS);
-    for (int64_t start = 0; start < size; start += COLUMNS) {
-        const int64_t columns = start + COLUMNS < size ? COLUMNS : size - start;
+template <int A>
+INLINE void dot_rows(const float* g, int64_t g_rows, const float* x, int64_t x_rows, float* sums, int64_t count) {
+    int64_t c = 0;
+    for (; c + DOT_COLUMNS <= x_rows; c += DOT_COLUMNS)
+        dot_block<A, DOT_COLUMNS>(g, g_rows, x + c * PANEL, x_rows, sums + c * LANE_SUMS, count);
+    for (; c < x_rows; ++c) dot_block<A, 1>(g, g_rows, x + c * PANEL, x_rows, sums + c * LANE_SUMS, count);
+}
+
+// sums (out_rows, in_rows, LANE_SUMS) += g xT over the columns of panels
+void outer_chunk(const float* g, const float* x, float* sums, int64_t in, int64_t out_rows, int64_t columns) {
+    const int64_t count = (columns + PANEL - 1) / PANEL, line = in * LANE_SUMS;
+    int64_t o = 0;
+    for (; o + DOT_ROWS <= out_rows; o += DOT_ROWS)
+        dot_rows<DOT_ROWS>(g + o * PANEL, out_rows, x, in, sums + o * line, count);
+    for (; o + 2 <= out_rows; o += 2) dot_rows<2>(g + o * PANEL, out_rows, x, in, sums + o * line, count);
+    for (; o < out_rows; ++o) dot_rows<1>(g + o * PANEL, out_rows, x, in, sums + o * line, count);
+}
+
+// gw (out_rows, in_rows) = g xT, rows by address; with gx also gx = WT g, in chunks of columns that stay in the cache
+void outer(const float* const* g, const float* const* x, float* gw, int64_t in, int64_t out_rows, int64_t size,
+           const float* w = nullptr, float* const* gx = nullptr) {
+    float* sums = scratch(10, in * out_rows * LANE_SUMS);
+    std::memset(sums, 0, in * out_rows * LANE_SUMS * sizeof(float));
+    const int64_t chunk = chunk_of(in + out_rows);
+    float *left = scratch(8, pitch(out_rows) * (chunk / PANEL)), *right = scratch(9, pitch(in) * (chunk / PANEL));
+    for (int64_t start = 0; start < size; start += chunk) {
+        const int64_t columns = start + chunk < size ? chunk : size - start;
         pack(g, out_rows, start, columns, left);
         pack(x, in, start, columns, right);
-        int64_t o = 0;
-        for (; o + DOT_ROWS <= out_rows; o += DOT_ROWS) {
-            int64_t c = 0;
-            for (; c + DOT_COLUMNS <= in; c += DOT_COLUMNS)
-                dot_block<DOT_ROWS, DOT_COLUMNS>(left + o * columns, right + c * columns, gw + o * in + c, in, columns);
-            for (; c < in; ++c)
-                dot_block<DOT_ROWS, 1>(left + o * columns, right + c * columns, gw + o * in + c, in, columns);
-        }
-        for (; o < out_rows; ++o)
-            for (int64_t c = 0; c < in; ++c)
-                dot_block<1, 1>(left + o * columns, right + c * columns, gw + o * in + c, in, columns);
+        outer_chunk(left, right, sums, in, out_rows, columns);
+        if (gx != nullptr) product_chunk(w, 1, in, g, left, gx, out_rows, in, start, columns);
     }
+    for (int64_t k = 0; k < in * out_rows; ++k) gw[k] = total(sums + k * LANE_SUMS);
 }
 
 template <typename T>
@@ -530,11 +601,9 @@ void matmul_backward(ROWS(go), ROWS(x), const int64_t* members, const float* w, 
             gy[o] = g + o * size;
         }
         for (int64_t c = 0; c < in; ++c) x[c] = from.next();
-        outer(gy, x, gw, in, outs, size);
-        if (gx != nullptr) {
+        if (gx != nullptr)
             for (int64_t c = 0; c < in; ++c, gx += size) to[c] = gx;
-            product(w, 1, in, gy, to, outs, in, size);
-        }
+        outer(gy, x, gw, in, outs, size, w, gx == nullptr ? nullptr : to);
         w += in * outs, gw += in * outs;
     }
 }
