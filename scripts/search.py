@@ -1,7 +1,5 @@
 """Run a block of runs of one method at one budget."""
 
-from pathlib import Path
-
 from _job import begin
 from snas import provenance, tables
 from snas.search.block import SEARCH, Settings, metadata, place, run_block
@@ -11,8 +9,7 @@ job = begin(snakemake)
 p = snakemake.params
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
 device = place(settings.method, p.device)
-on_gpu = device is not None and device.type == "cuda"
-kept = Kept(Path(snakemake.output.runs).with_suffix(".rounds.npz"), code=p.code, on_gpu=on_gpu)
+kept = Kept(snakemake.output.runs, code=p.code, device=device)
 with provenance.measured(device, code=p.code) as record:
     frame = run_block(
         snakemake.input.bench, settings, device=p.device, compile=p.compile, progress=job.progress, kept=kept

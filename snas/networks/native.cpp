@@ -254,6 +254,7 @@ INLINE void product_block(const float* w, int64_t out_step, int64_t in_step, con
 // last one is filled up with zeros.  Rows of a tensor often lie a power of two apart, so that the same columns of all of
 // them would fall into the same few sets of a cache, and a row is read in runs that the processor sees coming.
 constexpr int64_t PANEL = LANE_SUMS;
+constexpr int64_t STEP = 2 * NATIVE > PANEL ? 2 * NATIVE : PANEL;  // columns that a product makes at a time, at least
 
 // Floats from a panel to the next: not a power of two lines, so that a few rows of all panels spread over a cache's sets
 INLINE int64_t pitch(int64_t rows) { return ((rows + 7) / 8 * 8 + 4) * PANEL; }
@@ -280,21 +281,15 @@ INLINE void pack(const float* const* rows, int64_t count, int64_t start, int64_t
 template <int COUNT>
 INLINE void product_panels(const float* w, int64_t out_step, int64_t in_step, const float* panels, float* const* out,
                            int64_t in, int64_t column, int64_t stop) {
-    const int64_t step = pitch(in), second = 2 * NATIVE > PANEL ? step : NATIVE;  // in the next panel, or in the same one
-    for (; column < stop; panels += step, column += PANEL)
-        if (2 * NATIVE > PANEL) {
-            product_block<COUNT>(w, out_step, in_step, panels, PANEL, second, out, in, column);
-            panels += step, column += PANEL;
-        } else {
-            for (int64_t part = 0; part < PANEL; part += 2 * NATIVE)
-                product_block<COUNT>(w, out_step, in_step, panels + part, PANEL, second, out, in, column + part);
-        }
+    const int64_t step = pitch(in), second = STEP > PANEL ? step : NATIVE;  // in the next panel, or in the same one
+    for (; column < stop; column += STEP, panels += STEP / PANEL * step)
+        for (int64_t part = 0; part < STEP; part += 2 * NATIVE)
+            product_block<COUNT>(w, out_step, in_step, panels + part, PANEL, second, out, in, column + part);
 }
 
 // Some columns of out (out_rows, size) = W (out_rows, in_rows) x (in_rows, size); x by address and in panels
 void product_chunk(const float* w, int64_t out_step, int64_t in_step, const float* const* x, const float* panels,
                    float* const* out, int64_t in, int64_t out_rows, int64_t start, int64_t columns) {
-    constexpr int64_t STEP = 2 * NATIVE > PANEL ? 2 * NATIVE : PANEL;
     const int64_t rest = start + columns / STEP * STEP, stop = start + columns;
     int64_t o = 0;
     for (; o + TALL <= out_rows; o += TALL)

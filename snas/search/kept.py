@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snas import InputError
 from snas.search.rounds import Rounds, load_state, save_state
+
+if TYPE_CHECKING:
+    import torch
 
 KEEP_SECONDS = 120.0
 """Work that is worth a file: most blocks are done before, and leave none."""
@@ -21,13 +24,14 @@ class Kept:
     """The state of one block after its last kept round, in an ``.npz`` of plain arrays.
 
     Args:
-        path: of the file; it exists only between the first kept round and the end of the block.
+        result: the block's file.  The state lies beside it as ``….rounds.npz``, between the first kept round and :meth:`forget`.
         code: hash of the code that searches; rounds of other code are not gone on with.
-        on_gpu: whether the work's wall time is that of a GPU.
+        device: what is computed on; on a GPU the wall time is also a GPU's.
     """
 
-    def __init__(self, path: str | Path, *, code: str, on_gpu: bool = False) -> None:
-        self.path, self.code, self.on_gpu = Path(path), code, on_gpu
+    def __init__(self, result: str | Path, *, code: str, device: torch.device | None = None) -> None:
+        self.path, self.code = Path(result).with_suffix(".rounds.npz"), code
+        self.on_gpu = device is not None and device.type == "cuda"
         self.before = np.zeros(len(SPENT))
         self.identity: dict[str, Any] = {}
         self.started, self.cpu = time.monotonic(), time.process_time()

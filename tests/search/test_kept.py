@@ -14,6 +14,11 @@ from .test_blocks import same
 SETTINGS = Settings("linear_bts", 40, 10, runs=(0, 3))
 
 
+def result_of(file):
+    """Return the block whose rounds are kept in a file."""
+    return file.with_name(file.name.replace(".rounds.npz", ".parquet"))
+
+
 class Killed(Exception):
     """Stands for SIGKILL: nothing is cleaned up."""
 
@@ -48,7 +53,7 @@ def killed_after(rounds, path, settings, monkeypatch, file, code="code"):
                 raise Killed
 
     with pytest.raises(Killed):
-        run_block(path, settings, kept=Stopping(file, code=code))
+        run_block(path, settings, kept=Stopping(result_of(file), code=code))
 
 
 @pytest.mark.parametrize("method", ["random", *toys.TOYS])
@@ -62,7 +67,7 @@ def test_a_killed_block_goes_on_and_gives_the_same(
     for rounds in range(1, total):
         killed_after(rounds, path, settings, monkeypatch, file)
         proposed.clear()
-        again = Kept(file, code="code")
+        again = Kept(result_of(file), code="code")
         same(whole, run_block(path, settings, kept=again))
         assert proposed == list(range(rounds, total))
         again.forget()
@@ -86,7 +91,7 @@ def test_what_is_kept_of_something_else_is_not_gone_on_with(
     else:
         file.write_bytes(b"not a state")
     proposed.clear()
-    found = run_block(path, settings, kept=Kept(file, code=code))
+    found = run_block(path, settings, kept=Kept(result_of(file), code=code))
     assert proposed[0] == 0
     assert "all rounds are done again" in capsys.readouterr().out
     same(found, run_block(path, settings))
@@ -94,7 +99,7 @@ def test_what_is_kept_of_something_else_is_not_gone_on_with(
 
 def test_a_short_block_leaves_no_file(bench, tmp_path):
     file = tmp_path / "block.rounds.npz"
-    run_block(bench(), SETTINGS, kept=Kept(file, code="code"))
+    run_block(bench(), SETTINGS, kept=Kept(result_of(file), code="code"))
     assert not file.exists()
 
 
@@ -103,7 +108,7 @@ def test_what_a_killed_process_took_is_counted(bench, tmp_path, every_round, mon
     killed_after(3, path, SETTINGS, monkeypatch, file)
     with np.load(file) as state:
         before = state["state/spent"]
-    again = Kept(file, code="code")
+    again = Kept(result_of(file), code="code")
     run_block(path, SETTINGS, kept=again)
     spent = again.spent()
     assert list(spent) == list(SPENT)
