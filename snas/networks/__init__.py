@@ -81,7 +81,7 @@ def population(
 ) -> Population:
     """Return the networks of ``archs`` as one thing to train: the space's program, or one module after another.
 
-    Initial weights are those of :func:`build`.  ``compile``: use native kernels on a CPU, Inductor on a GPU; without a
+    Initial weights are those of :func:`build`.  ``compile``: use native kernels on a CPU, Triton on a GPU; without a
     C++ compiler plain torch serves, and says so.
     """
     from snas import spaces

@@ -1,13 +1,13 @@
 """The operations of a population, in tensors of (rows, height, width, batch): a row is a channel of one network.
 
 Depthwise convolution, batch norm, mish and gates act on each row by itself, so rows of networks of any width stand side
-by side in one call; 1×1 convolutions and attention say which rows are one network's.  Two implementations of one
+by side in one call; 1×1 convolutions and attention say which rows are one network's.  Three implementations of one
 interface, equal within float tolerance:
 
-* :class:`TorchKernels`: plain torch, the definition and the fall-back; its functions can be put through
-  ``torch.compile`` (Inductor, Triton on a GPU).
+* :class:`TorchKernels`: plain torch, the definition and the fall-back.
 * :class:`NativeKernels`: ``native.cpp`` on a CPU.  Each row goes through the cache once, and inputs are read from where
   they lie.
+* ``TritonKernels`` (:mod:`snas.networks.triton_kernels`): the same on a GPU.
 
 Gradients are written out by hand.  What a backward pass needs again is computed again (depthwise convolution, normalised
 values, mish) where that is cheaper than a trip to memory: only inputs and row statistics are kept.
@@ -19,7 +19,7 @@ import ctypes
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -64,6 +64,8 @@ class Parts:
 
     def __init__(self, tensors: list[Rows], ranges: Ranges | None) -> None:
         self.tensors, self.ranges = tensors, ranges
+        self.place: tuple[Tensor, Tensor] | None = None
+        """Where the rows lie, as kernels on a GPU are told; found once."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,6 +79,7 @@ class Parts:
             by_number = dict(zip(self.ranges.sources, self.tensors, strict=True))
             pieces = [by_number[part.of][part.start : part.stop] for part in self.ranges.ranges]
             self.tensors, self.ranges = [pieces[0] if len(pieces) == 1 else torch.cat(pieces)], None
+            self.place = None
         return self.tensors[0]
 
 
@@ -150,6 +153,9 @@ class Kernels(ABC):
 
     name: str
 
+    def settle(self) -> None:  # noqa: B027 (most have nothing to finish)
+        """Finish what could not be done while a CUDA graph was recorded; called before it is first replayed."""
+
     @abstractmethod
     def gather(self, x: Parts, *plus: Rows) -> Rows:
         """Return the rows of x as one tensor, plus up to two more tensors."""
@@ -217,15 +223,19 @@ def choose(device: torch.device, compile: bool) -> Kernels:
     """Return the fastest kernels that work here; says in one line where compiled ones were asked for in vain."""
     if not compile:
         return TorchKernels()
-    if device.type != "cpu":
+    if device.type == "cuda":
         reason = why_not(device)
         if reason is None:
-            return TorchKernels(compile=True)
-    else:
+            from snas.networks.triton_kernels import TritonKernels
+
+            return TritonKernels()
+    elif device.type == "cpu":
         library = native.load()
         if library is not None:
             return NativeKernels(library)
         reason = "no working C++ compiler was found"
+    else:
+        reason = f"there are no kernels for {device.type!r}"
     said(reason)
     return TorchKernels()
 
@@ -251,15 +261,8 @@ def _window(x: Rows) -> list[Rows]:
 
 
 def _convolve(x: Rows, weight: Taps) -> Rows:
-    if (
-        not torch.compiler.is_compiling()
-    ):  # one library call; inside a fused kernel nine shifted products are faster
-        images = x.permute(3, 0, 1, 2)
-        return F.conv2d(images, weight.view(-1, 1, 3, 3), padding=1, groups=len(x)).permute(1, 2, 3, 0)
-    total = torch.zeros_like(x)
-    for tap, neighbour in enumerate(_window(x)):
-        total = total + weight[:, tap, None, None, None] * neighbour
-    return total
+    images = x.permute(3, 0, 1, 2)
+    return F.conv2d(images, weight.view(-1, 1, 3, 3), padding=1, groups=len(x)).permute(1, 2, 3, 0)
 
 
 def _mish_slope(z: Tensor) -> Tensor:
@@ -386,23 +389,9 @@ def gate_grad(go: Rows, raw: PerImage, g_pooled: PerImage) -> Rows:
 
 
 class TorchKernels(Kernels):
-    """Plain torch, on any device; with ``compile`` through Inductor, once for all shapes."""
+    """Plain torch, on any device."""
 
-    def __init__(self, compile: bool = False) -> None:
-        self.name = "compiled torch" if compile else "eager torch"
-
-        def made(function: Callable[..., Any]) -> Callable[..., Any]:
-            return torch.compile(function, dynamic=True) if compile else function
-
-        self._depthwise_train, self._depthwise_eval = made(depthwise_train), made(depthwise_eval)
-        self._depthwise_grad = made(depthwise_grad)
-        self._norm_train, self._norm_eval, self._norm_grad = (
-            made(norm_train),
-            made(norm_eval),
-            made(norm_grad),
-        )
-        self._attend, self._attend_grad = made(attend), made(attend_grad)
-        self._gate, self._gate_slope, self._gate_grad = made(gate), made(gate_slope), made(gate_grad)
+    name = "eager torch"
 
     def gather(self, x: Parts, *plus: Rows) -> Rows:
         """See :class:`Kernels`."""
@@ -414,8 +403,8 @@ class TorchKernels(Kernels):
         """See :class:`Kernels`."""
         added = None if skip is None else skip.together()
         if not training:
-            return self._depthwise_eval(x.together(), weight.view(-1, 9), *affine, added).contiguous()
-        out, mean, variance = self._depthwise_train(
+            return depthwise_eval(x.together(), weight.view(-1, 9), *affine, added).contiguous()
+        out, mean, variance = depthwise_train(
             x.together(), weight.view(-1, 9), affine.gamma, affine.beta, added
         )
         affine.mean.copy_(mean)
@@ -426,7 +415,7 @@ class TorchKernels(Kernels):
         self, go: Parts, x: Parts, weight: Flat, affine: Affine, slopes: Slopes, plus: Sequence[Parts]
     ) -> Rows:
         """See :class:`Kernels`."""
-        gx, g_weight, g_gamma, g_beta = self._depthwise_grad(
+        gx, g_weight, g_gamma, g_beta = depthwise_grad(
             go.together(), x.together(), weight.view(-1, 9), *affine
         )
         slopes.weight.view(-1, 9).copy_(g_weight)
@@ -436,14 +425,14 @@ class TorchKernels(Kernels):
 
     def _norm(self, y: Rows, affine: Affine, *, training: bool, mish: bool) -> Rows:
         if not training:
-            return self._norm_eval(y, *affine, mish)
-        out, mean, variance = self._norm_train(y, affine.gamma, affine.beta, mish)
+            return norm_eval(y, *affine, mish)
+        out, mean, variance = norm_train(y, affine.gamma, affine.beta, mish)
         affine.mean.copy_(mean)
         affine.variance.copy_(variance)
         return out
 
     def _norm_backward(self, go: Rows, y: Rows, affine: Affine, slopes: Slopes, *, mish: bool) -> Rows:
-        gy, g_gamma, g_beta = self._norm_grad(go, y, *affine, mish)
+        gy, g_gamma, g_beta = norm_grad(go, y, *affine, mish)
         slopes.gamma.copy_(g_gamma)
         slopes.beta.copy_(g_beta)
         return gy
@@ -504,10 +493,10 @@ class TorchKernels(Kernels):
         for run in shapes.runs():
             qkv, back = _attention_weights(run, weight)
             a = torch.bmm(qkv, _in(run, pooled))
-            mixed = self._attend(a)
+            mixed = attend(a)
             _in(run, raw).copy_(torch.bmm(back, mixed))
             inner.append((a, mixed))
-        return self._gate(inputs, raw), (pooled, raw, inner)
+        return gate(inputs, raw), (pooled, raw, inner)
 
     def attention_backward(
         self, go: Parts, x: Parts, kept: Any, shapes: Shapes, weight: Flat, g_weight: Flat
@@ -515,16 +504,16 @@ class TorchKernels(Kernels):
         """See :class:`Kernels`."""
         pooled, raw, inner = kept
         g_out = go.together()
-        g_raw = self._gate_slope(g_out, x.together(), raw)
+        g_raw = gate_slope(g_out, x.together(), raw)
         g_pooled = torch.empty_like(pooled)
         for run, (a, mixed) in zip(shapes.runs(), inner, strict=True):
             qkv, back = _attention_weights(run, weight)
             g_qkv, g_back = _attention_weights(run, g_weight)
             g_back.copy_(torch.bmm(_in(run, g_raw), mixed.transpose(1, 2)))
-            ga = self._attend_grad(torch.bmm(back.transpose(1, 2), _in(run, g_raw)), a)
+            ga = attend_grad(torch.bmm(back.transpose(1, 2), _in(run, g_raw)), a)
             g_qkv.copy_(torch.bmm(ga, _in(run, pooled).transpose(1, 2)))
             _in(run, g_pooled).copy_(torch.bmm(qkv.transpose(1, 2), ga))
-        return self._gate_grad(g_out, raw, g_pooled)
+        return gate_grad(g_out, raw, g_pooled)
 
 
 def _weights(run: Run, flat: Flat) -> Float[Tensor, "networks out channels"]:

@@ -395,7 +395,8 @@ class NanoPopulation(Population):
         self._kernels = fused.choose(self.device, compile)
         # Networks whose cells begin alike stand side by side: their channels stay together from step to step.
         self._order = sorted(range(self.size), key=lambda m: (self.cells[m].operations, self.cells[m].edges))
-        self._rank = torch.tensor(self._order).argsort().to(self.device)
+        self._ranked = torch.tensor(self._order).to(self.device)
+        self._rank = self._ranked.argsort()
         book = Book()
         self._build(book)
         self._places = _by_network(book.places, self.size)
@@ -423,6 +424,10 @@ class NanoPopulation(Population):
     def kernels(self) -> str:
         """What the networks run on, in words."""
         return self._kernels.name
+
+    def settle(self) -> None:
+        """See :class:`Population`."""
+        self._kernels.settle()
 
     def forward(
         self, images: Float[Tensor, "batch channels side side"]
@@ -454,8 +459,7 @@ class NanoPopulation(Population):
     @torch.no_grad()
     def _run_back(self, g_logits: Tensor, run: Pass) -> Tensor:
         run.gradient = torch.empty_like(self.parameters)
-        order = self._rank.argsort()
-        go = self._classifier.backward(g_logits.index_select(0, order), run)
+        go = self._classifier.backward(g_logits.index_select(0, self._ranked), run)
         for stage in range(STAGES - 1, -1, -1):
             first, second, third = self._programs[CELLS_PER_STAGE * stage : CELLS_PER_STAGE * (stage + 1)]
             go = second.backward(third.backward(go, run), run, go)

@@ -54,6 +54,9 @@ class Population(ABC):
     def kernels(self) -> str:
         """What the networks run on, in words."""
 
+    def settle(self) -> None:  # noqa: B027 (most have nothing to finish)
+        """Finish what could not be done while a CUDA graph of a step was recorded; called before its first replay."""
+
     def train(self, mode: bool = True) -> None:
         """Use batch statistics in BN (or, ``False``, running ones)."""
         self.training = mode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 
 import torch
@@ -12,6 +14,7 @@ from snas.images.augment import Batches, plain_batches
 from snas.networks.populations import Population, losses
 from snas.training.recipes import Recipe
 
+LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
 
@@ -58,9 +61,9 @@ def train(
     history: list[Float[Tensor, " networks"]] = []
     population.train()
     for rate, epochs in recipe.phases:
-        adam = torch.optim.Adam([population.parameters], lr=rate, eps=recipe.adam_eps, fused=True)
+        step = Step(population, rate, recipe.adam_eps, epochs * batches.steps)
         for _ in range(epochs):
-            history.append(_epoch(population, batches, len(history), adam))
+            history.append(_epoch(step, batches, len(history)))
             if epoch_done is not None:
                 epoch_done(len(history), recipe.epochs)
     if recipe.bn_batches:
@@ -68,18 +71,78 @@ def train(
     return torch.stack(history, dim=1).cpu()
 
 
-def _epoch(
-    population: Population, batches: Batches, epoch: int, adam: torch.optim.Optimizer
-) -> Float[Tensor, " networks"]:
-    """Take one epoch's steps; return the mean loss of each network."""
-    total = torch.zeros(population.size, device=population.parameters.device)
-    for images, targets in batches.epoch(epoch):
-        population.zero_grad()
-        loss = losses(population(images), targets)
+class Step:
+    """One training step of a population with Adam, ``loss`` being the sum of the networks' losses so far.
+
+    On a GPU with ``SNAS_CUDA_GRAPHS=1`` in the environment the step is recorded as a CUDA graph and replayed: the host then
+    launches one thing a step and not some 1,200 kernels, which is what a step of few networks waits for.
+    """
+
+    WARM_UP = 3
+    """Steps before the recording: what is made on first use (kernels, handles, Adam's moments) is there then."""
+    WORTH = 16
+    """Steps that are worth a recording."""
+
+    def __init__(self, population: Population, rate: float, eps: float, steps: int) -> None:
+        device = population.parameters.device
+        self.population = population
+        self.adam = torch.optim.Adam(
+            [population.parameters], lr=rate, eps=eps, fused=True, capturable=device.type == "cuda"
+        )
+        self.loss = torch.zeros(population.size, device=device)
+        records = device.type == "cuda" and steps >= self.WORTH and os.environ.get("SNAS_CUDA_GRAPHS") == "1"
+        self._waits = self.WARM_UP if records else -1
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: tuple[Tensor, Tensor] | None = None
+        self._stream = torch.cuda.Stream(device) if self._waits > 0 else None
+
+    def __call__(
+        self, images: Float[Tensor, "batch channels side side"], targets: Float[Tensor, "batch classes"]
+    ) -> None:
+        """Take a step."""
+        if self._graph is None and self._waits == 0:
+            self._record(images, targets)
+        if self._graph is not None and self._inputs is not None:
+            for room, value in zip(self._inputs, (images, targets), strict=True):
+                room.copy_(value)
+            self._graph.replay()
+        elif self._stream is not None:  # beside the default stream, as a recording's first steps have to be
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                self._take(images, targets)
+            torch.cuda.current_stream().wait_stream(self._stream)
+            self._waits -= 1
+        else:
+            self._take(images, targets)
+
+    def _take(self, images: Tensor, targets: Tensor) -> None:
+        self.population.zero_grad()
+        loss = losses(self.population(images), targets)
         loss.sum().backward()
-        adam.step()
-        total += loss.detach()
-    return total / batches.steps
+        self.adam.step()
+        self.loss += loss.detach()
+
+    def _record(self, images: Tensor, targets: Tensor) -> None:
+        """Record the step; where that cannot be done, further steps are launched kernel by kernel."""
+        self._inputs = images.clone(), targets.clone()
+        self._waits, self._stream = -1, None
+        self.population.zero_grad()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._take(*self._inputs)
+            self._graph = graph
+        except RuntimeError as error:
+            LOG.warning("the step was not recorded as a CUDA graph: %s", str(error).splitlines()[0])
+        self.population.settle()
+
+
+def _epoch(step: Step, batches: Batches, epoch: int) -> Float[Tensor, " networks"]:
+    """Take one epoch's steps; return the mean loss of each network."""
+    step.loss.zero_()
+    for images, targets in batches.epoch(epoch):
+        step(images, targets)
+    return step.loss / batches.steps
 
 
 @torch.no_grad()

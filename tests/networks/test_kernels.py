@@ -169,22 +169,6 @@ def test_nan_and_infinity_survive_native_kernels(fast):
     assert not out[2].isfinite().any()
 
 
-@pytest.mark.long
-def test_compiled_torch_is_eager_torch():
-    """What serves a GPU, through Inductor for the CPU: minutes of compiling."""
-    compiled, eager = TorchKernels(compile=True), TorchKernels()
-    for extent in ((8, 8, 16), (4, 4, 7)):
-        x, go = scattered(6, extent), scattered(6, extent, seed=9)
-        weight = randoms((54,), seed=8)[0]
-        results = []
-        for each in (eager, compiled):
-            norm, gradients = affine(6), slopes(54, 6)
-            out = each.depthwise(copied(x), weight, norm, training=True, skip=copied(x))
-            gx = each.depthwise_backward(copied(go), copied(x), weight, norm, gradients, [copied(go)])
-            results.append((out, gx, norm.mean, norm.variance, *gradients))
-        torch.testing.assert_close(results[1], results[0], rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc only")
 def test_freed_memory_is_kept_for_the_next_step():
     """What is freed and taken again is soon not mapped anew: no page of it is touched for the first time."""
