@@ -228,7 +228,15 @@ def choose(device: torch.device, compile: bool) -> Kernels:
         if reason is None:
             from snas.networks.triton_kernels import TritonKernels
 
-            return TritonKernels()
+            kernels = TritonKernels()
+            try:
+                kernels.try_out(device)
+                return kernels
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # Triton's errors have no class in common
+                lines = str(error).strip().splitlines() or ["no reason given"]
+                reason = f"Triton does not work here ({type(error).__name__}: {lines[0]})"
     elif device.type == "cpu":
         library = native.load()
         if library is not None:

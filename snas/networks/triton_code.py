@@ -394,6 +394,7 @@ def gate_kernel(
 def matmul_kernel(
     y, x_addresses, x_table, weight, tiles,
     SIZE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, TURNED: tl.constexpr, ALIGN: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """y = W x, network by network; with TURNED y = Wᵀ x.  A tile is (row of y, rows, row of x, rows, weights, row in W)."""
     tile = tiles + 6 * tl.program_id(0)
@@ -411,7 +412,7 @@ def matmul_kernel(
         )  # fmt: skip
         at = k[None, :] * outs + m[:, None] if TURNED else m[:, None] * ins + k[None, :]
         a = tl.load(w + at, mask=(m < outs)[:, None] & (k < ins)[None, :], other=0.0)
-        total = tl.dot(a, x, total, input_precision="tf32x3")
+        total = tl.dot(a, x, total, input_precision=PRECISION)
     to = y + (y_row + m).to(tl.int64)[:, None] * SIZE + p[None, :]
     tl.store(to, total, mask=(m < outs)[:, None] & (p < SIZE)[None, :])
 
@@ -420,6 +421,7 @@ def matmul_kernel(
 def weight_gradient_kernel(
     g_weight, gy, x_addresses, x_table, tiles, weights,
     SIZE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, SHARE: tl.constexpr, ALIGN: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One share of gy xᵀ, network by network.  A tile is that of the product and, at last, the column in W."""
     tile = tiles + 7 * tl.program_id(0)
@@ -435,7 +437,7 @@ def weight_gradient_kernel(
         p = first + start + tl.arange(0, K)
         a = tl.load(from_y + p[None, :], mask=(m < outs)[:, None] & (p < SIZE)[None, :], other=0.0)
         b = tl.load(from_x + p[None, :], mask=(n < ins)[:, None] & (p < SIZE)[None, :], other=0.0)
-        total = tl.dot(a, tl.trans(b), total, input_precision="tf32x3")
+        total = tl.dot(a, tl.trans(b), total, input_precision=PRECISION)
     to = g_weight + tl.program_id(1).to(tl.int64) * weights + tl.load(tile + 4)
     tl.store(to + m[:, None] * ins + n[None, :], total, mask=(m < outs)[:, None] & (n < ins)[None, :])
 

@@ -13,6 +13,7 @@ the pixels are shared out to several programs, whose sums are added up in a fixe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ class TritonKernels(Kernels):
         self._used = 0
         self._waiting: list[tuple[Tensor, tuple[int, ...]]] = []
         self._tables: dict[Any, Any] = {}
+
+    def try_out(self, device: torch.device) -> None:
+        """Compile and run one small kernel, so that what is missing (a C compiler, say) is known before a training begins."""
+        x = torch.ones(2, 1, 1, 4, device=device)
+        assert bool((self.gather(whole(x), x) == 2).all()), "a sum was wrong"
 
     def settle(self) -> None:
         """Write the addresses that a recorded CUDA graph reads: while it was recorded, nothing could be copied."""
@@ -216,7 +222,7 @@ class TritonKernels(Kernels):
         tiles, (m, k) = self._tiles(shapes, y.device, turned=turned, shared=shared, both=False)
         code.matmul_kernel[len(tiles), triton.cdiv(size, COLUMNS)](
             y, *self._source(x), weight, tiles, SIZE=size, M=m, N=COLUMNS, K=min(k, 32), TURNED=turned,
-            ALIGN=_align(size), num_warps=WARPS,
+            ALIGN=_align(size), PRECISION=_precision(), num_warps=WARPS,
         )  # fmt: skip
         return y
 
@@ -229,7 +235,7 @@ class TritonKernels(Kernels):
         sums = g_weight if shares == 1 else g_weight.new_empty(shares, len(g_weight))
         code.weight_gradient_kernel[len(tiles), shares](
             sums, gy, *self._source(x), tiles, len(g_weight), SIZE=size, M=m, N=n, K=32, SHARE=SHARE,
-            ALIGN=_align(size), num_warps=WARPS,
+            ALIGN=_align(size), PRECISION=_precision(), num_warps=WARPS,
         )  # fmt: skip
         if shares > 1:
             torch.sum(sums, 0, out=g_weight)
@@ -353,6 +359,14 @@ class TritonKernels(Kernels):
             kept = self._tables[key] = (x.ranges, table.to(torch.int32).contiguous().to(x.tensors[0].device))
         table_of_rows: Tensor = kept[1]
         return table_of_rows
+
+
+@functools.cache
+def _precision() -> str:
+    """Return how products are computed: TF32 three times where tensor cores have it, else plain float32."""
+    if torch.version.hip is None and torch.cuda.is_available():
+        return "tf32x3" if torch.cuda.get_device_capability()[0] >= 8 else "ieee"
+    return "ieee"
 
 
 def _split(tiles: Tensor, channels: Tensor, size: int) -> Tensor:

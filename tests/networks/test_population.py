@@ -237,17 +237,29 @@ def test_without_a_compiler_plain_torch_serves_and_says_so(monkeypatch, caplog):
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("triton", [True, False])
-def test_on_a_gpu_triton_serves_where_it_is(monkeypatch, caplog, triton):
+SLOWER = "networks are trained by plain torch, several times slower"
+
+
+@pytest.mark.parametrize(
+    ("triton", "trial", "message"),
+    [
+        (True, lambda self, device: None, None),
+        (False, None, f"Triton is not installed: {SLOWER}"),
+        (
+            True,
+            lambda self, device: exec("raise RuntimeError('Failed to find C compiler\\nmore')"),
+            f"Triton does not work here (RuntimeError: Failed to find C compiler): {SLOWER}",
+        ),
+    ],
+)
+def test_on_a_gpu_triton_serves_where_it_works(monkeypatch, caplog, triton, trial, message):
+    triton_kernels = pytest.importorskip("snas.networks.triton_kernels")
     monkeypatch.setattr("torch.utils._triton.has_triton", lambda: triton)
+    monkeypatch.setattr(triton_kernels.TritonKernels, "try_out", trial)
     kernels.said.cache_clear()
     chosen = kernels.choose(torch.device("cuda"), compile=True)
-    assert chosen.name == ("Triton" if triton else "eager torch")
-    assert caplog.messages == (
-        []
-        if triton
-        else ["Triton is not installed: networks are trained by plain torch, several times slower"]
-    )
+    assert chosen.name == ("eager torch" if message else "Triton")
+    assert caplog.messages == ([message] if message else [])
 
 
 def test_a_broken_compiler_is_reported_and_survived(monkeypatch, tmp_path, caplog):

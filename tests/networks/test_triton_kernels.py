@@ -38,7 +38,69 @@ def test_on_a_cpu_they_run_in_tritons_interpreter():
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed, 1 skipped, 1 deselected" in done.stdout
+    assert f" passed, {1 + len(PROGRAMS)} skipped, 1 deselected" in done.stdout
+
+
+SIDE = {"H": 32, "W": 32, "B": 16, "PADDED": 16, "ALIGN": 16}
+ROW = {"SIZE": 16384, "BLOCK": 1024}
+PRODUCT = {"SIZE": 16384, "M": 64, "N": 64, "K": 32, "ALIGN": 16}
+HEAD = {"B": 16, "ROWS": 16}
+PROGRAMS = {
+    "gather_kernel": ROW | {"PLUS": 2, "ALIGN": 16},
+    "depthwise_kernel": SIDE | {"STEP": 64, "SKIP": True, "TRAINING": True},
+    "depthwise_backward_kernel": SIDE | {"STEP": 32, "PLUS": 3},
+    "norm_kernel": ROW | {"MISH": True, "TRAINING": True},
+    "norm_backward_kernel": ROW | {"MISH": True, "ALIGN": 16},
+    "over_pixels_kernel": {
+        "PIXELS": 1024,
+        "B": 16,
+        "PER_BLOCK": 64,
+        "PADDED": 16,
+        "SLOPE": True,
+        "ALIGN": 16,
+    },
+    "gate_kernel": {"PIXELS": 1024, "B": 16, "BLOCK": 1024, "POOLED": True, "ALIGN": 16},
+    "matmul_kernel": PRODUCT | {"TURNED": False},
+    "weight_gradient_kernel": PRODUCT | {"SHARE": 1024},
+    "attend_kernel": HEAD | {"HIDDEN": 32, "IMAGES": 2},
+    "attend_backward_kernel": HEAD | {"HIDDEN": 32, "IMAGES": 2},
+    "attend_weights_kernel": HEAD | {"PADDED": 16, "AT_ONCE": 8},
+}
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="an interpreter compiles nothing")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_they_compile_for_gpus_that_are_not_here(name):
+    """The interpreter is lenient where the compiler is not.  7.5: no TF32; 9.0: an H100."""
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from snas.networks import triton_code
+
+    program = getattr(triton_code, name)
+    kinds = {"eps": "fp32", "weights": "i32", "tiles": "*i32", "networks": "*i32"}
+    for capability, precision in ((75, "ieee"), (90, "tf32x3")):
+        known = PROGRAMS[name] | ({"PRECISION": precision} if "PRECISION" in program.arg_names else {})
+        signature = {
+            argument: "constexpr" if argument in known
+            else "*i32" if argument.endswith("table")
+            else "*i64" if argument.endswith("addresses")
+            else kinds.get(argument, "*fp32")
+            for argument in program.arg_names
+        }  # fmt: skip
+        places = {(program.arg_names.index(argument),): value for argument, value in known.items()}
+        made = compile(
+            ASTSource(fn=program, signature=signature, constexprs=places),
+            target=GPUTarget("cuda", capability, 32),
+        )
+        assert made.asm["cubin"]
+
+
+def test_every_program_is_compiled_here():
+    from snas.networks import triton_code
+
+    assert {name for name in vars(triton_code) if name.endswith("_kernel")} == set(PROGRAMS)
 
 
 @pytest.fixture
@@ -168,6 +230,11 @@ def test_gather(fast, more):
     x, plus = scattered(6, (2, 3, 5)), randoms(*[(6, 2, 3, 5)] * more, seed=2)
     found = fast.gather(moved(x, DEVICE), *(tensor.to(DEVICE) for tensor in plus))
     torch.testing.assert_close(found.cpu(), TorchKernels().gather(copied(x), *plus))
+
+
+@inside
+def test_the_trial_runs(fast):
+    fast.try_out(torch.device(DEVICE))
 
 
 @inside
