@@ -28,10 +28,9 @@ from torch import Tensor
 
 from snas import images as image_sets
 from snas import networks, spaces, training
-from snas.networks.populations import Population, losses
 from snas.spaces.nanobench import cell_widths, plan
 from snas.spaces.space import Cell, Space
-from snas.training.loop import make_batches
+from snas.training.loop import Step, make_batches
 from snas.training.truth import ground_truth
 from speed.plain_networks import PlainTraining, loader, random_images
 from speed.processes import ready, together
@@ -128,7 +127,8 @@ def population_turns(space: Space, archs: list[int], setting: Setting, *, compil
     population = networks.population(
         space, archs, bn_momentum=recipe.bn_momentum, compile=compile, **setting.size
     )
-    adam = torch.optim.Adam([population.parameters], lr=recipe.phases[0][0], eps=recipe.adam_eps, fused=True)
+    population.train()
+    step = Step(population, recipe.phases[0][0], recipe.adam_eps, recipe.steps(setting.images))
     batches = make_batches(
         *random_images(setting.images, setting.channels, setting.side),
         recipe,
@@ -136,16 +136,7 @@ def population_turns(space: Space, archs: list[int], setting: Setting, *, compil
         flip=True,
         base_seed=0,
     )
-    return Turns(endless(batches.epoch), lambda x, t: population_step(population, adam, x, t), len(archs))
-
-
-def population_step(
-    population: Population, adam: torch.optim.Optimizer, images: Tensor, targets: Tensor
-) -> None:
-    """Take a step, as :func:`snas.training.loop.train` does."""
-    population.zero_grad()
-    losses(population(images), targets).sum().backward()
-    adam.step()
+    return Turns(endless(batches.epoch), step, len(archs))
 
 
 def alternate(

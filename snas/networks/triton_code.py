@@ -451,23 +451,29 @@ def _scores(q, k, inside):
 
 
 @triton.jit
+def _attending(networks):
+    """Return (row, channels, hidden row, hidden, first weight) of this program's network."""
+    network = networks + 4 * tl.program_id(0)
+    weights = tl.load(networks + 4 * tl.num_programs(0) + tl.program_id(0))
+    return tl.load(network), tl.load(network + 1), tl.load(network + 2), tl.load(network + 3), 4 * weights
+
+
+@triton.jit
 def attend_kernel(
     a, mixed, raw, pooled, weight, networks, B: tl.constexpr, HIDDEN: tl.constexpr, IMAGES: tl.constexpr,
     ROWS: tl.constexpr,
 ):  # fmt: skip
     """A network's attention of its pooled channels, some images at a time: a = W v, mixed = softmax(q kᵀ) v, raw = Wb mixed."""
-    network = networks + 4 * tl.program_id(0)
-    row, channels = tl.load(network), tl.load(network + 1)
-    hidden_row, hidden = tl.load(network + 2), tl.load(network + 3)
-    w = weight + 4 * tl.load(networks + 4 * tl.num_programs(0) + tl.program_id(0))
+    row, channels, hidden_row, hidden, start = _attending(networks)
+    w = weight + start
     i = tl.arange(0, HIDDEN)
     image = tl.program_id(1) * IMAGES + tl.arange(0, IMAGES)
     here, seen = i < hidden, image < B
     q = tl.zeros([HIDDEN, IMAGES], tl.float32)
     k = tl.zeros([HIDDEN, IMAGES], tl.float32)
     v = tl.zeros([HIDDEN, IMAGES], tl.float32)
-    for start in range(0, channels, ROWS):
-        c = start + tl.arange(0, ROWS)
+    for first in range(0, channels, ROWS):
+        c = first + tl.arange(0, ROWS)
         inside = c < channels
         x = tl.load(
             pooled + (row + c)[:, None] * B + image[None, :], mask=inside[:, None] & seen[None, :], other=0.0
@@ -486,8 +492,8 @@ def attend_kernel(
     result = tl.sum(weights * _mish(v)[None, :, :], 1)
     tl.store(mixed + (hidden_row + i)[:, None] * B + image[None, :], result, mask=both)
     back = w + 3 * hidden * channels
-    for start in range(0, channels, ROWS):
-        channel = start + tl.arange(0, ROWS)
+    for first in range(0, channels, ROWS):
+        channel = first + tl.arange(0, ROWS)
         wb = tl.load(
             back + channel[:, None] * hidden + i[None, :],
             mask=(channel < channels)[:, None] & here[None, :],
@@ -506,18 +512,16 @@ def attend_backward_kernel(
     ROWS: tl.constexpr,
 ):  # fmt: skip
     """The gradient by a of :func:`attend_kernel`, from the one by raw."""
-    network = networks + 4 * tl.program_id(0)
-    row, channels = tl.load(network), tl.load(network + 1)
-    hidden_row, hidden = tl.load(network + 2), tl.load(network + 3)
-    w = weight + 4 * tl.load(networks + 4 * tl.num_programs(0) + tl.program_id(0))
+    row, channels, hidden_row, hidden, start = _attending(networks)
+    w = weight + start
     i = tl.arange(0, HIDDEN)
     image = tl.program_id(1) * IMAGES + tl.arange(0, IMAGES)
     here, seen = i < hidden, image < B
     both = here[:, None] & seen[None, :]
     back = w + 3 * hidden * channels
     go = tl.zeros([HIDDEN, IMAGES], tl.float32)
-    for start in range(0, channels, ROWS):
-        c = start + tl.arange(0, ROWS)
+    for first in range(0, channels, ROWS):
+        c = first + tl.arange(0, ROWS)
         inside = c < channels
         value = tl.load(
             g_raw + (row + c)[:, None] * B + image[None, :], mask=inside[:, None] & seen[None, :], other=0.0
@@ -546,10 +550,7 @@ def attend_weights_kernel(
     B: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
     """Gradients by the attention's weights and its pooled channels, ROWS channels of a network at a time."""
-    network = networks + 4 * tl.program_id(0)
-    row, channels = tl.load(network), tl.load(network + 1)
-    hidden_row, hidden = tl.load(network + 2), tl.load(network + 3)
-    start = 4 * tl.load(networks + 4 * tl.num_programs(0) + tl.program_id(0))
+    row, channels, hidden_row, hidden, start = _attending(networks)
     image = tl.arange(0, PADDED)
     seen = image < B
     c = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
