@@ -321,8 +321,9 @@ def searched(wildcards):
 
 
 def search_gpu(wildcards):
-    """Return 1 where a GPU is to be leased for a search: not for methods that compute nothing on a device."""
-    return int(GPU and METHODS.load(searched(wildcards)[0].method).computes)
+    """Return 1 where a GPU is to be leased for a search: not for methods that compute on a CPU, or nothing at all."""
+    method = METHODS.load(searched(wildcards)[0].method)
+    return int(GPU and method.device(CONFIG.device, compile=CONFIG.compile) not in (None, "cpu"))
 
 
 def search_minutes(wildcards, attempt):

@@ -8,7 +8,7 @@ from snas.search.kept import Kept
 job = begin(snakemake)
 p = snakemake.params
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
-device = place(settings.method, p.device)
+device = place(settings.method, p.device, compile=p.compile)
 kept = Kept(snakemake.output.runs, code=p.code, device=device)
 with provenance.measured(device, code=p.code) as record:
     frame = run_block(

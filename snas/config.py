@@ -163,7 +163,7 @@ def refuse_templates(arguments: Sequence[str]) -> None:
 def load(values: Mapping[str, Any]) -> Config:
     """Check ``values`` (what the files and the command line say) against the schema; return the frozen whole.
 
-    Values from ``--config`` arrive as strings and are read as the key's type.  Raises :class:`InputError` that names
+    Values from ``--config`` arrive as strings, also in lists, and are read as the key's type.  Raises :class:`InputError` that names
     the key, what was found and what would be right; nothing is silently replaced by a default.
     """
     import jsonschema
@@ -191,8 +191,18 @@ def load(values: Mapping[str, Any]) -> Config:
 
 
 def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
-    """Read a command-line string as the key's type; leave what does not fit, so that the schema names it."""
+    """Read a command-line string as the key's type; leave what does not fit, so that the schema names it.
+
+    Snakemake reads ``--config budgets=[30,60]`` as a list of strings, so the entries of lists and objects are read likewise.
+    """
     kind = entry["type"]
+    if kind == "array" and isinstance(value, list):
+        return [_from_text(item, entry["items"]) for item in value]
+    if kind == "object" and isinstance(value, dict):
+        parts = entry.get("properties", {})
+        return {
+            name: _from_text(item, parts[name]) if name in parts else item for name, item in value.items()
+        }
     if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # --config run=7
     if not isinstance(value, str):
@@ -232,7 +242,7 @@ def _explain(error: Any) -> str:
         missing = [k for k in limit if k not in found]
         return f"key {path!r} lacks {missing[0]!r}; it needs {', '.join(limit)}"
     if rule == "type":
-        through = "; a list goes into a file given with --configfile" if limit == "array" else ""
+        through = "; on the command line a list is 'key=[a,b]', in quotes" if limit == "array" else ""
         return f"key {path!r} is {shown} ({type(found).__name__}); {limit} is expected{through}"
     allowed = {
         "enum": lambda: f"one of {', '.join(map(str, limit))}",
@@ -337,7 +347,7 @@ def table() -> str:
         "",
         "Made from `schema.yaml` by `snas config-table`; a test compares the two. `config.yaml` is the default run, the",
         "other files are overlays: `snakemake --configfile config/smoke.yaml`. Plain keys can be set on the command line:",
-        "`snakemake --config runs=100 run=mine`; lists go through a file.",
+        "`snakemake --config runs=100 run=mine`, lists in quotes: `--config 'budgets=[30,60]'`.",
         "",
         "| key | type | default | meaning |",
         "|---|---|---|---|",

@@ -48,8 +48,11 @@ def test_readme_is_made_from_the_schema():
         ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
         ({"runs": "many"}, "key 'runs' is 'many' (str); integer is expected"),
         ({"runs": 2.5}, "key 'runs' is 2.5 (float); integer is expected"),
-        ({"budgets": "30"}, "key 'budgets' is '30' (str); array is expected; a list goes into a file"),
-        ({"budgets": [30, "40"]}, "key 'budgets.1' is '40' (str); integer is expected"),
+        (
+            {"budgets": "30"},
+            "key 'budgets' is '30' (str); array is expected; on the command line a list is 'key=[a,b]'",
+        ),
+        ({"budgets": [30, "forty"]}, "key 'budgets.1' is 'forty' (str); integer is expected"),
         ({"budgets": [30, 30]}, "key 'budgets' is [30, 30]; allowed: every entry once"),
         ({"code_share": 0}, "key 'code_share' is 0; allowed: more than 0"),
         ({"code_share": "nan"}, "key 'code_share' is nan; a finite number is expected"),
@@ -116,6 +119,18 @@ def test_a_wrong_value_is_named(values, sentence):
 def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     checked = config.load({"runs": "7", "code_share": "0.5", "compile": "false", "run": 12})
     assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
+    lists = config.load(
+        {
+            "methods": ["siamese"],
+            "budgets": ["30", "60"],  # so Snakemake reads --config budgets=[30,60]
+            "extra_searches": [{"method": "brp_nas", "budgets": ["20"], "runs": "1"}],
+        }
+    )
+    assert (lists.methods, lists.budgets) == (("siamese",), (30, 60))
+    (extra,) = lists.extra_searches
+    assert extra == {"method": "brp_nas", "budgets": [20], "runs": 1}
+    with pytest.raises(InputError, match=r"key 'budgets\.1' is 'sixty' \(str\); integer is expected"):
+        config.load({"budgets": ["30", "sixty"]})
 
 
 @settings(deadline=None)  # the first call imports

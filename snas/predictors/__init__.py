@@ -16,3 +16,7 @@ REGISTRY = Registry(
         "brp_nas": "snas.predictors.brp:BRPNAS",
     },
 )
+
+NATIVE = frozenset({"neural_predictor", "neural_predictor+nsam", "siamese", "siamese+nsam"})
+"""Those that native code computes on a CPU: a block of runs takes it seconds, so that they lease a GPU only where one is
+asked for by name (compiling them for it alone takes longer)."""

@@ -148,10 +148,11 @@ def rounds(method: str, budget: int, options: Mapping[str, Any] | None = None) -
     return chosen.rounds(budget, options) + 1
 
 
-def place(method: str, device: str) -> torch.device | None:
+def place(method: str, device: str, *, compile: bool) -> torch.device | None:
     """Return the device that a method computes on; None, and no import of torch, where it computes nothing there."""
     chosen: Method = METHODS.load(method)
-    return torch_device(device) if chosen.computes else None
+    asked = chosen.device(device, compile=compile)
+    return None if asked is None else torch_device(asked)
 
 
 def run_block(
@@ -270,7 +271,7 @@ def _make(
         runs=tuple(settings.runs),
         base_seed=settings.base_seed,
         rerank=settings.rerank,
-        device=str(place(settings.method, device) or "cpu"),
+        device=str(place(settings.method, device, compile=compile) or "cpu"),
         compile=compile,
         options=settings.options,
         progress=progress,

@@ -117,6 +117,7 @@ class Method(ABC):
             has asked for (``asked``; random search, and methods whose ranking is no prediction).
         predicts: whether the ranking is a prediction of accuracy that can be correlated with the truth.
         computes: whether it computes with torch, on a device; jobs of others start without it and lease no GPU.
+        native: whether native code computes it on a CPU within seconds, so that it is not given a GPU unasked.
         rerank, labels: c of the final Siamese-Ranking and what is trained and selected on, where the method has its own and
             the settings of a search are not asked (variants).
         modules: modules that its results hang on, beside this room's (for the hash of the code).
@@ -132,6 +133,21 @@ class Method(ABC):
     def modules(self) -> tuple[str, ...]:
         """Return the names of the modules that results hang on beside ``snas.search.block``."""
         return (type(self).__module__,)
+
+    @property
+    def native(self) -> bool:
+        """Return False: a method without native code of its own."""
+        return False
+
+    def device(self, asked: str, *, compile: bool) -> str | None:
+        """Return what device is to be asked for, of ``auto``, ``cpu`` and ``cuda``; None where it computes on none.
+
+        ``auto`` is a CPU for a method with native code (where ``compile`` allows it): a GPU, if there is one, is left to
+        trainings, and jobs of searches run beside each other on all cores.
+        """
+        if not self.computes:
+            return None
+        return "cpu" if asked == "auto" and compile and self.native else asked
 
     @abstractmethod
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:

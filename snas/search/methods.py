@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from snas import InputError
+from snas.predictors import NATIVE
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.search import SAMPLERS
 from snas.search.counter import QueryCounter
@@ -86,6 +87,11 @@ class PredictorMethod(Method):
             PREDICTORS.module(self.predictor),
             SAMPLERS.module(self.sampler),
         )
+
+    @property
+    def native(self) -> bool:
+        """Whether its predictor has native code."""
+        return self.predictor in NATIVE
 
     @property
     def looks_at_codes(self) -> bool:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from snas import InputError
+from snas.predictors import NATIVE as WITH_NATIVE_CODE
 from snas.predictors import REGISTRY, native
 from snas.predictors.accuracy import AccuracyPredictor
 from tests.predictors import toys
@@ -42,6 +43,14 @@ def name(request):
     if request.param in NATIVE and native.load() is None:
         pytest.skip("no C++ compiler")
     return request.param
+
+
+def test_what_the_registry_says_of_native_code_holds():
+    """By this a workflow decides, without torch, that a search leases no GPU."""
+    if native.load() is None:
+        pytest.skip("no C++ compiler")
+    has = {n for n in REGISTRY.names() if getattr(build(f"{n} natively", [0]), "native", None) is not None}
+    assert has == WITH_NATIVE_CODE
 
 
 def test_the_start_of_a_run_does_not_depend_on_the_block(name):

@@ -112,3 +112,25 @@ def test_the_methods_of_the_paper_are_there():
         "brp_nas",
     } <= set(METHOD_NAMES)
     assert {"random", "bts", "fts", "brp"} <= set(SAMPLERS.names())
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "compile", "place"),
+    [
+        ("siamese+nsam+bts@lambda=0.5", "auto", True, "cpu"),
+        ("neural_predictor+nsam", "auto", True, "cpu"),
+        ("siamese", "auto", False, "cuda"),
+        ("siamese", "cuda", True, "cuda"),
+        ("brp_nas", "auto", True, "cuda"),
+        ("brp_nas", "cpu", True, "cpu"),
+        ("gp", "auto", True, "cuda"),
+    ],
+)
+def test_native_code_leaves_a_gpu_to_trainings(method, asked, compile, place, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert block.place(method, asked, compile=compile).type == place
+
+
+@pytest.mark.parametrize("method", ["random", "evolution", "local_search"])
+def test_a_method_without_a_predictor_computes_nowhere(method):
+    assert block.place(method, "cuda", compile=True) is None

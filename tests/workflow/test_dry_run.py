@@ -120,7 +120,7 @@ def test_a_study_of_few_trainings_has_one_target(workflow):
     ("arguments", "sentence"),
     [
         (["--config", "budgetss=3"], "configuration: unknown key 'budgetss'; did you mean 'budgets'?"),
-        (["--config", "budgets=30"], "a list goes into a file given with --configfile"),
+        (["--config", "budgets=30"], "on the command line a list is 'key=[a,b]', in quotes"),
     ],
 )
 def test_a_wrong_configuration_is_one_sentence(workflow, arguments, sentence):

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 LEASED = re.compile(r"^device: GPU (\d) of 0, 1$", re.MULTILINE)
 
 
@@ -27,16 +29,29 @@ def test_without_any_device_jobs_ask_for_none(workflow, monkeypatch):
     assert "gpu=1" in workflow.run("--configfile", "config/smoke.yaml", "-n").stdout
 
 
-def test_a_search_that_computes_nothing_leases_no_device(workflow, monkeypatch):
-    """Random search does not wait for a GPU; predictors do."""
+@pytest.fixture
+def leases(workflow, monkeypatch):
+    """Return a function: which methods' searches ask for a GPU on a machine that has one, with these ``--config`` keys."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    said = workflow.run("--configfile", "config/smoke.yaml", "-n").stdout
-    asked = dict(
-        re.findall(
+    brp = "extra_searches=[{method: brp_nas, budgets: [20], runs: 1}]"
+
+    def asked(*keys):
+        said = workflow.run("--configfile", "config/smoke.yaml", "--config", brp, *keys, "-n").stdout
+        found = re.findall(
             r"^rule search_block:(?:\n    .*)*?method=([^,]+),(?:.*\n    )*?resources: .*?gpu=(\d)",
             said,
             re.MULTILINE,
         )
-    )
-    assert asked["random"] == "0"
-    assert {gpu for method, gpu in asked.items() if method != "random"} == {"1"}
+        assert {"random", "siamese", "brp_nas"} <= {method for method, _ in found}
+        return {method for method, gpu in found if gpu == "1"}
+
+    return asked
+
+
+def test_searches_lease_a_device_only_where_one_is_quicker(leases):
+    """Random search computes nothing and the accuracy predictors have native code: neither waits for a GPU unasked."""
+    assert leases() == {"brp_nas"}
+    for key in ("device=cuda", "compile=false"):
+        asked = leases(key)
+        assert {"siamese", "brp_nas"} <= asked
+        assert "random" not in asked
