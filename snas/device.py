@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 NAMES = ("auto", "cpu", "cuda")
+DEVICE_FILES = Path("/dev")
 
 
 def torch_device(name: str = "auto") -> torch.device:
@@ -46,10 +47,13 @@ def torch_device(name: str = "auto") -> torch.device:
 
 @functools.cache
 def _machine_devices() -> tuple[str, ...]:
-    """Return the indices of the machine's NVIDIA devices without importing torch; empty where there are none."""
+    """Return the indices of the machine's NVIDIA devices without importing torch; empty where there are none.
+
+    A container may have devices and no ``nvidia-smi``: then the device files are counted.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ()
+        return tuple(str(i) for i in range(len(list(DEVICE_FILES.glob("nvidia[0-9]*")))))
     try:
         done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -130,3 +130,17 @@ def test_a_lock_in_a_folder_that_all_may_write_to_follows_no_link_and_trusts_nob
     )
     with pytest.raises(InputError, match="belongs to another user, so locks in it mean nothing; set TMPDIR"):
         device.lease(["0"])
+
+
+def test_devices_of_a_container_without_nvidia_smi_are_counted(tmp_path, monkeypatch):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(device, "DEVICE_FILES", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    device._machine_devices.cache_clear()
+    try:
+        assert device.visible_devices() == ("0", "1")
+        assert device.wanted("auto")
+    finally:
+        device._machine_devices.cache_clear()

@@ -402,7 +402,7 @@ def matmul_kernel(
     x_row, ins = tl.load(tile + 2), tl.load(tile + 3)
     w = weight + tl.load(tile + 4)
     m = tl.load(tile + 5) + tl.arange(0, M)
-    p = tl.program_id(1) * N + tl.arange(0, N)
+    p = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * N + tl.arange(0, N)
     total = tl.zeros([M, N], tl.float32)
     for start in range(0, ins, K):
         k = start + tl.arange(0, K)

@@ -51,6 +51,10 @@ COLUMNS = 64
 """Values of a row that a program of a product works on."""
 SHARE = 1024
 """Values of a row that one program sums up of a gradient by weights."""
+MOST_PROGRAMS = 65_535
+"""Largest second and third dimension of a CUDA grid."""
+MOST_NUMBERS = 2**20
+"""Largest tensor of a Triton program."""
 MOST_ADDRESSES = 20_000
 """Lists of addresses that are remembered; in the steady state of a training there are some hundreds."""
 ROOM = 2**18
@@ -170,7 +174,7 @@ class TritonKernels(Kernels):
         a, mixed = pooled.new_empty(3 * shapes.out_rows, batch), pooled.new_empty(shapes.out_rows, batch)
         raw = torch.empty_like(pooled)
         table, hidden, _ = self._attending(shapes, pooled.device)
-        images = min(IMAGES, _power(batch))
+        images = min(IMAGES, _power(batch), max(1, MOST_NUMBERS // hidden**2))
         code.attend_kernel[shapes.networks, triton.cdiv(batch, images)](
             a, mixed, raw, pooled, weight, table, B=batch, HIDDEN=hidden, IMAGES=images, ROWS=16, num_warps=WARPS
         )  # fmt: skip
@@ -184,7 +188,7 @@ class TritonKernels(Kernels):
         g_raw, ga, g_pooled = self._over_pixels(x, go, raw), torch.empty_like(a), torch.empty_like(pooled)
         batch = pooled.shape[1]
         table, hidden, channels = self._attending(shapes, pooled.device)
-        images, rows = min(IMAGES, _power(batch)), 16
+        images, rows = min(IMAGES, _power(batch), max(1, MOST_NUMBERS // hidden**2)), 16
         code.attend_backward_kernel[shapes.networks, triton.cdiv(batch, images)](
             ga, a, g_raw, weight, table, B=batch, HIDDEN=hidden, IMAGES=images, ROWS=16, num_warps=WARPS
         )  # fmt: skip
@@ -220,7 +224,9 @@ class TritonKernels(Kernels):
         y = x.tensors[0].new_empty(rows, *x.shape[1:])
         size = y[0].numel()
         tiles, (m, k) = self._tiles(shapes, y.device, turned=turned, shared=shared, both=False)
-        code.matmul_kernel[len(tiles), triton.cdiv(size, COLUMNS)](
+        columns = triton.cdiv(size, COLUMNS)
+        layers = triton.cdiv(columns, MOST_PROGRAMS)
+        code.matmul_kernel[len(tiles), triton.cdiv(columns, layers), layers](
             y, *self._source(x), weight, tiles, SIZE=size, M=m, N=COLUMNS, K=min(k, 32), TURNED=turned,
             ALIGN=_align(size), PRECISION=_precision(), num_warps=WARPS,
         )  # fmt: skip
@@ -323,7 +329,9 @@ class TritonKernels(Kernels):
                     f"contiguous float32 is needed, not {tensor.dtype} of strides {tensor.stride()}"
                 )
         device = tensors[0].device
-        if len(self._addresses) >= MOST_ADDRESSES:
+        if (
+            len(self._addresses) >= MOST_ADDRESSES and not self._used
+        ):  # a recorded graph reads lists that it does not own
             self._addresses.clear()
         if self._room is None:
             self._room = torch.empty(ROOM, dtype=torch.int64, device=device)

@@ -37,9 +37,8 @@ from snas.predictors.schedule import Schedule, draw_batches
 if TYPE_CHECKING:
     from snas.spaces.space import Encoding
 
-ROWS_AT_ONCE = (
-    8_192  # node rows (runs × architectures × nodes) of one chunk of a ranking: what stays in the cache
-)
+ROWS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
+"""Node rows (runs × architectures × nodes) of one chunk of a ranking: what stays in a core's cache, what fills a GPU."""
 
 
 class AccuracyPredictor(Predictor):
@@ -328,10 +327,10 @@ class AccuracyPredictor(Predictor):
     ) -> Float[Tensor, "runs archs"]:
         """Predict in chunks of one fixed shape (the last one filled up), so that memory and compiled graphs are bounded."""
         runs, asked = archs.shape
-        chunk = max(ROWS_AT_ONCE // (runs * self.graphs.nodes), 8)
+        chunk = max(ROWS_AT_ONCE[self.device.type] // (runs * self.graphs.nodes), 8)
         out = torch.empty(runs, asked, dtype=self.dtype)
         for at in range(0, asked, chunk):
-            places = torch.arange(at, at + chunk).clamp(max=asked - 1)
+            places = torch.arange(at, at + min(chunk, asked)).clamp(max=asked - 1)
             ids = archs[:, places].to(self.device)
             values = predict(*inputs(ids), *(part[:, places].to(self.device, self.dtype) for part in more))
             out[:, at : at + chunk] = values[:, : asked - at].cpu()

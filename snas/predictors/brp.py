@@ -423,7 +423,8 @@ class _Training:
         keep = []
         for layer in draws.split(rows, 1):
             chosen = layer.view(len(members), self.slots, -1, shape[1])[run, positions].flatten(1, 2)
-            keep.append(chosen.to(self.owner.device, self.owner.dtype) / rest)
+            # One byte an entry goes to the device; a conversion on the way would be made on the host.
+            keep.append(chosen.to(self.owner.device).to(self.owner.dtype) / rest)
         return keep
 
     def _loss(self, active: Tensor, weights: Tensor, accuracy: Tensor) -> Float[Tensor, " active"]:

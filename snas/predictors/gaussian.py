@@ -29,8 +29,8 @@ LENGTH, RBF, LINEAR, NOISE, SCORE = range(5)
 """Places of the hyperparameters' logarithms: l, a, b, e, c."""
 FULL_DISTANCES = 2**25
 """Most candidates² whose distances are kept; of more, the rows are computed as they are needed."""
-CHUNK_NUMBERS = 2**20
-"""Numbers in a chunk of (runs, asked, candidates) while candidates are scored: what stays in a core's cache."""
+CHUNK_NUMBERS = {"cpu": 2**20, "cuda": 2**26}
+"""Numbers in a chunk of (runs, asked, candidates) while candidates are scored: what stays in a core's cache, fills a GPU."""
 JITTER = 1e-9
 EQUAL = 1e-4
 """Log expected improvements (or means) that differ by less are ties: candidates that are alike differ by rounding."""
@@ -234,7 +234,7 @@ class GaussianProcesses:
 
     def _chunks(self) -> Iterator[tuple[slice, _Chunk]]:
         runs, asked = self._asked.shape
-        size = max(1, CHUNK_NUMBERS // (asked * len(self.inputs)))
+        size = max(1, CHUNK_NUMBERS[self.inputs.values.device.type] // (asked * len(self.inputs)))
         for start in range(0, runs, size):
             rows = slice(start, min(start + size, runs))
             yield rows, _Chunk(self, rows)

@@ -105,10 +105,11 @@ def test_every_program_is_compiled_here():
 
 @pytest.fixture
 def fast(monkeypatch):
-    """The kernels with small blocks, so that small rows are more than one block, tile and share."""
+    """The kernels with small blocks, so that small rows are more than one block, tile, share and layer of the grid."""
     from snas.networks import triton_kernels
 
-    for name, value in {"BLOCK": 64, "BACKWARD_BLOCK": 64, "TILE": 16, "COLUMNS": 64, "SHARE": 128}.items():
+    small = {"BLOCK": 64, "BACKWARD_BLOCK": 64, "TILE": 16, "COLUMNS": 64, "SHARE": 128, "MOST_PROGRAMS": 3}
+    for name, value in small.items():
         monkeypatch.setattr(triton_kernels, name, value)
     return triton_kernels.TritonKernels()
 
@@ -209,8 +210,10 @@ def test_stem(fast, extent):
 
 
 @inside
+@pytest.mark.parametrize("most", [2**20, 2**6])  # of wide networks a program takes fewer images
 @pytest.mark.parametrize("extent", EXTENTS)
-def test_attention(fast, extent):
+def test_attention(fast, extent, most, monkeypatch):
+    monkeypatch.setattr("snas.networks.triton_kernels.MOST_NUMBERS", most)
     shapes = Shapes([(3, 1), (3, 1), (20, 5)])
     x, go = scattered(shapes.in_rows, extent), scattered(shapes.in_rows, extent, seed=9)
     weight = 2 * randoms((4 * shapes.weights,), seed=8)[0]

@@ -44,3 +44,40 @@ def test_without_a_compiler_eager_serves_and_one_line_says_so(monkeypatch, caplo
         "predictors run in eager mode, several times slower: no working C++ compiler was found (RuntimeError)"
     ]
     assert torch.equal(predictor.coarse(), fitted(False).coarse())
+
+
+def test_a_compiler_that_fails_at_later_shapes_leaves_the_eager_function(monkeypatch, caplog):
+    """Dynamo raises when a function has been compiled too often; what was computed before stays compiled."""
+    calls = []
+
+    def compiler(function, **_):
+        def compiled(x):
+            calls.append(len(x))
+            if len(x) > 2:
+                raise torch._dynamo.exc.FailOnRecompileLimitHit("too often")
+            return function(x)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(compiling, "why_not", lambda device: None)
+    compiling.said.cache_clear()
+    double = compiling.Compiled(lambda x: 2 * x, torch.device("cpu"), enabled=True)
+    with caplog.at_level(logging.WARNING, logger="snas"):
+        results = [double(torch.ones(n)).sum().item() for n in (1, 2, 3, 3)]
+    assert results == [2, 4, 6, 6]
+    assert calls == [1, 2, 3]
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert "torch.compile failed (FailOnRecompileLimitHit: too often)" in line
+
+
+def test_other_errors_of_a_compiled_function_are_not_hidden(monkeypatch):
+    def compiler(function, **_):
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(compiling, "why_not", lambda device: None)
+    negative = compiling.Compiled(lambda x: x.reshape(-1, 3), torch.device("cpu"), enabled=True)
+    negative(torch.ones(3))
+    with pytest.raises(RuntimeError, match="shape"):
+        negative(torch.ones(4))

@@ -129,7 +129,7 @@ def test_all_runs_at_once_are_the_runs_one_at_a_time(with_scores, monkeypatch):
     taken = torch.zeros(7, CANDIDATES, dtype=torch.bool).scatter_(1, rows, True)
     ties = torch.from_numpy(np.stack([np.random.default_rng(r).permutation(CANDIDATES) for r in range(7)]))
     scores = scores if with_scores else None
-    monkeypatch.setattr(gaussian, "CHUNK_NUMBERS", 2 * ASKED * CANDIDATES)  # several chunks
+    monkeypatch.setattr(gaussian, "CHUNK_NUMBERS", {"cpu": 2 * ASKED * CANDIDATES})  # several chunks
     together = fitted(features, rows, targets, scores)
     everything = together.choose(4, taken, ties)
     for r in range(7):
