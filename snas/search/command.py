@@ -184,6 +184,9 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"{what} {hours:g}: a time above 0 is expected, in hours")
     if options.cores < 1:
         raise InputError(f"--cores {options.cores}: at least 1 is expected")
+    machine = os.cpu_count() or 1
+    if options.cores > machine:  # as many processes measure it and train: hundreds would fill its memory
+        raise InputError(f"--cores {options.cores}: this machine has {machine}")
     if options.width is not None and options.width < 4:
         raise InputError(f"--width {options.width}: at least 4 is expected")
     if options.steps is not None and (options.steps < 40 or options.steps % 8):

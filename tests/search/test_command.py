@@ -57,6 +57,7 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
         (["--images", "digits", "--hours", "0"], "--hours 0: a time above 0 is expected"),
         (["--images", "digits", "--gpu-hours", "-1"], "--gpu-hours -1: a time above 0"),
         (["--images", "digits", "--cores", "0"], "--cores 0: at least 1"),
+        (["--images", "digits", "--cores", "99999"], "--cores 99999: this machine has "),
         (["--images", "digits", "--width", "2"], "--width 2: at least 4"),
         (["--images", "digits", "--steps", "41"], "--steps 41: a multiple of 8"),
         (["--images", "digits", "--budget", "40"], "key 'budget' is '40'; allowed: N+K, as in 32+8"),
@@ -259,8 +260,9 @@ def test_a_search_that_was_stopped_before_its_end_is_not_done(begun: Project, ca
     assert len(json.loads((begun.folder / "search/own/starts.json").read_text())) == 2
 
 
-def test_a_run_asks_for_as_many_at_a_time_as_it_was_begun_with(begun: Project) -> None:
+def test_a_run_asks_for_as_many_at_a_time_as_it_was_begun_with(begun: Project, monkeypatch) -> None:
     """More cores train more of a round at a time; they change neither the rounds nor the shards of the codes."""
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 32)
     before = begun.stored()
     begun.search("--budget", "16+4", "--cores", "32")
     after = begun.stored()
