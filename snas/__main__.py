@@ -112,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
 def _import_nasbench201(options: argparse.Namespace) -> int:
     from snas.spaces.nasbench201_import import import_nasbench201
 
+    if options.out.suffix != ".parquet":
+        raise InputError(f"--out {options.out}: a Parquet file is made, so its name has to end with .parquet")
+    if options.jobs < 1:
+        raise InputError(f"--jobs {options.jobs}: at least 1 is expected")
     started = time.monotonic()
     found = import_nasbench201(
         options.source,

@@ -203,6 +203,8 @@ def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
         return {
             name: _from_text(item, parts[name]) if name in parts else item for name, item in value.items()
         }
+    if kind == "string" and value is None:
+        return ""  # --config space=
     if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # --config run=7
     if not isinstance(value, str):

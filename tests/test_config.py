@@ -119,6 +119,9 @@ def test_a_wrong_value_is_named(values, sentence):
 def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     checked = config.load({"runs": "7", "code_share": "0.5", "compile": "false", "run": 12})
     assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
+    assert (
+        config.load({"space": None, "nasbench201": __file__}).space == ""
+    )  # so Snakemake reads --config space=
     lists = config.load(
         {
             "methods": ["siamese"],

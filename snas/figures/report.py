@@ -216,6 +216,24 @@ def _protocol(sources: Sources, configuration: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+FEWEST_RUNS = 10
+"""Fewer runs would be called better or worse far too often: where there is no difference, a percentile bootstrap finds one in
+10 % of the cases with 10 runs, in 20 % with 4 and in half of them with 2 (simulated, normal differences)."""
+
+
+def verdict(low: float, high: float, runs: int) -> str:
+    """Return in words what an interval of a difference says.
+
+    >>> verdict(0.01, 0.02, 100), verdict(-0.02, -0.01, 10), verdict(-0.01, 0.02, 100), verdict(0.01, 0.02, 9)
+    ('better', 'worse', 'no difference is shown', 'too few runs to tell')
+    """
+    if low <= 0 <= high:
+        return "no difference is shown"
+    if runs < FEWEST_RUNS:
+        return "too few runs to tell"
+    return "better" if low > 0 else "worse"
+
+
 def _findings(sources: Sources) -> list[str]:
     """Return what the differences say at the largest N of each bench, K nearest to 20."""
     lines = []
@@ -225,11 +243,6 @@ def _findings(sources: Sources) -> list[str]:
         for keys, group in frame.groupby(["method", "reference"], sort=False):
             method, reference = map(str, keys)
             row = next(iter(records(group.sort_values("budget").tail(1))))
-            verdict = (
-                "no difference is shown"
-                if row.low <= 0 <= row.high
-                else ("better" if row.low > 0 else "worse")
-            )
             name = style.method_title(method)
             against = (
                 "its own coarse ranking"
@@ -238,6 +251,7 @@ def _findings(sources: Sources) -> list[str]:
             )
             lines.append(
                 f"{source.title}, N = {row.budget}, K = {row.top}: {name} against {against}: {100 * row.difference:+.3f} points "
-                f"(95 % interval {100 * row.low:+.3f} to {100 * row.high:+.3f}, n = {row.runs}): {verdict}."
+                f"(95 % interval {100 * row.low:+.3f} to {100 * row.high:+.3f}, n = {row.runs}): "
+                f"{verdict(row.low, row.high, row.runs)}."
             )
     return lines

@@ -269,7 +269,7 @@ def _needs_measure(measure: str) -> str:
         return (
             "The bench has no estimation codes: set code: trained, or import a source with training curves."
         )
-    return "The bench has no synflow scores: add synflow to proxies."
+    return "The bench has no synflow scores: add synflow to proxies (of networks that are trained) or to nasbench201_proxies."
 
 
 def _tiny_nasbench(sources: Sources, nano: Source | None) -> Source | None:

@@ -59,13 +59,16 @@ def add_parser(commands: Any) -> None:
     budgets.add_argument("--gpu-hours", type=float, help="the same in hours of one GPU")
     add(
         "--max-macs",
-        type=number,
+        type=limit,
         default=None,
         metavar="MACS",
-        help="most multiply-accumulates per image, as in 5M",
+        help="most multiply-accumulates per image, as in 5M; a run that goes on keeps its limits, 0 lifts one",
     )
-    add("--max-params", type=number, default=None, metavar="PARAMS", help="most parameters, as in 100k")
-    add("--method", help="default: gp, the one that needs the fewest trainings")
+    add("--max-params", type=limit, default=None, metavar="PARAMS", help="most parameters, as in 100k")
+    add(
+        "--method",
+        help="default: gp, the one that needs the fewest trainings, or what the run was begun with",
+    )
     add("--side", type=int, help="resize images to this many pixels (8 to 128)")
     add("--channels", type=int, help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA")
     add("--width", type=int, help="channels of the first stage; default: by the time there is")
@@ -95,6 +98,11 @@ def number(text: str) -> int:
     return round(float(match[1]) * SUFFIXES[match[2]])
 
 
+def limit(text: str) -> int:
+    """Return a number as :func:`number` reads it, or 0: no limit."""
+    return 0 if text == "0" else number(text)
+
+
 def run(options: argparse.Namespace) -> int:
     """Plan, start and judge one search; return the exit status of the workflow."""
     place = workflow_folder()
@@ -103,6 +111,13 @@ def run(options: argparse.Namespace) -> int:
     folder = place / "results" / name
     stored = config.read_file(folder / "search.yaml") if (folder / "search.yaml").is_file() else {}
     values = merged(given, stored, name)
+    kept = [
+        f"{key} {values[key]:,}" for key in ("max_macs", "max_params") if values[key] and key not in given
+    ]
+    if kept:
+        say(
+            f"as this run was begun: {', '.join(kept)} (--{kept[0].split()[0].replace('_', '-')} 0 would lift it)"
+        )
     values.setdefault("image_side", side_of(values, values["device"]))
     jobs = jobs_at_a_time(options, values)
     # a run keeps these whatever computes it: more networks at a time are another search, other shards make all codes anew
@@ -223,8 +238,9 @@ def run_name(values: Mapping[str, Any]) -> str:
 def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the values of a run that is begun or goes on.
 
-    Raises :class:`InputError` where the command says something else than what the run was begun with, and all that is
-    paid for would be lost.
+    What the command leaves out is as the run was begun, its limits too: they belong to a device.  Raises
+    :class:`InputError` where the command says something else than what the run was begun with, and all that is paid for
+    would be lost.
     """
     for key in FIXED:
         if key in given and key in stored and given[key] != stored[key]:
@@ -234,7 +250,7 @@ def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> di
             )
     start = {"run": name, "seed": 0, "method": "gp"}
     limits = {"max_macs": 0, "max_params": 0}
-    return {**start, **stored, **limits, **given}
+    return {**start, **limits, **stored, **given}
 
 
 def side_of(values: Mapping[str, Any], wanted: str) -> int:

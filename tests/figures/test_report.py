@@ -11,7 +11,7 @@ from snas.analysis.costs import COSTS, costs
 from snas.analysis.counting import write_counts
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import REGISTRY, draw
-from snas.figures.report import CAPTIONS, HEADINGS, rst, write_report
+from snas.figures.report import CAPTIONS, HEADINGS, rst, verdict, write_report
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,22 @@ def test_what_it_found_are_the_numbers_of_the_differences(page):
         f"{100 * row['difference']:+.3f} points".replace("+", "&#43;") in page[0]
         or f"{100 * row['difference']:+.3f} points" in page[0]
     )
+    assert ": better." not in page[0] and ": worse." not in page[0], "five runs say neither"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "runs", "said"),
+    [
+        (0.01, 0.02, 10, "better"),
+        (-0.02, -0.01, 100, "worse"),
+        (-0.01, 0.02, 100, "no difference is shown"),
+        (-0.01, 0.02, 2, "no difference is shown"),
+        (0.01, 0.01, 1, "too few runs to tell"),
+        (-0.02, -0.01, 9, "too few runs to tell"),
+    ],
+)
+def test_a_verdict_needs_runs(low, high, runs, said):
+    assert verdict(low, high, runs) == said
 
 
 def test_the_configuration_is_escaped(page):

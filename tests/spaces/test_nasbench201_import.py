@@ -268,6 +268,15 @@ def test_the_command_says_what_the_table_holds(tmp_path, capsys):
     )
     assert snas.tables.metadata(tmp_path / "out.parquet")["code_epochs"] == [5, 6, 7]
     (tmp_path / "out.parquet").unlink()
+    for wrong, sentence in (
+        (
+            ["--out", "a.csv"],
+            "snas: --out a.csv: a Parquet file is made, so its name has to end with .parquet\n",
+        ),
+        (["--jobs", "0"], "snas: --jobs 0: at least 1 is expected\n"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        assert capsys.readouterr().err == sentence
     assert main(arguments[:-1]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"snas: {tmp_path}/t.parquet: 30 architectures of cifar10, 15625 are needed")
