@@ -111,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
     folder = place / "results" / name
     stored = config.read_file(folder / "search.yaml") if (folder / "search.yaml").is_file() else {}
     values = merged(given, stored, name)
+    if place != Path.cwd():
+        say(f"results go to {folder}")
     kept = [
         f"{key} {values[key]:,}" for key in ("max_macs", "max_params") if values[key] and key not in given
     ]
@@ -176,10 +178,14 @@ def is_done(
     )
 
 
+WORKFLOW = ("Snakefile", "rules/common.smk", "config/schema.yaml")
+"""By these files the folder of the workflow is known."""
+
+
 def workflow_folder() -> Path:
     """Return the folder with the Snakefile: this one, else that of the library's checkout."""
     for place in (Path.cwd(), config.ROOT):
-        if (place / "Snakefile").is_file() and (place / "rules").is_dir():
+        if all((place / part).is_file() for part in WORKFLOW):  # and no other project's
             return place
     raise InputError(
         f"no Snakefile in {Path.cwd()} or {config.ROOT}; start snas search in the project's folder"

@@ -303,3 +303,15 @@ def test_codes_that_are_there_count_for_the_candidates_that_they_were_made_for(t
     before = (own / "candidates.parquet").stat().st_mtime - 10
     os.utime(own / "codes/shard_000.parquet", (before, before))
     assert command.coded_for(tmp_path, limits) == 10, "made for earlier candidates"
+
+
+def test_another_projects_snakefile_is_left_alone(tmp_path: Path, monkeypatch) -> None:
+    """A folder with a workflow of its own is no reason to run that; a copy of this one is."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "Snakefile").write_text("print('another project')")
+    monkeypatch.chdir(tmp_path)
+    assert command.workflow_folder() == command.config.ROOT
+    for part in command.WORKFLOW:
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).touch()
+    assert command.workflow_folder() == tmp_path
