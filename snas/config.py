@@ -163,8 +163,8 @@ def refuse_templates(arguments: Sequence[str]) -> None:
 def load(values: Mapping[str, Any]) -> Config:
     """Check ``values`` (what the files and the command line say) against the schema; return the frozen whole.
 
-    Values from ``--config`` arrive as strings, also in lists, and are read as the key's type.  Raises :class:`InputError` that names
-    the key, what was found and what would be right; nothing is silently replaced by a default.
+    Values from ``--config`` arrive as strings, also in lists, and are read as the key's type.  Raises :class:`InputError`
+    that names the key, what was found and what would be right; nothing is silently replaced by a default.
     """
     import jsonschema
 
@@ -176,7 +176,8 @@ def load(values: Mapping[str, Any]) -> Config:
             close = difflib.get_close_matches(str(key), properties, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "config/README.md lists the known ones"
             raise InputError(f"configuration: unknown key {shortened(key)}; {hint}")
-        merged[key] = _from_text(value, properties[key])
+        empty = value is None and key in ("space", *PATHS)  # --config space=
+        merged[key] = "" if empty else _from_text(value, properties[key])
         if key in PATHS and isinstance(merged[key], str) and merged[key].startswith("~"):
             merged[key] = str(Path(merged[key]).expanduser())
         _check_finite(key, merged[key])
@@ -203,8 +204,6 @@ def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
         return {
             name: _from_text(item, parts[name]) if name in parts else item for name, item in value.items()
         }
-    if kind == "string" and value is None:
-        return ""  # --config space=
     if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # --config run=7
     if not isinstance(value, str):

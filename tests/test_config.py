@@ -52,6 +52,8 @@ def test_readme_is_made_from_the_schema():
             {"budgets": "30"},
             "key 'budgets' is '30' (str); array is expected; on the command line a list is 'key=[a,b]'",
         ),
+        ({"images": None}, "key 'images' is None (NoneType); string is expected"),
+        ({"methods": [None]}, "key 'methods.0' is None (NoneType); string is expected"),
         ({"budgets": [30, "forty"]}, "key 'budgets.1' is 'forty' (str); integer is expected"),
         ({"budgets": [30, 30]}, "key 'budgets' is [30, 30]; allowed: every entry once"),
         ({"code_share": 0}, "key 'code_share' is 0; allowed: more than 0"),
@@ -119,9 +121,8 @@ def test_a_wrong_value_is_named(values, sentence):
 def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     checked = config.load({"runs": "7", "code_share": "0.5", "compile": "false", "run": 12})
     assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
-    assert (
-        config.load({"space": None, "nasbench201": __file__}).space == ""
-    )  # so Snakemake reads --config space=
+    without = config.load({"space": None, "nasbench201": __file__})  # so Snakemake reads --config space=
+    assert without.space == ""
     lists = config.load(
         {
             "methods": ["siamese"],

@@ -27,6 +27,8 @@ from snas.search.forecast import Plan, Speed, Work
 from snas.tables import replacing
 
 EMBEDDED = tuple(name for name in IMAGE_SETS if name not in ("folder", "parquet"))
+LIMITS = ("max_macs", "max_params")
+"""Keys of what the device of the user takes; 0 is no limit."""
 FIXED = ("images", "images_path", "image_side", "image_channels", "validation_share", "test_share", "seed", "width",
          "truth_recipe", "code_recipe", "space")  # fmt: skip
 """What a run keeps: another value would throw away all that is paid for."""
@@ -113,13 +115,10 @@ def run(options: argparse.Namespace) -> int:
     values = merged(given, stored, name)
     if place != Path.cwd():
         say(f"results go to {folder}")
-    kept = [
-        f"{key} {values[key]:,}" for key in ("max_macs", "max_params") if values[key] and key not in given
-    ]
+    kept = [key for key in LIMITS if values[key] and key not in given]
     if kept:
-        say(
-            f"as this run was begun: {', '.join(kept)} (--{kept[0].split()[0].replace('_', '-')} 0 would lift it)"
-        )
+        words = ", ".join(f"{key} {values[key]:,}" for key in kept)
+        say(f"as this run was begun: {words} (--{kept[0].replace('_', '-')} 0 would lift it)")
     values.setdefault("image_side", side_of(values, values["device"]))
     jobs = jobs_at_a_time(options, values)
     # a run keeps these whatever computes it: more networks at a time are another search, other shards make all codes anew
@@ -173,9 +172,7 @@ def is_done(
     times = [path.stat().st_mtime for path in made]
     said = json.loads(choice.read_text(encoding="utf-8"))
     chosen = {"method": said["method"], "budget": f"{said['budget']}+{said['top']}"} | said["limits"]
-    return times == sorted(times) and all(
-        chosen[key] == values[key] for key in ("method", "budget", "max_macs", "max_params")
-    )
+    return times == sorted(times) and all(chosen[key] == values[key] for key in ("method", "budget", *LIMITS))
 
 
 WORKFLOW = ("Snakefile", "rules/common.smk", "config/schema.yaml")
@@ -255,8 +252,7 @@ def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> di
                 "count any more: leave it as it was, or choose another name (--run NAME)"
             )
     start = {"run": name, "seed": 0, "method": "gp"}
-    limits = {"max_macs": 0, "max_params": 0}
-    return {**start, **limits, **stored, **given}
+    return {**start, **dict.fromkeys(LIMITS, 0), **stored, **given}
 
 
 def side_of(values: Mapping[str, Any], wanted: str) -> int:
@@ -356,7 +352,7 @@ def planned(
 
     said = tables.metadata(folder / "images" / "selection.parquet")
     size = {"channels": said["channels"], "side": said["side"], "classes": len(said["class_names"])}
-    limits = {key: values[key] for key in ("max_macs", "max_params")}
+    limits = {key: values[key] for key in LIMITS}
     space = values.get("space", config.defaults()["space"])
     width = int(values.get("width", 0))
     macs, refused = {}, None
