@@ -1,6 +1,7 @@
 """What every job does around its one call into the library: log, one-sentence errors, device, progress."""
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -13,12 +14,21 @@ import snas.progress
 import snas.provenance
 from snas import InputError
 
+# What a job imports from here on lives as long as it does: to look it through for garbage is a seventh of an import of torch.
+gc.disable()
+
 
 def begin(snakemake):
     """Send everything to the rule's log, make errors readable, lease a GPU where the rule asks for one."""
+    gc.freeze()
+    gc.enable()
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
 
     def hook(kind, error, trace):
+        if issubclass(kind, KeyboardInterrupt):  # Ctrl-C reaches driver and jobs alike; nothing is wrong
+            print("stopped")
+            print(f"[snas] {snakemake.rule}: stopped", file=terminal)
+            return
         with contextlib.suppress(OSError):  # the log's disk may be the full one
             sys.__excepthook__(kind, error, trace)
         sentence = f"{kind.__name__}: {error}"

@@ -175,9 +175,7 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
-        ) from error
+        raise _unreadable(path, "truncated or foreign", error) from error
     with file:
         _check_size(path, file)
         present = file.schema_arrow
@@ -202,7 +200,7 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
     try:
         frame = _read(path, names, present).to_pandas()
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file (damaged): {_first_line(error)}") from error
+        raise _unreadable(path, "damaged", error) from error
     _check(path, frame, schema)
     return frame
 
@@ -313,14 +311,20 @@ def metadata(path: str | Path) -> dict[str, Any]:
     try:
         raw = pq.read_schema(path).metadata or {}
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
-        ) from error
+        raise _unreadable(path, "truncated or foreign", error) from error
     try:
         loaded = json.loads(raw.get(METADATA_KEY, b"{}"))
     except ValueError as error:
         raise InputError(f"{path}: its metadata {METADATA_KEY.decode()!r} is not JSON") from error
     return loaded if isinstance(loaded, dict) else {}
+
+
+def _unreadable(path: str | Path, why: str, error: BaseException) -> InputError:
+    """Return the refusal of a file; a run does not make again what is there, so one that it made has to go first."""
+    return InputError(
+        f"{path}: not a readable Parquet file ({why}): {_first_line(error)}; "
+        "if a run made it, delete it and run again"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,12 +20,48 @@ import pytest
 
 from snas import provenance, tables
 from snas.training.codes import CODES
-from tests.conftest import Workflow
+from tests.conftest import ROOT, Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
 NOTHING = "Nothing to be done"
 SPACE = "results/smoke/spaces/nasbench201.parquet"
 ONE = ("--configfile", "config/smoke.yaml", "--cores", "1")
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------------------------
+JOB = """
+import os, signal, sys, time
+from types import SimpleNamespace
+sys.path.insert(0, "scripts")
+from _job import begin
+import gc
+assert not gc.isenabled()  # while the rest is imported
+begin(SimpleNamespace(
+    rule="one", log=["results/run/logs/one.log"], output=["results/run/one.parquet"], threads=1, resources={}
+))
+assert gc.isenabled() and gc.get_freeze_count() > 1000
+"""
+
+
+def job(folder: Path, then: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run a job that begins and goes on with ``then``; return what came of it, and its log."""
+    Workflow(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", JOB + then], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done, (folder / "results/run/logs/one.log").read_text()
+
+
+def test_a_job_that_is_interrupted_says_so_and_an_error_keeps_its_trace(tmp_path):
+    done, log = job(tmp_path, "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)")
+    assert done.returncode
+    assert (done.stderr, log) == ("[snas] one: stopped\n", "stopped\n")
+    done, log = job(tmp_path, "raise ValueError('no such value')")
+    assert done.returncode
+    assert done.stderr.splitlines()[0] == "[snas] one: ValueError: no such value"
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in log
 
 
 # ---- kills ----------------------------------------------------------------------------------------------------------
