@@ -65,6 +65,6 @@ onsuccess:
 onerror:
     PROGRESS.finish()
     print(
-        f"[snas] a job failed; logs stand in {LOGS}/, and the same command goes on from here",
+        f"[snas] not all is made; logs stand in {LOGS}/. What is there is kept: once the cause is mended, the same command goes on from it",
         file=sys.stderr,
     )
