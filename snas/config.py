@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -67,7 +68,7 @@ MOST_BYTES, MOST_VALUES, LONGEST = 2**20, 10**5, 1000
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML configuration file; only plain YAML is accepted (no tags, nothing that grows or refers to itself).
 
-    Raises :class:`InputError` with the line where the file is not a mapping of keys to values.
+    Raises :class:`InputError` with the line where the file is not a mapping of keys to values, or has a key twice.
     """
     import yaml
 
@@ -76,8 +77,12 @@ def read_file(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the configuration cannot be read: {error}") from error
     try:
-        _check_size(yaml.compose(text, yaml.SafeLoader), path)
+        root = yaml.compose(text, yaml.SafeLoader)
+        _check_size(root, path)
+        _check_once(root, path)
         loaded = yaml.safe_load(text)
+    except InputError:  # a ValueError, and a sentence already
+        raise
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -137,6 +142,32 @@ def _children(node: Any) -> list[Any]:
     if not isinstance(node.value, list):
         return []
     return [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
+
+
+def _check_once(root: Any, path: str | Path) -> None:
+    """Refuse a key that stands twice in one mapping: YAML's readers keep the last one and say nothing."""
+    waiting, seen = deque([(root, "")]), {id(None)}
+    while waiting:
+        node, name = waiting.popleft()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        lines: dict[tuple[str, str], int] = {}
+        for place, item in enumerate(node.value):
+            if not isinstance(item, tuple):
+                waiting.append((item, f"{name}{place}."))
+                continue
+            key, value = item
+            if isinstance(key.value, list):  # no key of a configuration; the reader refuses it by its line
+                continue
+            line, same = key.start_mark.line + 1, (key.tag, key.value)  # 'runs' in quotes is runs
+            if same in lines:
+                where = f"line {line}" if line == lines[same] else f"lines {lines[same]} and {line}"
+                raise InputError(
+                    f"{path}, {where}: key {shortened(name + key.value)} stands twice; leave one, as only the last would count"
+                )
+            lines[same] = line
+            waiting.append((value, f"{name}{key.value}."))
 
 
 def refuse_templates(arguments: Sequence[str]) -> None:

@@ -161,6 +161,42 @@ def test_a_file_that_is_not_a_plain_mapping_is_refused(tmp_path, text):
         config.load(config.read_file(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("runs: 3\nbudgets: [30]\nruns: 5", "lines 1 and 3: key 'runs' stands twice; leave one"),
+        ("runs: 3\n'runs': 3", "lines 1 and 2: key 'runs' stands twice"),
+        ('runs: 3\n"\\x72uns": 5', "lines 1 and 2: key 'runs' stands twice"),
+        ('{"runs": 3, "block": 1, "runs": 5}', "line 1: key 'runs' stands twice"),
+        (
+            "extra_searches:\n- {method: siamese, budgets: [30], runs: 2}\n- method: siamese\n  runs: 1\n  runs: 2",
+            "lines 4 and 5: key 'extra_searches.1.runs' stands twice",
+        ),
+        (
+            "fewest:\n- method: gp\n  options: {predictor: {epochs: 1,\n    epochs: 2}}",
+            "lines 3 and 4: key 'fewest.0.options.predictor.epochs' stands twice",
+        ),
+        ("a: &x {b: 1, b: 2}\nc: *x", "line 1: key 'a.b' stands twice"),
+        ("a: &x {b: 1}\nc: {<<: *x, <<: *x}", "line 2: key 'c.<<' stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_its_lines(tmp_path, text, sentence):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        config.read_file(path)
+    assert str(error.value).startswith(f"{path}, {sentence}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_key_may_stand_in_several_mappings(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &x {b: 1, runs: 2}\nc: {<<: *x, b: 3}\nd: [{b: 1}, {b: 2}]\nruns: 4\n1: 5\n'1': 6\n")
+    read = config.read_file(path)
+    assert (read["a"], read["c"], read["runs"]) == ({"b": 1, "runs": 2}, {"b": 3, "runs": 2}, 4)
+    assert (read[1], read["1"]) == (5, 6)
+
+
 GROWING = "a: &k0 {x: 1}\n" + "".join(
     f"b{i}: &k{i + 1} {{<<: [*k{i}, *k{i}], y{i}: [*k{i}, *k{i}]}}\n" for i in range(40)
 )

@@ -62,6 +62,11 @@ CONFIGURATIONS = {
     ),
     "a run outside": ("run: ../../elsewhere\n", "key 'run' is '../../elsewhere'; allowed: letters", ""),
     "a run that is an option": ("run: --delete-all-output\n", "allowed: letters, digits", ""),
+    "a key that stands twice": (
+        "block: 1\nruns: 3\nruns: 5\n",
+        "key 'runs' stands twice; leave one",
+        "lines 2 and 3",
+    ),
     "aliases that multiply": (
         "runs: &a [1, 1]\nblock: &b [*a, *a]\nwidth: [*b, *b]\n",
         "key 'block' is [[1, 1], [1, 1]] (list); integer is expected",
@@ -79,7 +84,11 @@ def test_configurations_that_mean_harm(tmp_path, what, capsys):
     sentence = capsys.readouterr().err
     assert said in sentence
     assert where in sentence
-    if what in ("a tag", "a name with a command"):  # refused by the profile, and by the Snakefile
+    if what in (
+        "a tag",
+        "a name with a command",
+        "a key that stands twice",
+    ):  # refused by the profile, and by the Snakefile
         workflow = Workflow(tmp_path)
         done = workflow.run("-n", "--configfile", "given.yaml", check=False)
         assert done.returncode
