@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -75,7 +76,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
     try:
         text = _text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the configuration cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: the configuration cannot be read: {reason}") from error
     try:
         root = yaml.compose(text, yaml.SafeLoader)
         _check_size(root, path)
@@ -170,25 +172,39 @@ def _check_once(root: Any, path: str | Path) -> None:
             waiting.append((value, f"{name}{key.value}."))
 
 
-def refuse_templates(arguments: Sequence[str]) -> None:
-    """End the process in one sentence where a file given with ``--configfile`` is not plain.
+def check_arguments(arguments: Sequence[str]) -> None:
+    """End the process in one sentence where what follows ``--configfile`` or ``--config`` cannot be a configuration.
 
-    For Snakemake's profiles, which are read before any configuration: Snakemake itself runs a file that says
-    ``__use_yte__: true`` as a Python template, and would do so before the Snakefile could refuse it.
+    For Snakemake's profiles, which are read before any configuration.  Snakemake itself runs a file that says
+    ``__use_yte__: true`` as a Python template, and has a traceback for a file that is not there and for an entry that is no
+    ``key=value``: all before the Snakefile could say a word.
     """
+    target = "if it is a target, it stands before {}, or behind '--'"
+    for entry in _values_of("--config|-C", arguments):
+        if "=" not in entry:
+            raise SystemExit(f"--config {entry}: key=value is expected; {target.format('--config')}")
+    for file in _values_of(r"--configf\w*", arguments):  # Snakemake takes abbreviated options
+        try:
+            read_file(file)
+        except InputError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            raise SystemExit(f"{error}; {target.format('--configfile')}" if missing else str(error)) from None
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """Return the words that Snakemake's parser takes as the values of an option (a pattern): up to the next option."""
+    found: list[str] = []
     takes = False
     for argument in arguments:
-        option, given, value = argument.partition("=")
-        if option.startswith("--"):
-            takes = option.startswith("--configf")  # Snakemake takes abbreviated options
-            argument = value if given else ""
-        elif argument.startswith("-"):
-            takes = False
-        if takes and argument and Path(argument).exists():
-            try:
-                read_file(argument)
-            except InputError as error:
-                raise SystemExit(str(error)) from None
+        name, given, value = argument.partition("=")
+        if argument.startswith("-") and " " not in name:  # with a space in it, it is a value
+            takes = re.fullmatch(option, name) is not None
+            if takes and given:  # --configfile=FILE takes this one alone
+                found.append(value)
+                takes = False
+        elif takes:
+            found.append(argument)
+    return found
 
 
 def load(values: Mapping[str, Any]) -> Config:

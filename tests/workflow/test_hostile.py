@@ -113,6 +113,51 @@ def test_a_configuration_that_is_a_python_template_is_refused_before_it_runs(wor
     assert not (workflow.folder / "harm").exists()
 
 
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--configfile", "config/smoke.yaml", "nothere.yaml"),
+            "nothere.yaml: the configuration cannot be read: No such file or directory; if it is a target, it stands "
+            "before --configfile, or behind '--'",
+        ),
+        (
+            ("--config", "runs=3", "fig5"),
+            "--config fig5: key=value is expected; if it is a target, it stands before --config, or behind '--'",
+        ),
+    ],
+)
+def test_words_that_snakemake_has_a_traceback_for_are_one_sentence(workflow, profile, arguments, sentence):
+    done = workflow.run("-n", "--workflow-profile", f"profiles/{profile}", *arguments, check=False)
+    assert done.returncode
+    assert [line for line in done.stdout.splitlines() if sentence in line]
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fig5", "-n", "--configfile", "given.yaml", "--config", "runs=3", "--", "fig5"],
+        ["-n", "--configfile=given.yaml", "fig5"],
+        ["-C", "runs=3", "budgets=[30, 60]", "-n", "--configfile", "given.yaml", "-odd name.yaml"],
+        ["--configfile", "given.yaml", "--cores", "2", "fig5"],
+        ["--config", "--cores", "2"],
+    ],
+)
+def test_words_are_taken_as_snakemake_takes_them(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("given.yaml", "-odd name.yaml"):
+        (tmp_path / name).write_text("runs: 3\n")
+    config.check_arguments(arguments)
+    for name in ("given.yaml", "-odd name.yaml"):
+        (tmp_path / name).write_text("runs: [\n")
+    taken = [a.split("=")[-1] for a in arguments if a.endswith(".yaml")]
+    if taken:
+        with pytest.raises(SystemExit, match=f"^{taken[0]}, line 2: "):
+            config.check_arguments(arguments)
+
+
 def test_a_configuration_in_another_encoding_is_one_sentence(tmp_path, capsys):
     path = tmp_path / "given.yaml"
     path.write_bytes("run: schön\n".encode("latin-1"))
