@@ -385,6 +385,7 @@ def _check_together(config: Config) -> None:
                 else ""
             )
             raise InputError(f"configuration: key {key!r}: {config[key]} does not exist{hint}")
+    resolve("snas.images.known:check")(config)
     resolve("snas.search.jobs:check")(config)
 
 

@@ -321,9 +321,10 @@ def test_searches_that_cannot_be_done_are_refused_before_anything_is_trained(val
 def test_paths_may_start_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own").mkdir()
-    assert config.load({"images_path": "~/own"}).images_path == str(tmp_path / "own")
+    own = {"images": "folder", "train_images": 0}
+    assert config.load({**own, "images_path": "~/own"}).images_path == str(tmp_path / "own")
     with pytest.raises(InputError, match=f"key 'images_path': {tmp_path}/other does not exist"):
-        config.load({"images_path": "~/other"})
+        config.load({**own, "images_path": "~/other"})
     asked = {"images": "cifar10", "images_path": "~/other", "images_download": True}
     assert config.load(asked).images_path == str(tmp_path / "other"), "a download makes its folder"
 
@@ -341,3 +342,44 @@ def test_a_search_of_more_architectures_than_there_are_is_refused(values, senten
         jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
     checked = config.load({})
     jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"images": "folder"}, "images = folder needs the key 'images_path', a folder with one folder of images per class"),
+        ({"images": "parquet"}, "images = parquet needs the key 'images_path', a Parquet file, or a folder with train and"),
+        ({"images": "folder", "images_path": __file__}, f"key 'images_path': {__file__} is no folder; images = folder needs"),
+        ({"images_path": "."}, "key 'images_path' is '.', and images = digits has no use for it; leave it out"),
+        ({"image_side": 16}, "key 'image_side' is 16, and images = digits has no use for it"),
+        ({"images": "cifar10", "image_channels": 1}, "key 'image_channels' is 1, and images = cifar10 has no use for it"),
+        ({"images": "folder", "images_path": ".", "images_download": True}, "key 'images_download' is True, and images = folder"),
+        ({"train_images": 1788}, "key 'train_images' is 1788; digits has 1,797 images of 10 classes to take them from, so 10 to 1,787"),
+        ({"train_images": 9}, "key 'train_images' is 9; digits has 1,797 images"),
+        ({"images": "cifar100", "train_images": 50_001}, "so 100 to 50,000 are possible, or 0 for its usual 50,000"),
+        ({"code_share": 0.001}, "key 'code_share' is 0.001; of 400 training images that is none; a larger share is needed"),
+    ],
+)  # fmt: skip
+def test_images_that_cannot_be_had_are_refused_before_any_work(values, sentence):
+    with pytest.raises(InputError) as error:
+        config.load(values)
+    assert str(error.value).startswith("configuration: ")
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    config.load({**values, "space": "", "nasbench201": __file__})  # a run that reads no images
+    config.load({**values, "truth": "table", "table": __file__})
+    trained = {"space": "", "nasbench201": __file__, "nasbench201_code": "trained"}
+    with pytest.raises(InputError):
+        config.load({**values, **trained})
+
+
+def test_all_images_that_there_are_may_be_asked_for(tmp_path):
+    for values in (
+        {"train_images": 1787},
+        {"train_images": 10},
+        {"images": "cifar10", "train_images": 50_000, "images_path": str(tmp_path)},
+        {"images": "fashion_mnist", "train_images": 0},
+        {"images": "folder", "images_path": str(tmp_path), "train_images": 10**6},  # only the files say
+        {"images": "parquet", "images_path": __file__, "image_side": 16, "image_channels": 3},
+    ):
+        config.load(values)
