@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -67,17 +69,22 @@ MOST_BYTES, MOST_VALUES, LONGEST = 2**20, 10**5, 1000
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML configuration file; only plain YAML is accepted (no tags, nothing that grows or refers to itself).
 
-    Raises :class:`InputError` with the line where the file is not a mapping of keys to values.
+    Raises :class:`InputError` with the line where the file is not a mapping of keys to values, or has a key twice.
     """
     import yaml
 
     try:
         text = _text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the configuration cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: the configuration cannot be read: {reason}") from error
     try:
-        _check_size(yaml.compose(text, yaml.SafeLoader), path)
+        root = yaml.compose(text, yaml.SafeLoader)
+        _check_size(root, path)
+        _check_once(root, path)
         loaded = yaml.safe_load(text)
+    except InputError:  # a ValueError, and a sentence already
+        raise
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -139,25 +146,65 @@ def _children(node: Any) -> list[Any]:
     return [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
 
 
-def refuse_templates(arguments: Sequence[str]) -> None:
-    """End the process in one sentence where a file given with ``--configfile`` is not plain.
+def _check_once(root: Any, path: str | Path) -> None:
+    """Refuse a key that stands twice in one mapping: YAML's readers keep the last one and say nothing."""
+    waiting, seen = deque([(root, "")]), {id(None)}
+    while waiting:
+        node, name = waiting.popleft()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        lines: dict[tuple[str, str], int] = {}
+        for place, item in enumerate(node.value):
+            if not isinstance(item, tuple):
+                waiting.append((item, f"{name}{place}."))
+                continue
+            key, value = item
+            if isinstance(key.value, list):  # no key of a configuration; the reader refuses it by its line
+                continue
+            line, same = key.start_mark.line + 1, (key.tag, key.value)  # 'runs' in quotes is runs
+            if same in lines:
+                where = f"line {line}" if line == lines[same] else f"lines {lines[same]} and {line}"
+                raise InputError(
+                    f"{path}, {where}: key {shortened(name + key.value)} stands twice; leave one, as only the last would count"
+                )
+            lines[same] = line
+            waiting.append((value, f"{name}{key.value}."))
 
-    For Snakemake's profiles, which are read before any configuration: Snakemake itself runs a file that says
-    ``__use_yte__: true`` as a Python template, and would do so before the Snakefile could refuse it.
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """End the process in one sentence where what follows ``--configfile`` or ``--config`` cannot be a configuration.
+
+    For Snakemake's profiles, which are read before any configuration.  Snakemake itself runs a file that says
+    ``__use_yte__: true`` as a Python template, and has a traceback for a file that is not there and for an entry that is no
+    ``key=value``: all before the Snakefile could say a word.
     """
+    target = "if it is a target, it stands before {}, or behind '--'"
+    for entry in _values_of("--config|-C", arguments):
+        if "=" not in entry:
+            raise SystemExit(f"--config {entry}: key=value is expected; {target.format('--config')}")
+    for file in _values_of(r"--configf\w*", arguments):  # Snakemake takes abbreviated options
+        try:
+            read_file(file)
+        except InputError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError)
+            raise SystemExit(f"{error}; {target.format('--configfile')}" if missing else str(error)) from None
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """Return the words that Snakemake's parser takes as the values of an option (a pattern): up to the next option."""
+    found: list[str] = []
     takes = False
     for argument in arguments:
-        option, given, value = argument.partition("=")
-        if option.startswith("--"):
-            takes = option.startswith("--configf")  # Snakemake takes abbreviated options
-            argument = value if given else ""
-        elif argument.startswith("-"):
-            takes = False
-        if takes and argument and Path(argument).exists():
-            try:
-                read_file(argument)
-            except InputError as error:
-                raise SystemExit(str(error)) from None
+        name, given, value = argument.partition("=")
+        if argument.startswith("-") and " " not in name:  # with a space in it, it is a value
+            takes = re.fullmatch(option, name) is not None
+            if takes and given:  # --configfile=FILE takes this one alone
+                found.append(value)
+                takes = False
+        elif takes:
+            found.append(argument)
+    return found
 
 
 def load(values: Mapping[str, Any]) -> Config:
@@ -338,6 +385,7 @@ def _check_together(config: Config) -> None:
                 else ""
             )
             raise InputError(f"configuration: key {key!r}: {config[key]} does not exist{hint}")
+    resolve("snas.images.known:check")(config)
     resolve("snas.search.jobs:check")(config)
 
 

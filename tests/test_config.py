@@ -161,6 +161,42 @@ def test_a_file_that_is_not_a_plain_mapping_is_refused(tmp_path, text):
         config.load(config.read_file(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("runs: 3\nbudgets: [30]\nruns: 5", "lines 1 and 3: key 'runs' stands twice; leave one"),
+        ("runs: 3\n'runs': 3", "lines 1 and 2: key 'runs' stands twice"),
+        ('runs: 3\n"\\x72uns": 5', "lines 1 and 2: key 'runs' stands twice"),
+        ('{"runs": 3, "block": 1, "runs": 5}', "line 1: key 'runs' stands twice"),
+        (
+            "extra_searches:\n- {method: siamese, budgets: [30], runs: 2}\n- method: siamese\n  runs: 1\n  runs: 2",
+            "lines 4 and 5: key 'extra_searches.1.runs' stands twice",
+        ),
+        (
+            "fewest:\n- method: gp\n  options: {predictor: {epochs: 1,\n    epochs: 2}}",
+            "lines 3 and 4: key 'fewest.0.options.predictor.epochs' stands twice",
+        ),
+        ("a: &x {b: 1, b: 2}\nc: *x", "line 1: key 'a.b' stands twice"),
+        ("a: &x {b: 1}\nc: {<<: *x, <<: *x}", "line 2: key 'c.<<' stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_its_lines(tmp_path, text, sentence):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        config.read_file(path)
+    assert str(error.value).startswith(f"{path}, {sentence}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_key_may_stand_in_several_mappings(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &x {b: 1, runs: 2}\nc: {<<: *x, b: 3}\nd: [{b: 1}, {b: 2}]\nruns: 4\n1: 5\n'1': 6\n")
+    read = config.read_file(path)
+    assert (read["a"], read["c"], read["runs"]) == ({"b": 1, "runs": 2}, {"b": 3, "runs": 2}, 4)
+    assert (read[1], read["1"]) == (5, 6)
+
+
 GROWING = "a: &k0 {x: 1}\n" + "".join(
     f"b{i}: &k{i + 1} {{<<: [*k{i}, *k{i}], y{i}: [*k{i}, *k{i}]}}\n" for i in range(40)
 )
@@ -285,9 +321,10 @@ def test_searches_that_cannot_be_done_are_refused_before_anything_is_trained(val
 def test_paths_may_start_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "own").mkdir()
-    assert config.load({"images_path": "~/own"}).images_path == str(tmp_path / "own")
+    own = {"images": "folder", "train_images": 0}
+    assert config.load({**own, "images_path": "~/own"}).images_path == str(tmp_path / "own")
     with pytest.raises(InputError, match=f"key 'images_path': {tmp_path}/other does not exist"):
-        config.load({"images_path": "~/other"})
+        config.load({**own, "images_path": "~/other"})
     asked = {"images": "cifar10", "images_path": "~/other", "images_download": True}
     assert config.load(asked).images_path == str(tmp_path / "other"), "a download makes its folder"
 
@@ -305,3 +342,44 @@ def test_a_search_of_more_architectures_than_there_are_is_refused(values, senten
         jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
     checked = config.load({})
     jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"images": "folder"}, "images = folder needs the key 'images_path', a folder with one folder of images per class"),
+        ({"images": "parquet"}, "images = parquet needs the key 'images_path', a Parquet file, or a folder with train and"),
+        ({"images": "folder", "images_path": __file__}, f"key 'images_path': {__file__} is no folder; images = folder needs"),
+        ({"images_path": "."}, "key 'images_path' is '.', and images = digits has no use for it; leave it out"),
+        ({"image_side": 16}, "key 'image_side' is 16, and images = digits has no use for it"),
+        ({"images": "cifar10", "image_channels": 1}, "key 'image_channels' is 1, and images = cifar10 has no use for it"),
+        ({"images": "folder", "images_path": ".", "images_download": True}, "key 'images_download' is True, and images = folder"),
+        ({"train_images": 1788}, "key 'train_images' is 1788; digits has 1,797 images of 10 classes to take them from, so 10 to 1,787"),
+        ({"train_images": 9}, "key 'train_images' is 9; digits has 1,797 images"),
+        ({"images": "cifar100", "train_images": 50_001}, "so 100 to 50,000 are possible, or 0 for its usual 50,000"),
+        ({"code_share": 0.001}, "key 'code_share' is 0.001; of 400 training images that is none; a larger share is needed"),
+    ],
+)  # fmt: skip
+def test_images_that_cannot_be_had_are_refused_before_any_work(values, sentence):
+    with pytest.raises(InputError) as error:
+        config.load(values)
+    assert str(error.value).startswith("configuration: ")
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    config.load({**values, "space": "", "nasbench201": __file__})  # a run that reads no images
+    config.load({**values, "truth": "table", "table": __file__})
+    trained = {"space": "", "nasbench201": __file__, "nasbench201_code": "trained"}
+    with pytest.raises(InputError):
+        config.load({**values, **trained})
+
+
+def test_all_images_that_there_are_may_be_asked_for(tmp_path):
+    for values in (
+        {"train_images": 1787},
+        {"train_images": 10},
+        {"images": "cifar10", "train_images": 50_000, "images_path": str(tmp_path)},
+        {"images": "fashion_mnist", "train_images": 0},
+        {"images": "folder", "images_path": str(tmp_path), "train_images": 10**6},  # only the files say
+        {"images": "parquet", "images_path": __file__, "image_side": 16, "image_channels": 3},
+    ):
+        config.load(values)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from snas import InputError, images
+from snas.images import known
 from snas.images.fashion_mnist import CLASSES, FILES
 from snas.images.imageset import ImageSet, Options, divide, stratified
 from snas.images.share import TENTH, draw_share, read_share, write_share
@@ -100,6 +101,36 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         InputError, match=r"unknown image set 'digit' \(did you mean 'digits'\?\); known: digits, cifar10"
     ):
         images.load("digit")
+
+
+VALUES = {"images_path": ("path", "."), "images_download": ("download", True), "image_side": ("side", 16),
+          "image_channels": ("channels", 3)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", known.KNOWN)
+def test_what_is_known_before_an_image_is_read_is_what_the_source_says(
+    name: str, options: Callable[[str], dict[str, Any]]
+) -> None:
+    said, where = known.KNOWN[name], options(name)
+    for key, (option, value) in VALUES.items():
+        if key in said.unused:
+            with pytest.raises(InputError, match=f"image set {name!r} has no option {option!r}"):
+                images.load(name, **where | {option: value})
+        else:
+            images.load(name, **{option: value} | where)
+    if said.path:
+        with pytest.raises(InputError, match=f"image set {name!r} needs a path"):
+            images.load(name)
+
+
+def test_as_many_digits_are_known_as_there_are() -> None:
+    said, made = known.KNOWN["digits"], images.load("digits")
+    assert (said.images, said.classes, said.default, said.own_test) == (
+        len(made.train_images) + len(made.test_images), len(made.classes), len(made.train_images), made.own_test,
+    )  # fmt: skip
+    assert len(images.load("digits", train_images=said.most).train_images) == said.most
+    with pytest.raises(InputError, match=f"{said.classes} to {said.most} are possible"):
+        images.load("digits", train_images=said.most + 1)
 
 
 def striped(options: Options) -> ImageSet:

@@ -62,6 +62,11 @@ CONFIGURATIONS = {
     ),
     "a run outside": ("run: ../../elsewhere\n", "key 'run' is '../../elsewhere'; allowed: letters", ""),
     "a run that is an option": ("run: --delete-all-output\n", "allowed: letters, digits", ""),
+    "a key that stands twice": (
+        "block: 1\nruns: 3\nruns: 5\n",
+        "key 'runs' stands twice; leave one",
+        "lines 2 and 3",
+    ),
     "aliases that multiply": (
         "runs: &a [1, 1]\nblock: &b [*a, *a]\nwidth: [*b, *b]\n",
         "key 'block' is [[1, 1], [1, 1]] (list); integer is expected",
@@ -79,7 +84,11 @@ def test_configurations_that_mean_harm(tmp_path, what, capsys):
     sentence = capsys.readouterr().err
     assert said in sentence
     assert where in sentence
-    if what in ("a tag", "a name with a command"):  # refused by the profile, and by the Snakefile
+    if what in (
+        "a tag",
+        "a name with a command",
+        "a key that stands twice",
+    ):  # refused by the profile, and by the Snakefile
         workflow = Workflow(tmp_path)
         done = workflow.run("-n", "--configfile", "given.yaml", check=False)
         assert done.returncode
@@ -102,6 +111,51 @@ def test_a_configuration_that_is_a_python_template_is_refused_before_it_runs(wor
     assert sentence in done.stdout
     assert "Traceback" not in done.stdout
     assert not (workflow.folder / "harm").exists()
+
+
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--configfile", "config/smoke.yaml", "nothere.yaml"),
+            "nothere.yaml: the configuration cannot be read: No such file or directory; if it is a target, it stands "
+            "before --configfile, or behind '--'",
+        ),
+        (
+            ("--config", "runs=3", "fig5"),
+            "--config fig5: key=value is expected; if it is a target, it stands before --config, or behind '--'",
+        ),
+    ],
+)
+def test_words_that_snakemake_has_a_traceback_for_are_one_sentence(workflow, profile, arguments, sentence):
+    done = workflow.run("-n", "--workflow-profile", f"profiles/{profile}", *arguments, check=False)
+    assert done.returncode
+    assert [line for line in done.stdout.splitlines() if sentence in line]
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fig5", "-n", "--configfile", "given.yaml", "--config", "runs=3", "--", "fig5"],
+        ["-n", "--configfile=given.yaml", "fig5"],
+        ["-C", "runs=3", "budgets=[30, 60]", "-n", "--configfile", "given.yaml", "-odd name.yaml"],
+        ["--configfile", "given.yaml", "--cores", "2", "fig5"],
+        ["--config", "--cores", "2"],
+    ],
+)
+def test_words_are_taken_as_snakemake_takes_them(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("given.yaml", "-odd name.yaml"):
+        (tmp_path / name).write_text("runs: 3\n")
+    config.check_arguments(arguments)
+    for name in ("given.yaml", "-odd name.yaml"):
+        (tmp_path / name).write_text("runs: [\n")
+    taken = [a.split("=")[-1] for a in arguments if a.endswith(".yaml")]
+    if taken:
+        with pytest.raises(SystemExit, match=f"^{taken[0]}, line 2: "):
+            config.check_arguments(arguments)
 
 
 def test_a_configuration_in_another_encoding_is_one_sentence(tmp_path, capsys):

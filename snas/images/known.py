@@ -1,0 +1,96 @@
+"""What is known of an image set before an image is read: what a configuration must say of it, and how many images it has.
+
+Without torch, so that a workflow can check it while it is parsed.  An image set that is not here is checked by its source alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from snas import InputError
+from snas.config import Config
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an image set.
+
+    Attributes:
+        path: what ``images_path`` names, where the source has no images without it.
+        folder: whether that has to be a folder.
+        unused: keys of the configuration that the source has no use for.
+        images: images that a training part is taken from, 0 where only the files say.
+        classes: their classes.
+        own_test: whether there are test images beside them, so that all may be trained on.
+        default: images to train on with ``train_images`` = 0.
+    """
+
+    path: str = ""
+    folder: bool = False
+    unused: tuple[str, ...] = ()
+    images: int = 0
+    classes: int = 0
+    own_test: bool = True
+    default: int = 0
+
+    @property
+    def most(self) -> int:
+        """Most images to train on: where the others are the test images, every class leaves one to them."""
+        return self.images if self.own_test else self.images - self.classes
+
+
+RESIZING = ("image_side", "image_channels")
+KNOWN: Mapping[str, Known] = MappingProxyType(
+    {
+        "digits": Known(
+            unused=("images_path", "images_download", *RESIZING),
+            images=1797,
+            classes=10,
+            own_test=False,
+            default=400,
+        ),
+        "cifar10": Known(unused=RESIZING, images=50_000, classes=10, default=50_000),
+        "cifar100": Known(unused=RESIZING, images=50_000, classes=100, default=50_000),
+        "fashion_mnist": Known(unused=RESIZING, images=60_000, classes=10, default=60_000),
+        "parquet": Known(
+            path="a Parquet file, or a folder with train and test files", unused=("images_download",)
+        ),
+        "folder": Known(
+            path="a folder with one folder of images per class", folder=True, unused=("images_download",)
+        ),
+    }
+)
+
+
+def check(config: Config) -> None:
+    """Raise :class:`InputError` where a run reads images and what its configuration says of them cannot be so."""
+    trains = config.space and config.truth != "table"
+    if not trains and not (config.nasbench201 and config.nasbench201_code == "trained"):
+        return
+    name, known = config.images, KNOWN.get(config.images, Known())
+    for key in known.unused:
+        if config[key]:
+            raise InputError(
+                f"configuration: key {key!r} is {config[key]!r}, and images = {name} has no use for it; leave it out"
+            )
+    if known.path and not config.images_path:
+        raise InputError(f"configuration: images = {name} needs the key 'images_path', {known.path}")
+    if known.folder and not Path(config.images_path).is_dir():
+        raise InputError(
+            f"configuration: key 'images_path': {config.images_path} is no folder; images = {name} needs {known.path}"
+        )
+    n = config.train_images
+    if n and known.images and not known.classes <= n <= known.most:
+        raise InputError(
+            f"configuration: key 'train_images' is {n}; {name} has {known.images:,} images of {known.classes} classes to "
+            f"take them from, so {known.classes} to {known.most:,} are possible, or 0 for its usual {known.default:,}"
+        )
+    n = n or known.default
+    if n and round(config.code_share * n) < 1:
+        raise InputError(
+            f"configuration: key 'code_share' is {config.code_share}; of {n} training images that is none; a larger share is "
+            "needed"
+        )
