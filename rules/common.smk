@@ -7,9 +7,11 @@ from pathlib import Path
 
 import snas.config
 import snas.device
+import snas.images.known
 import snas.progress
 import snas.provenance
 import snas.spaces
+import snas.training
 from snas import InputError
 from snas.figures import READS as FIGURE_READS
 from snas.figures import REGISTRY as FIGURES
@@ -349,43 +351,54 @@ if CONFIG.truth_recipe.endswith("_balanced"):
 OWN_SEARCH_CODE = snas.provenance.code_hash("snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method))
 
 
+def one_training(space, recipe, share, width):
+    """Return the seconds that a network is expected to train by a recipe on a share of the images."""
+    images, side = snas.images.known.expected(CONFIG)
+    made = snas.training.recipe(recipe)
+    passes = made.passes(max(round(share * images), made.batch))
+    return snas.progress.training_seconds(space, passes, side, width or snas.spaces.load(space).default_width)
+
+
 def planned():
-    """Return every costly file of this run with its seconds on one core of the machine that they were measured on."""
-    seconds = {}
-    size = len(snas.spaces.load(CONFIG.space).sample(CONFIG.architectures, 0)) if TRAINED else 0
-    stages = [("training/codes", CONFIG.code_shards, 0.035)]
-    stages += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, 0.28)]
-    stages += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.04) for proxy in CONFIG.proxies]
-    for folder, count, each in stages if TRAINED else []:
-        for file in shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count):
-            seconds[file] = each * size / count
+    """Return every costly file by stage, with its seconds on one core of the machine that they were measured on."""
+    stages = {}
+    add = lambda stage, files, each: stages.setdefault(stage, {}).update(dict.fromkeys(files, each))
+    if TRAINED:
+        size = len(snas.spaces.load(CONFIG.space).sample(CONFIG.architectures, 0))
+        code = one_training(CONFIG.space, CONFIG.code_recipe, CONFIG.code_share, CONFIG.width)
+        truth = one_training(CONFIG.space, CONFIG.truth_recipe, 1.0, CONFIG.width)
+        each = [("training/codes", CONFIG.code_shards, code)]
+        each += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, truth)]
+        each += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.03) for proxy in CONFIG.proxies]
+        for folder, count, seconds in each:
+            add(folder, shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count), seconds * size / count)
+        for i in range(ROUNDS):
+            files = shards(
+                f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, bench=OWN, round=f"{i:02d}"
+            )
+            add("training/truth", files, truth * size / ROUNDS / CONFIG.truth_shards)
     for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
-        for file in shards(f"{RUN}/proxies/nasbench201/{proxy}/shard_{{shard}}.parquet", CONFIG.proxy_shards):
-            seconds[file] = 0.034 * 15_625 / CONFIG.proxy_shards
-    if CONFIG.nasbench201 and CONFIG.nasbench201_code == "trained":
-        count = CONFIG.nasbench201_code_shards
-        for file in shards(f"{RUN}/training/nasbench201_codes/shard_{{shard}}.parquet", count):
-            seconds[file] = 155 * 15_625 / count
-    for job in SEARCHES:
-        seconds[result(job)] = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
-    for job in FEWEST:
-        seconds[fewest_result(job)] = snas.progress.search_seconds(
-            job.entry.method, job.entry.budget, job.stop - job.first
+        folder, count = f"{RUN}/proxies/nasbench201/{proxy}", CONFIG.proxy_shards
+        add(
+            f"proxies/{proxy}_201", shards(f"{folder}/shard_{{shard}}.parquet", count), 0.034 * 15_625 / count
         )
-    seconds[f"{RUN}/images/split.parquet"] = 5.0
+    if CONFIG.nasbench201 and CONFIG.nasbench201_code == "trained":
+        folder, count = f"{RUN}/training/nasbench201_codes", CONFIG.nasbench201_code_shards
+        each = one_training("nasbench201", CONFIG.code_recipe, CONFIG.code_share, 0)
+        add("training/codes_201", shards(f"{folder}/shard_{{shard}}.parquet", count), each * 15_625 / count)
+    for job in SEARCHES:
+        seconds = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
+        add(f"search/{job.method}", [result(job)], seconds)
+    for job in FEWEST:
+        entry, runs = job.entry, job.stop - job.first
+        seconds = snas.progress.search_seconds(entry.method, entry.budget, runs)
+        add(f"search/{entry.method}", [fewest_result(job)], seconds)
+    add("own", [f"{RUN}/images/split.parquet"], 5.0)
     for number in range(OWN_SEARCH.rounds):
-        seconds |= dict.fromkeys(own_shards(number), 20.0)
-        seconds[f"{OWN_PLAN}/{number:02d}/asks.parquet"] = 5.0
-    seconds[f"{BEST}/network.json"] = 30.0
-    for i in range(ROUNDS):
-        for file in shards(
-            f"{ROUND}/truth/shard_{{shard}}.parquet",
-            CONFIG.truth_shards,
-            bench=OWN,
-            round=f"{i:02d}",
-        ):
-            seconds[file] = 0.3 * size / ROUNDS / CONFIG.truth_shards
-    return seconds
+        add("own/truth", own_shards(number), 20.0)
+        add("own", [f"{OWN_PLAN}/{number:02d}/asks.parquet"], 5.0)
+    add("own/best", [f"{BEST}/network.json"], 30.0)
+    return stages
 
 
 def needed():

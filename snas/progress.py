@@ -1,8 +1,9 @@
 """How far a run is and when it will be done, said by the process that drives it.
 
-Every planned file has a weight, seconds on the machine that the weights were measured on.  What has appeared since the
-start, against the time gone, gives this machine's speed and with it the time that is left.  Jobs that run for long leave
-their share in a small file; so the same lines serve a laptop and a cluster.
+Every planned file has a weight, seconds on the machine that the weights were measured on.  Jobs leave their share, and the
+seconds that it took them, in a small file; so the same lines serve a laptop and a cluster.  What the jobs of a stage took
+corrects the weights of all files of that stage: other images, widths and machines make trainings a thousand times as long
+and searches hardly longer.  What was done since the start, against the time gone, gives the time that is left.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ TELLING_SHARE, TELLING_SECONDS = 0.02, 600.0
 """Work that must have been done since the start before it tells a speed: a share of what was left, at most so many seconds."""
 
 
+Plan = Mapping[str, Mapping[str, float]]
+"""Stage → output file → seconds it takes on the machine of reference.  Stages that may take alike share what is before a
+slash: ``training/codes``, ``training/truth``."""
+
+
 class Share:
     """What a running job has done, written to ``path`` at most once a second; a progress callback for the library."""
 
@@ -36,17 +42,21 @@ class Share:
         now = time.monotonic()
         if now - self._written >= 1.0:
             self._written = now
-            with contextlib.suppress(OSError):  # a full disk may be free again when the result is written
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(json.dumps([done, total]), encoding="utf-8")
+            self._write(done, total)
         if now - self._said >= REPORT_SECONDS and done:
             self._said = now
             left = (now - self._started) / done * (total - done)
             self._say(f"{done} of {total} {text}".rstrip() + f", about {clock(left)} left")
 
     def close(self) -> None:
-        """Remove the file; the job's output speaks from now on."""
-        self._path.unlink(missing_ok=True)
+        """Say that all is done, and in which time."""
+        self._write(1, 1)
+
+    def _write(self, done: int, total: int) -> None:
+        seconds = round(time.monotonic() - self._started, 3)
+        with contextlib.suppress(OSError):  # a full disk may be free again when the result is written
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps([done, total, seconds]), encoding="utf-8")
 
 
 def share_path(logs: Path, output: str) -> Path:
@@ -58,37 +68,43 @@ class Progress:
     """Prints a line whenever something has been done and every :data:`REPORT_SECONDS` at most.
 
     Args:
-        plan: called at the start; returns planned output file → seconds it takes on the machine of reference.
+        plan: called at the start; returns the planned output files.
         logs: folder of the run's logs.
         say: where a line goes (default: standard error).
     """
 
     def __init__(
         self,
-        plan: Callable[[], Mapping[str, float]],
+        plan: Callable[[], Plan],
         logs: Path,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._plan = plan
         self._weights: dict[str, float] = {}
+        self._stage: dict[str, str] = {}
         self._logs = logs
         self._say = say or (lambda text: print(text, file=sys.stderr, flush=True))
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = 0.0
-        self._before = 0.0
+        self._there: frozenset[str] = frozenset()
+        self._old: dict[str, int] = {}
+        self._ended: dict[str, float] = {}
 
     def start(self, needed: Collection[str] | None = None) -> None:
         """Begin to watch, in a thread of this process; ``needed`` are the files that this start is to make, if known."""
         shutil.rmtree(self._logs / "progress", ignore_errors=True)  # shares of jobs that were killed
-        plan = self._plan()
-        self._weights = {p: w for p, w in plan.items() if needed is None or p in needed or Path(p).exists()}
+        for stage, files in self._plan().items():
+            for path, weight in files.items():
+                if needed is None or path in needed or Path(path).exists():
+                    self._weights[path], self._stage[path] = weight, stage
         self._started = time.monotonic()
-        self._before = self._done()[0]
-        total = sum(self._weights.values()) or 1.0
-        known = sum(1 for path in self._weights if Path(path).exists())
+        found = {path: at for path in self._weights if (at := _changed(path))}
+        self._old = {path: at for path, at in found.items() if needed is not None and path in needed}
+        self._there = frozenset(found.keys() - self._old.keys())
+        before, total = sum(self._weights[path] for path in self._there), sum(self._weights.values()) or 1.0
         self._say(
-            f"[snas] {len(self._weights)} costly files, {known} there already ({self._before / total:.0%} of the work)"
+            f"[snas] {len(self._weights)} costly files, {len(self._there)} there already ({before / total:.0%} of the work)"
         )
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -100,34 +116,81 @@ class Progress:
 
     def line(self) -> str:
         """Return the present state in one line."""
-        done, files, running = self._done()
-        total = sum(self._weights.values()) or 1.0
+        running = self._running()
+        weights = self._corrected(running)
+        made = [path for path in weights if path not in running and self._made(path)]
+        since = sum(weights[path] for path in made)
+        since += sum(weights[path] * share for path, (share, _, _) in running.items())
+        before = sum(weights[path] for path in self._there)
+        total = sum(weights.values()) or 1.0
         gone = time.monotonic() - self._started
-        text = f"[snas] {files} of {len(self._weights)} files, {done / total:.0%} of the work, {clock(gone)} gone"
-        since = done - self._before
-        if gone > 5 and since >= min(TELLING_SECONDS, TELLING_SHARE * (total - self._before)) > 0:
-            text += f", about {clock(gone / since * (total - done))} left"
-        return text + (f"; in work: {running}" if running else "")
+        text = f"[snas] {len(self._there) + len(made)} of {len(weights)} files, {(before + since) / total:.0%} of the work, {clock(gone)} gone"
+        if gone > 5 and since >= min(TELLING_SECONDS, TELLING_SHARE * (total - before)) > 0:
+            text += f", about {clock(gone / since * (total - before - since))} left"
+        names = [
+            f"{'/'.join(Path(p).with_suffix('').parts[2:])} {told}" for p, (_, _, told) in running.items()
+        ]
+        return (
+            text
+            + (f"; in work: {', '.join(names[:4])}" if names else "")
+            + (" ..." if len(names) > 4 else "")
+        )
 
     def _watch(self) -> None:
         while not self._stop.wait(REPORT_SECONDS):
             self._say(self.line())
 
-    def _done(self) -> tuple[float, int, str]:
-        """Return the weight that is done, the number of files, and the shares in work as text."""
-        done, files, running = 0.0, 0, []
-        for path, weight in self._weights.items():
-            if Path(path).exists():
-                done += weight
-                files += 1
+    def _running(self) -> dict[str, tuple[float, float, str]]:
+        """Return share, seconds and words of the files in work; takes note of the seconds of those that have ended."""
+        running = {}
+        for path in self._weights:
+            if path in self._ended or path in self._there:
                 continue
             try:
-                part, whole = json.loads(share_path(self._logs, path).read_text(encoding="utf-8"))
+                done, whole, seconds = json.loads(share_path(self._logs, path).read_text(encoding="utf-8"))
+                share = done / max(whole, 1)
             except (OSError, ValueError):
                 continue
-            done += weight * part / max(whole, 1)
-            running.append(f"{'/'.join(Path(path).with_suffix('').parts[2:])} {part}/{whole}")
-        return done, files, ", ".join(running[:4]) + (" ..." if len(running) > 4 else "")
+            if self._made(path):
+                self._ended[path] = seconds
+            else:
+                running[path] = share, seconds, f"{done}/{whole}"
+        return running
+
+    def _made(self, path: str) -> bool:
+        """Return whether a file was made since the start; one that is to be made again stands there until its job begins."""
+        return path not in self._there and _changed(path) not in (0, self._old.get(path))
+
+    def _corrected(self, running: Mapping[str, tuple[float, float, str]]) -> dict[str, float]:
+        """Return the weights as what has been done says: by its own stage where that has begun, else by those akin to it."""
+        expected: dict[str, float] = {}
+        taken: dict[str, float] = {}
+        seen = {path: (1.0, seconds) for path, seconds in self._ended.items()}
+        seen |= {path: (share, seconds) for path, (share, seconds, _) in running.items() if share}
+        for path, (share, seconds) in seen.items():
+            for stage in {self._stage[path], _kin(self._stage[path])}:
+                expected[stage] = expected.get(stage, 0.0) + share * self._weights[path]
+                taken[stage] = taken.get(stage, 0.0) + seconds
+        factor = {
+            stage: taken[stage] / expected[stage] for stage in taken if taken[stage] * expected[stage] > 0
+        }
+        return {
+            path: weight * factor.get(self._stage[path], factor.get(_kin(self._stage[path]), 1.0))
+            for path, weight in self._weights.items()
+        }
+
+
+def _changed(path: str) -> int:
+    """Return when a file was written, in ns; 0 where there is none."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _kin(stage: str) -> str:
+    """Return what a stage is akin to: what stands before the slash."""
+    return stage.partition("/")[0] + "/"
 
 
 def clock(seconds: float) -> str:
@@ -165,16 +228,37 @@ def _brp_seconds(budget: int) -> float:
     return total
 
 
+STEPS = {
+    "neural_predictor": 0.00013,
+    "neural_predictor+bts": 0.00013,
+    "neural_predictor+nsam": 0.00037,
+    "neural_predictor+nsam+bts": 0.00037,
+    "siamese": 0.00038,
+    "siamese+bts": 0.00038,
+    "siamese+nsam+fts": 0.0017,
+}
+"""Seconds of a step of a run by native code (docs/scale.md), with what is ranked between; siamese+nsam's where it is not here."""
+
+
 def search_seconds(method: str, budget: int, runs: int) -> float:
     """Return about how long a block of a search takes on one core: start-up, and the steps that grow with N."""
     method = method.partition("@")[0]  # a variant takes about as long as its method
+    if method == "random":
+        return 1.0
     if method == "brp_nas":
         return 6.0 + runs * _brp_seconds(budget)
     if method in ASKING:
         return 6.0 + runs * budget * ASKING[method]
-    steps = 200 * max(budget // 8, 1)
-    cheap = {"random": 0.0, "neural_predictor": 0.0006, "neural_predictor+bts": 0.0006}
-    each = {**cheap, "neural_predictor+nsam": 0.0009, "siamese": 0.001, "siamese+bts": 0.001}.get(
-        method, 0.0013
-    )
-    return 6.0 + runs * steps * each
+    return 3.0 + runs * 200 * max(budget // 8, 1) * STEPS.get(method, 0.00065)
+
+
+HEAVIER = {"nasbench201": 5.0}
+"""How many times as long as one of Tiny-NanoBench a network of another space trains, at the same width."""
+
+
+def training_seconds(space: str, passes: int, side: int, width: int) -> float:
+    """Return about how long a network trains on one core: ``passes`` images of ``side``² pixels, its first stage ``width`` wide.
+
+    Right within a third for the mean network of Tiny-NanoBench at 8×8 with 8 channels in a large group, and at 32×32 with 32 alone.
+    """
+    return 1.2e-7 * HEAVIER.get(space, 1.0) * passes * side**2 * width

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms.functional import to_tensor
 
-from snas.images.augment import Augmentation
+from snas.images.augmentation import Augmentation
 from snas.training.recipes import Recipe
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
 from snas import config, networks, spaces, tables, training
-from snas.images.augment import Augmentation, transform
+from snas.images.augment import transform
+from snas.images.augmentation import Augmentation
 from snas.search import jobs
 from snas.spaces.space import ARCHITECTURES
 from speed import brp, million, record, scale

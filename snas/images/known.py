@@ -26,6 +26,7 @@ class Known:
         classes: their classes.
         own_test: whether there are test images beside them, so that all may be trained on.
         default: images to train on with ``train_images`` = 0.
+        side: of an image in pixels, 0 where only the files say.
     """
 
     path: str = ""
@@ -35,6 +36,7 @@ class Known:
     classes: int = 0
     own_test: bool = True
     default: int = 0
+    side: int = 0
 
     @property
     def most(self) -> int:
@@ -51,10 +53,11 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             classes=10,
             own_test=False,
             default=400,
+            side=8,
         ),
-        "cifar10": Known(unused=RESIZING, images=50_000, classes=10, default=50_000),
-        "cifar100": Known(unused=RESIZING, images=50_000, classes=100, default=50_000),
-        "fashion_mnist": Known(unused=RESIZING, images=60_000, classes=10, default=60_000),
+        "cifar10": Known(unused=RESIZING, images=50_000, classes=10, default=50_000, side=32),
+        "cifar100": Known(unused=RESIZING, images=50_000, classes=100, default=50_000, side=32),
+        "fashion_mnist": Known(unused=RESIZING, images=60_000, classes=10, default=60_000, side=28),
         "parquet": Known(
             path="a Parquet file, or a folder with train and test files", unused=("images_download",)
         ),
@@ -63,6 +66,17 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
         ),
     }
 )
+
+
+SUPPOSED_IMAGES, SUPPOSED_SIDE = 10_000, 32
+"""What a forecast takes where only the files say."""
+
+
+def expected(config: Config) -> tuple[int, int]:
+    """Return how many images a run trains on and their side: as known, as asked for, or as supposed."""
+    known = KNOWN.get(config.images, Known())
+    images = config.train_images or known.default or SUPPOSED_IMAGES
+    return images, config.image_side or known.side or SUPPOSED_SIDE
 
 
 def check(config: Config) -> None:

@@ -7,11 +7,13 @@ running statistics near their initial values (70 % after 120 steps), so a short 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snas import InputError, spaces
-from snas.images.augment import Augmentation
-from snas.images.imageset import ImageSet
+from snas.images.augmentation import Augmentation
+
+if TYPE_CHECKING:
+    from snas.images.imageset import ImageSet
 
 
 @dataclass(frozen=True)

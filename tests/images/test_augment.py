@@ -15,8 +15,6 @@ from scipy import stats
 
 from snas import InputError, images, seeds
 from snas.images.augment import (
-    NO_AUGMENTATION,
-    Augmentation,
     Batches,
     Draws,
     draw,
@@ -26,6 +24,7 @@ from snas.images.augment import (
     smooth_targets,
     transform,
 )
+from snas.images.augmentation import NO_AUGMENTATION, Augmentation
 
 PAPER = Augmentation()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from snas import InputError, images
+from snas import InputError, config, images
 from snas.images import known
 from snas.images.fashion_mnist import CLASSES, FILES
 from snas.images.imageset import ImageSet, Options, divide, stratified
@@ -121,6 +121,8 @@ def test_what_is_known_before_an_image_is_read_is_what_the_source_says(
     if said.path:
         with pytest.raises(InputError, match=f"image set {name!r} needs a path"):
             images.load(name)
+    if said.side:
+        assert images.load(name, **where).train_images.shape[-2:] == (said.side, said.side)
 
 
 def test_as_many_digits_are_known_as_there_are() -> None:
@@ -131,6 +133,20 @@ def test_as_many_digits_are_known_as_there_are() -> None:
     assert len(images.load("digits", train_images=said.most).train_images) == said.most
     with pytest.raises(InputError, match=f"{said.classes} to {said.most} are possible"):
         images.load("digits", train_images=said.most + 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "images_and_side"),
+    [
+        ({}, (400, 8)),
+        ({"train_images": 500}, (500, 8)),
+        ({"images": "cifar10", "train_images": 0, "images_path": "."}, (50_000, 32)),
+        ({"images": "folder", "train_images": 0, "images_path": "."}, (10_000, 32)),
+        ({"images": "folder", "train_images": 70, "images_path": ".", "image_side": 16}, (70, 16)),
+    ],
+)
+def test_how_many_images_of_which_side_a_forecast_takes(values, images_and_side) -> None:
+    assert known.expected(config.load(values)) == images_and_side
 
 
 def striped(options: Options) -> ImageSet:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from snas import InputError, training
-from snas.images.augment import Augmentation
+from snas.images.augmentation import Augmentation
 from snas.training.codes import EPOCHS, price
 from snas.training.recipes import Recipe
 
