@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,46 @@ from snas import InputError, __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; wrong input is one sentence on standard error and exit status 2."""
+    """Run one command; wrong input is one sentence on standard error and exit status 2.
+
+    Where the reader of the output has gone (``| head``), it ends without a word, as other commands do.
+    """
+    try:
+        with _written():
+            return _run(arguments)
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _refused(error)
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Write out what was printed; the interpreter would do so at its end, and complain of a closed pipe in lines of its own."""
+    try:
+        yield
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
+    except BrokenPipeError:
+        raise
     except (InputError, OSError) as error:
-        print(f"snas: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     return status
+
+
+def _refused(error: Exception) -> int:
+    print(f"snas: {error}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -313,6 +313,11 @@ class Workflow:
                 process.wait()
                 say("stopped; the same command goes on from here")
                 return 130
+            except BrokenPipeError:
+                # nobody reads what is said: stop as other commands do, and leave no job behind
+                process.terminate()
+                deque(process.stdout or (), maxlen=0)
+                raise
         if process.returncode and not said:
             print(*last, sep="", end="", flush=True)
         return process.returncode

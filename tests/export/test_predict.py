@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -153,3 +156,12 @@ def test_an_onnx_file_of_another_shape_is_told_by_its_labels(best, tmp_path):
     )
     assert np.array_equal(one, other)
     assert np.allclose(one.sum(1), 1)
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(best, files):
+    words = [sys.executable, "-m", "snas", "predict", str(best.folder), *map(str, files)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        process.stdout = None
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=120) == 128 + signal.SIGPIPE

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -315,3 +319,22 @@ def test_another_projects_snakefile_is_left_alone(tmp_path: Path, monkeypatch) -
         (tmp_path / part).parent.mkdir(exist_ok=True)
         (tmp_path / part).touch()
     assert command.workflow_folder() == tmp_path
+
+
+def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypatch) -> None:
+    """As in ``snas search | head -1``: no job goes on that nothing is heard of."""
+    started = []
+
+    def speaks(words, **settings):
+        code = "import time; print('[snas] a line', flush=True); time.sleep(20)"
+        started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
+        return started[0]
+
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=speaks, PIPE=-1, STDOUT=-2))
+    monkeypatch.setattr(command, "print", closed, raising=False)
+    with pytest.raises(BrokenPipeError):
+        command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search")
+    assert started[0].wait(timeout=0) == -signal.SIGTERM
