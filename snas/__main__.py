@@ -110,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         "predict", help="say what images show, by the network that a search found"
     )
     predicted.add_argument("folder", type=Path, help="results/<run>/best")
-    predicted.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ...")
+    predicted.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ..., or a folder of them"
+    )
     predicted.add_argument(
         "--top", type=int, default=1, help="labels per image, the most probable first; default: %(default)s"
     )
