@@ -209,6 +209,8 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"--width {options.width}: at least 4 is expected")
     if options.steps is not None and (options.steps < 40 or options.steps % 8):
         raise InputError(f"--steps {options.steps}: a multiple of 8, at least 40, is expected")
+    if options.device == "cuda":
+        device.torch_device(options.device)  # raises where there is none: before the images are read for nothing
     return values | {"device": options.device}
 
 

@@ -73,6 +73,10 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
             ["--images", "digits", "--gpu-hours", "1", "--device", "cpu"],
             "--gpu-hours: no GPU is to be seen here",
         ),
+        (
+            ["--images", "digits", "--device", "cuda"],
+            "device 'cuda' was asked for, but torch sees no GPU (CUDA_VISIBLE_DEVICES=7); 'auto' or 'cpu' would work",
+        ),
     ],
 )
 def test_wrong_words_are_one_sentence_before_any_work(
@@ -80,6 +84,8 @@ def test_wrong_words_are_one_sentence_before_any_work(
 ) -> None:
     monkeypatch.setattr(command.Workflow, "start", lambda *_, **__: pytest.fail("the workflow was started"))
     monkeypatch.setattr(command, "workflow_folder", lambda: tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert main(["search", *(word.format(photos=photos) for word in words)]) == 2
     said = capsys.readouterr().err
     assert sentence in said
