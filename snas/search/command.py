@@ -210,7 +210,9 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     if options.steps is not None and (options.steps < 40 or options.steps % 8):
         raise InputError(f"--steps {options.steps}: a multiple of 8, at least 40, is expected")
     if options.device == "cuda":
-        device.torch_device(options.device)  # raises where there is none: before the images are read for nothing
+        device.torch_device(
+            options.device
+        )  # raises where there is none: before the images are read for nothing
     return values | {"device": options.device}
 
 
@@ -366,7 +368,9 @@ def planned(
     for one in (width,) if width else forecasts.WIDTHS:
         try:
             frame, facts = candidates(space, width=one, **size, **limits)
-        except InputError as error:  # the limits may allow narrow networks only
+            if not device.wanted(values["device"]):
+                forecasts.check_memory(space, frame, width=one, side=size["side"], jobs=jobs)
+        except InputError as error:  # the limits, or the memory, may allow narrow networks only
             refused = refused or error
             continue
         macs[one] = frame["macs"].to_numpy(dtype=float)

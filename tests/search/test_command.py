@@ -63,6 +63,7 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
         (["--images", "digits", "--cores", "0"], "--cores 0: at least 1"),
         (["--images", "digits", "--cores", "99999"], "--cores 99999: this machine has "),
         (["--images", "digits", "--width", "2"], "--width 2: at least 4"),
+        (["--images", "digits", "--width", "100000"], "key 'width' is 100000; allowed: at most 1024"),
         (["--images", "digits", "--steps", "41"], "--steps 41: a multiple of 8"),
         (["--images", "digits", "--budget", "40"], "key 'budget' is '40'; allowed: N+K, as in 32+8"),
         (["--images", "digits", "--method", "gpp"], "unknown method 'gpp' (did you mean 'gp'?)"),
@@ -291,6 +292,41 @@ def test_a_plan_is_made_for_what_the_run_was_begun_with(tmp_path: Path, monkeypa
     values = stored | {"max_macs": 0, "max_params": 0}
     plan, *_ = command.planned(options("--images", "digits"), values, stored, tmp_path, 32)
     assert plan.search.name == "gp_n016_k004_b8"
+
+
+@pytest.mark.parametrize("width", [64, None])
+def test_networks_that_fill_the_memory_are_refused_before_they_are_measured(
+    tmp_path: Path, monkeypatch, width
+) -> None:
+    """Of the widths that a plan chooses from, those that do not fit are passed over."""
+    measured = []
+
+    def measure(*_, width, jobs, **__):
+        measured.append(width)
+        return Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs)
+
+    facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
+    tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
+    values = {
+        "method": "gp",
+        "ask_batch": 8,
+        "code_shards": 2,
+        "device": "cpu",
+        "max_macs": 0,
+        "max_params": 0,
+    }
+    values |= {"width": width} if width else {}
+    monkeypatch.setattr(command.forecasts, "measure", measure)
+    monkeypatch.setattr(command.forecasts, "memory_bytes", lambda: 30e6)
+    begin = lambda: command.planned(options("--images", "digits", "--hours", "900"), values, {}, tmp_path, 2)
+    if width:
+        with pytest.raises(
+            InputError, match=r"networks of width 64 take about 0.0 GB .* this machine has 0.0 GB"
+        ):
+            begin()
+        assert measured == []
+    else:
+        assert begin()[0].width == 16, "32 would fit the time, but not the memory"
 
 
 def archs(found: range):
