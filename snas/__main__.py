@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from snas import InputError, __version__
+from snas.device import NAMES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,9 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     compared = commands.add_parser(
         "compare", help="a search's winner against hand-made networks and random search, over several seeds"
     )
-    compared.add_argument("--images", default="digits", help="image set; default: %(default)s")
-    compared.add_argument("--path", type=Path, help="its file or folder")
-    compared.add_argument("--side", type=int, default=0, help="resize to this many pixels")
+    command.add_images(compared, default="digits")
     compared.add_argument(
         "--train-images", type=int, default=0, help="take so many of a source with a test part"
     )
@@ -136,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument(
         "--width", type=int, default=8, help="of the searched networks; default: %(default)s"
     )
+    compared.add_argument("--device", choices=NAMES, default="cpu", help="default: %(default)s")
     compared.add_argument("--out", type=Path, default=Path("results/compare"), help="default: %(default)s")
     compared.set_defaults(command=_compare)
     documented = commands.add_parser(
@@ -215,12 +215,25 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from snas import images
+    from snas import config, images
     from snas.export import compare
+    from snas.images.split import LEAST
+    from snas.search import command
 
-    contest = compare.Contest(options.method, options.budget, options.recipe, width=options.width)
+    values = command.named(options)
+    values.setdefault("image_side", command.side_of(values, options.device))
+    # a wrong value is a sentence, before the images are read
+    config.load(values | {"method": options.method, "budget": options.budget, "truth_recipe": options.recipe})
+    contest = compare.Contest(
+        options.method, options.budget, options.recipe, width=options.width, device=options.device
+    )
     drawn = images.load(
-        options.images, path=options.path, side=options.side or None, train_images=options.train_images
+        values["images"],
+        path=values["images_path"],
+        side=values["image_side"],
+        channels=values.get("image_channels"),
+        train_images=options.train_images,
+        least=LEAST,
     )
     frame = compare.run(
         contest, drawn, range(options.seeds), options.out, lambda text: print(text, file=sys.stderr)

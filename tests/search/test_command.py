@@ -48,6 +48,7 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
     assert image_source(str(photos), None)["images"] == "parquet"
     assert image_source("digits", None) == {"images": "digits", "images_path": ""}
     assert image_source("cifar10", str(tmp_path)) == {"images": "cifar10", "images_path": str(tmp_path)}
+    assert image_source("folder", str(photos)) == {"images": "folder", "images_path": str(photos)}
 
 
 @pytest.mark.parametrize(
