@@ -64,7 +64,4 @@ onsuccess:
 
 onerror:
     PROGRESS.finish()
-    print(
-        f"[snas] a job failed; logs stand in {LOGS}/, and the same command goes on from here",
-        file=sys.stderr,
-    )
+    print(f"[snas] a job failed; logs stand in {LOGS}/{hint_after_failure()}", file=sys.stderr)

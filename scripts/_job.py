@@ -17,6 +17,7 @@ from snas import InputError
 def begin(snakemake):
     """Send everything to the rule's log, make errors readable, lease a GPU where the rule asks for one."""
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    run = Path(snakemake.log[0]).parts[:2]
 
     def hook(kind, error, trace):
         with contextlib.suppress(OSError):  # the log's disk may be the full one
@@ -26,6 +27,8 @@ def begin(snakemake):
             sentence = snas.provenance.unwritable(error, snakemake.output[0])
         elif issubclass(kind, InputError):
             sentence = str(error)
+            with contextlib.suppress(OSError):
+                Path(*run, "logs", "refused").touch()
         print(f"[snas] {snakemake.rule}: {sentence}", file=terminal)
         print(f"[snas]   log: {snakemake.log[0]}", file=terminal)
 
@@ -38,7 +41,6 @@ def begin(snakemake):
     threading.Thread(target=_leave_with_driver, daemon=True).start()
     os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
     lease = snas.device.lease(say=print) if snakemake.resources.get("gpu", 0) else None
-    run = Path(snakemake.log[0]).parts[:2]
     path = snas.progress.share_path(Path(*run, "logs"), str(snakemake.output[0]))
     return Job(lease, snas.progress.Share(path, print))
 
