@@ -142,6 +142,8 @@ def run(options: argparse.Namespace) -> int:
         if not done:
             say(*outcome(folder))
         return done
+    if not stored and not (folder / "training").is_dir():
+        forget_changed_images(values, folder)
     write_yaml(folder / "images.yaml", values)
     done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet")
     if done:
@@ -287,6 +289,23 @@ def jobs_at_a_time(options: argparse.Namespace, values: Mapping[str, Any]) -> in
     if options.gpu_hours is not None and not gpus:
         raise InputError("--gpu-hours: no GPU is to be seen here; --hours or --budget would be right")
     return gpus or options.cores
+
+
+def forget_changed_images(values: Mapping[str, Any], folder: Path) -> None:
+    """Remove the split of a run that is not begun, where the user's images have changed since a plan has made it.
+
+    Nothing rests on it yet, and a run is begun with the images that are there then.  Of files that were copied or moved
+    to where they are, the time of the change tells; that of the writing may be kept.
+    """
+    made = [folder / "images" / f"{name}.parquet" for name in ("split", "selection", "held_out")]
+    since = [path.stat().st_mtime for path in (folder / "images.yaml", made[0]) if path.is_file()]
+    if values["images"] in EMBEDDED or len(since) < 2:
+        return
+    place = Path(values["images_path"])
+    every = (path.lstat() for path in (place, *(place.rglob("*") if place.is_dir() else ())))
+    if any(max(one.st_mtime, one.st_ctime) >= min(since) for one in every):
+        for path in made:
+            path.unlink(missing_ok=True)
 
 
 class Workflow:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,6 +235,52 @@ def begun(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     project.search("--budget", "8+2", "--cores", "2")
     project.started.clear()
     return project
+
+
+def test_a_plan_binds_no_images(photos: Path, project: Project, monkeypatch) -> None:
+    """Whatever changes in the folder until the run is begun is in it; a run that is begun keeps what it was begun with."""
+    split = project.folder.parent / "photos/images/split.parquet"
+
+    def start(workflow, file: Path, target: str) -> int:
+        made = not split.exists()
+        if made:
+            split.parent.mkdir(parents=True, exist_ok=True)
+            split.touch()
+        project.started.append((file.name, made))
+        return 0
+
+    plan = Plan(own_search("gp", "8+2"), 4, 40)
+    monkeypatch.setattr(
+        command, "planned", lambda *_: (plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0)
+    )
+    monkeypatch.setattr(command, "outcome", lambda folder: [])
+    monkeypatch.setattr(command, "judged", lambda *_: "")
+    monkeypatch.setattr(command.Workflow, "start", start)
+
+    def made_anew(*words: str) -> bool:
+        project.started.clear()
+        time.sleep(0.05)  # more than the clock of any file system takes to tick
+        command.run(options("--images", str(photos), "--run", "photos", "--device", "cpu", *words))
+        return project.started[0][1]
+
+    (photos / "oak/0.png").write_bytes(b"0")
+    old = (photos / "oak/0.png").stat()
+    assert made_anew("--plan")
+    assert not made_anew("--plan"), "nothing has changed"
+    (photos / "oak/1.png").write_bytes(b"1")
+    os.utime(photos / "oak/1.png", (old.st_atime - 1000, old.st_mtime - 1000))
+    os.utime(photos / "oak", (old.st_atime - 1000, old.st_mtime - 1000))
+    assert made_anew("--plan"), "a copy that keeps its time"
+    (photos / "oak/1.png").unlink()
+    assert made_anew("--plan"), "one that is gone"
+    (split.parents[1] / "training").mkdir()
+    (photos / "oak/0.png").write_bytes(b"1")
+    assert not made_anew("--plan"), "trainings rest on it, whoever began them"
+    (split.parents[1] / "training").rmdir()
+    (photos / "oak/0.png").write_bytes(b"2")
+    assert made_anew(), "the run is begun with it"
+    (photos / "oak/2.png").write_bytes(b"2")
+    assert not made_anew("--plan"), "the run has been begun"
 
 
 def test_a_search_that_has_ended_says_what_it_has_found(begun: Project, capsys) -> None:
