@@ -64,7 +64,4 @@ onsuccess:
 
 onerror:
     PROGRESS.finish()
-    print(
-        f"[snas] not all is made; logs stand in {LOGS}/. What is there is kept: once the cause is mended, the same command goes on from it",
-        file=sys.stderr,
-    )
+    print(f"[snas] not all is made; logs stand in {LOGS}/{hint_after_failure()}", file=sys.stderr)

@@ -424,9 +424,17 @@ def check_searches(files):
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
+# A job that refuses what it was given leaves this file.
+REFUSED = Path(LOGS, "refused")
 
 
 def begin(files):
     """Check what this start is to make, then say how far it is."""
     check_searches(files)
+    REFUSED.unlink(missing_ok=True)
     PROGRESS.start(files)
+
+
+def hint_after_failure():
+    """Return that the same command goes on, unless a job refused what it was given: it would refuse it again."""
+    return "" if REFUSED.exists() else ", and the same command goes on from here"

@@ -23,6 +23,7 @@ def begin(snakemake):
     gc.freeze()
     gc.enable()
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
+    run = Path(snakemake.log[0]).parts[:2]
 
     def hook(kind, error, trace):
         if issubclass(kind, KeyboardInterrupt):  # Ctrl-C reaches driver and jobs alike; nothing is wrong
@@ -36,6 +37,8 @@ def begin(snakemake):
             sentence = snas.provenance.unwritable(error, snakemake.output[0])
         elif issubclass(kind, InputError):
             sentence = str(error)
+            with contextlib.suppress(OSError):
+                Path(*run, "logs", "refused").touch()
         print(f"[snas] {snakemake.rule}: {sentence}", file=terminal)
         print(f"[snas]   log: {snakemake.log[0]}", file=terminal)
 
@@ -48,7 +51,6 @@ def begin(snakemake):
     threading.Thread(target=_leave_with_driver, daemon=True).start()
     os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
     lease = snas.device.lease(say=print) if snakemake.resources.get("gpu", 0) else None
-    run = Path(snakemake.log[0]).parts[:2]
     path = snas.progress.share_path(Path(*run, "logs"), str(snakemake.output[0]))
     return Job(lease, snas.progress.Share(path, print))
 

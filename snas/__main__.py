@@ -8,25 +8,60 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from snas import InputError, __version__
+from snas.device import NAMES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; wrong input is one sentence on standard error and exit status 2."""
+    """Run one command; wrong input is one sentence on standard error and exit status 2.
+
+    Where the reader of the output has gone (``| head``), it ends without a word, as other commands do.
+    """
+    try:
+        with _written():
+            return _run(arguments)
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _refused(error)
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Write out what was printed; the interpreter would do so at its end, and complain of a closed pipe in lines of its own."""
+    try:
+        yield
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
+    except BrokenPipeError:
+        raise
     except (InputError, OSError) as error:
-        print(f"snas: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     return status
+
+
+def _refused(error: Exception) -> int:
+    print(f"snas: {error}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         "predict", help="say what images show, by the network that a search found"
     )
     predicted.add_argument("folder", type=Path, help="results/<run>/best")
-    predicted.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ...")
+    predicted.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ..., or a folder of them"
+    )
     predicted.add_argument(
         "--top", type=int, default=1, help="labels per image, the most probable first; default: %(default)s"
     )
@@ -87,9 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     compared = commands.add_parser(
         "compare", help="a search's winner against hand-made networks and random search, over several seeds"
     )
-    compared.add_argument("--images", default="digits", help="image set; default: %(default)s")
-    compared.add_argument("--path", type=Path, help="its file or folder")
-    compared.add_argument("--side", type=int, default=0, help="resize to this many pixels")
+    command.add_images(compared, default="digits")
     compared.add_argument(
         "--train-images", type=int, default=0, help="take so many of a source with a test part"
     )
@@ -100,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument(
         "--width", type=int, default=8, help="of the searched networks; default: %(default)s"
     )
+    compared.add_argument("--device", choices=NAMES, default="cpu", help="default: %(default)s")
     compared.add_argument("--out", type=Path, default=Path("results/compare"), help="default: %(default)s")
     compared.set_defaults(command=_compare)
     documented = commands.add_parser(
@@ -179,12 +215,25 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from snas import images
+    from snas import config, images
     from snas.export import compare
+    from snas.images.split import LEAST
+    from snas.search import command
 
-    contest = compare.Contest(options.method, options.budget, options.recipe, width=options.width)
+    values = command.named(options)
+    values.setdefault("image_side", command.side_of(values, options.device))
+    # a wrong value is a sentence, before the images are read
+    config.load(values | {"method": options.method, "budget": options.budget, "truth_recipe": options.recipe})
+    contest = compare.Contest(
+        options.method, options.budget, options.recipe, width=options.width, device=options.device
+    )
     drawn = images.load(
-        options.images, path=options.path, side=options.side or None, train_images=options.train_images
+        values["images"],
+        path=values["images_path"],
+        side=values["image_side"],
+        channels=values.get("image_channels"),
+        train_images=options.train_images,
+        least=LEAST,
     )
     frame = compare.run(
         contest, drawn, range(options.seeds), options.out, lambda text: print(text, file=sys.stderr)

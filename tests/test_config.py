@@ -46,6 +46,7 @@ def test_readme_is_made_from_the_schema():
     [
         ({"budgetss": 3}, "unknown key 'budgetss'; did you mean 'budgets'?"),
         ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
+        ({"width": 2000}, "key 'width' is 2000; allowed: at most 1024"),
         ({"runs": "many"}, "key 'runs' is 'many' (str); integer is expected"),
         ({"runs": 2.5}, "key 'runs' is 2.5 (float); integer is expected"),
         (

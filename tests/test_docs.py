@@ -1,6 +1,10 @@
 """Documents that name code are held to it."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,33 @@ def test_the_results_page_has_the_tables_of_the_kept_analysis():
     assert runs, "docs/data keeps the analysis of no run"
     page = set((ROOT / "docs/results.md").read_text().splitlines())
     assert [line for line in chapter(runs).splitlines() if line not in page] == []
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["tables"], ["config-table"], ["config-check", "config/smoke.yaml"]])
+def test_a_closed_pipe_ends_a_command_without_a_word(words, unbuffered):
+    """As in ``snas tables | head -1``; what the interpreter would say of it at its own end is a traceback, too."""
+    assert ended(words, unbuffered, close=True) == (128 + signal.SIGPIPE, "")
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        code, said = ended(["config-table"], "", stdout=full)
+    assert (code, said) == (2, "snas: [Errno 28] No space left on device\n")
+
+
+def test_an_output_that_is_written_ends_well():
+    assert ended(["config-table"], "", stdout=subprocess.DEVNULL) == (0, "")
+
+
+def ended(words, unbuffered, *, stdout=subprocess.PIPE, close=False):
+    """Return exit status and errors of a command, the reading end of whose output may be closed at once."""
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "snas", *words], cwd=ROOT, env=environment, stdout=stdout,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        if close:
+            process.stdout.close()
+            process.stdout = None
+        return process.wait(timeout=120), process.stderr.read()

@@ -1,4 +1,4 @@
-"""Labels of image files by the network in ``results/<run>/best``: ``snas predict best/ image.png``.
+"""Labels of image files by the network in ``results/<run>/best``: ``snas predict best/ image.png others/``.
 
 ONNX Runtime runs it where that is installed, torch otherwise; the two give the same up to rounding.
 """
@@ -6,6 +6,7 @@ ONNX Runtime runs it where that is installed, torch otherwise; the two give the 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ class Predictor:
 
         path = Path(file)
         if not path.is_file():
-            raise InputError(f"{file}: no such file; an image (PNG, JPEG, ...) is expected")
+            raise InputError(
+                f"{file}: no such file; an image (PNG, JPEG, ...) or a folder of them is expected"
+            )
         pixels = decode(path, str(file), side=self.description.side, channels=self.description.channels)
         return pixels.transpose(2, 0, 1)
 
@@ -86,18 +89,49 @@ def predict(
 ) -> tuple[list[str], list[str]]:
     """Return one line per image file, and one sentence per file that is no image: a bad one leaves the others alone.
 
-    A line is the file, then label and probability ``top`` times, with tabs between.  Raises :class:`InputError` for a
-    folder that is not what a search leaves.
+    A line is the file, then label and probability ``top`` times, with tabs between.  Of ``files``, a folder stands for the
+    images in it (:func:`images_in`).  Raises :class:`InputError` for a ``folder`` that is not what a search leaves.
     """
     if top < 1:
         raise InputError(f"--top is {top}; at least 1 is expected")
     predictor = Predictor(folder, runtime=runtime)
     lines, faults = [], []
-    for file in files:
+    for given in files:
         try:
-            found = predictor(file, top=top)
+            every = images_in(given) if Path(given).is_dir() else [given]
         except InputError as error:
             faults.append(str(error))
             continue
-        lines.append("\t".join([str(file), *(f"{label}\t{share:.4f}" for label, share in found)]))
+        for file in every:
+            try:
+                found = predictor(file, top=top)
+            except InputError as error:
+                faults.append(str(error))
+                continue
+            lines.append("\t".join([str(file), *(f"{label}\t{share:.4f}" for label, share in found)]))
     return lines, faults
+
+
+def images_in(folder: str | Path) -> list[Path]:
+    """Return the image files in ``folder`` and in the folders below it, as those of classes are, sorted by path.
+
+    They are known by their names; hidden ones and what systems leave are passed over, as in training.  Raises
+    :class:`InputError` where there is none, or a folder cannot be read.
+    """
+    from snas.images.folder import IGNORED, SUFFIXES
+
+    def unreadable(error: OSError) -> None:
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}); a readable folder is expected"
+        )
+
+    def shown(name: str) -> bool:
+        return not name.startswith(".") and name.lower() not in IGNORED
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = filter(shown, folders)
+        found += [Path(place, name) for name in names if shown(name) and name.lower().endswith(SUFFIXES)]
+    if not found:
+        raise InputError(f"{folder}: no image in this folder; files named {', '.join(SUFFIXES)} are expected")
+    return sorted(found)

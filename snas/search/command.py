@@ -46,12 +46,7 @@ def add_parser(commands: Any) -> None:
         "the same command again goes on where it stopped, with a larger budget from what is paid for.",
     )
     add = parser.add_argument
-    add(
-        "--images",
-        required=True,
-        help=f"folder with a folder per class, Parquet file, or {', '.join(EMBEDDED)}",
-    )
-    add("--path", help="place of the files of a named image set (cifar10, ...)")
+    add_images(parser, required=True)
     add("--run", help="name of the run, default: made of the images' name")
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument(
@@ -71,8 +66,6 @@ def add_parser(commands: Any) -> None:
         "--method",
         help="default: gp, the one that needs the fewest trainings, or what the run was begun with",
     )
-    add("--side", type=int, help="resize images to this many pixels (8 to 128)")
-    add("--channels", type=int, help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA")
     add("--width", type=int, help="channels of the first stage; default: by the time there is")
     add("--steps", type=int, help="steps of a complete training; default: by the time there is")
     add(
@@ -86,6 +79,19 @@ def add_parser(commands: Any) -> None:
     add("--seed", type=int, help="default: 0")
     add("--plan", action="store_true", help="say what it would cost and stop")
     parser.set_defaults(command=run)
+
+
+def add_images(parser: Any, **settings: Any) -> None:
+    """Add the words that images are named by, the same for every command that takes some."""
+    add = parser.add_argument
+    add(
+        "--images",
+        help=f"folder with a folder per class, Parquet file, or {', '.join(EMBEDDED)}",
+        **settings,
+    )
+    add("--path", help="place of the files of a named image set (cifar10, ...)")
+    add("--side", type=int, help="resize images to this many pixels (8 to 128)")
+    add("--channels", type=int, help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA")
 
 
 def number(text: str) -> int:
@@ -136,6 +142,8 @@ def run(options: argparse.Namespace) -> int:
         if not done:
             say(*outcome(folder))
         return done
+    if not stored and not (folder / "training").is_dir():
+        forget_changed_images(values, folder)
     write_yaml(folder / "images.yaml", values)
     done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet")
     if done:
@@ -191,10 +199,10 @@ def workflow_folder() -> Path:
 
 def asked(options: argparse.Namespace) -> dict[str, Any]:
     """Return the keys of the configuration that the command line names."""
-    values: dict[str, Any] = image_source(options.images, options.path)
+    values = named(options)
     pairs = {
         "method": options.method, "budget": options.budget, "max_macs": options.max_macs, "max_params": options.max_params,
-        "image_side": options.side, "image_channels": options.channels, "width": options.width, "seed": options.seed,
+        "seed": options.seed,
     }  # fmt: skip
     values |= {key: value for key, value in pairs.items() if value is not None}
     for what, hours in (("--hours", options.hours), ("--gpu-hours", options.gpu_hours)):
@@ -205,17 +213,27 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     machine = os.cpu_count() or 1
     if options.cores > machine:  # as many processes measure it and train: hundreds would fill its memory
         raise InputError(f"--cores {options.cores}: this machine has {machine}")
-    if options.width is not None and options.width < 4:
-        raise InputError(f"--width {options.width}: at least 4 is expected")
     if options.steps is not None and (options.steps < 40 or options.steps % 8):
         raise InputError(f"--steps {options.steps}: a multiple of 8, at least 40, is expected")
+    return values
+
+
+def named(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the keys that say on what images networks of which width are trained, and where: what a comparison takes, too."""
+    values: dict[str, Any] = image_source(options.images, options.path)
+    pairs = {"image_side": options.side, "image_channels": options.channels, "width": options.width}
+    values |= {key: value for key, value in pairs.items() if value is not None}
+    if options.width is not None and options.width < 4:
+        raise InputError(f"--width {options.width}: at least 4 is expected")
+    if options.device == "cuda":  # where there is none, this says so before the images are read for nothing
+        device.torch_device(options.device)
     return values | {"device": options.device}
 
 
 def image_source(images: str, path: str | None) -> dict[str, Any]:
     """Return the keys ``images`` and ``images_path`` for a folder, a Parquet file or a named image set."""
     place = Path(images).expanduser()
-    if images in EMBEDDED and not place.is_dir():
+    if (images in EMBEDDED and not place.is_dir()) or (path and images in IMAGE_SETS):
         return {"images": images, "images_path": str(Path(path).expanduser().resolve()) if path else ""}
     if path:
         raise InputError(
@@ -273,6 +291,23 @@ def jobs_at_a_time(options: argparse.Namespace, values: Mapping[str, Any]) -> in
     return gpus or options.cores
 
 
+def forget_changed_images(values: Mapping[str, Any], folder: Path) -> None:
+    """Remove the split of a run that is not begun, where the user's images have changed since a plan has made it.
+
+    Nothing rests on it yet, and a run is begun with the images that are there then.  Of files that were copied or moved
+    to where they are, the time of the change tells; that of the writing may be kept.
+    """
+    made = [folder / "images" / f"{name}.parquet" for name in ("split", "selection", "held_out")]
+    since = [path.stat().st_mtime for path in (folder / "images.yaml", made[0]) if path.is_file()]
+    if values["images"] in EMBEDDED or len(since) < 2:
+        return
+    place = Path(values["images_path"])
+    every = (path.lstat() for path in (place, *(place.rglob("*") if place.is_dir() else ())))
+    if any(max(one.st_mtime, one.st_ctime) >= min(since) for one in every):
+        for path in made:
+            path.unlink(missing_ok=True)
+
+
 class Workflow:
     """Snakemake in the workflow's folder."""
 
@@ -313,6 +348,11 @@ class Workflow:
                 process.wait()
                 say("stopped; the same command goes on from here")
                 return 130
+            except BrokenPipeError:
+                # nobody reads what is said: stop as other commands do, and leave no job behind
+                process.terminate()
+                deque(process.stdout or (), maxlen=0)
+                raise
         if process.returncode and not said:
             print(*last, sep="", end="", flush=True)
         return process.returncode
@@ -359,7 +399,9 @@ def planned(
     for one in (width,) if width else forecasts.WIDTHS:
         try:
             frame, facts = candidates(space, width=one, **size, **limits)
-        except InputError as error:  # the limits may allow narrow networks only
+            if not device.wanted(values["device"]):
+                forecasts.check_memory(space, frame, width=one, side=size["side"], jobs=jobs)
+        except InputError as error:  # the limits, or the memory, may allow narrow networks only
             refused = refused or error
             continue
         macs[one] = frame["macs"].to_numpy(dtype=float)

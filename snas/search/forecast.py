@@ -6,21 +6,26 @@ a few networks on the user's images for a moment.  Costs between are taken as li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from snas import InputError, spaces
 from snas import device as devices
 from snas.search.jobs import OwnSearch, own_search
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFAULT_SECONDS = 300.0
 """What a search takes about where the user says nothing: some minutes."""
@@ -34,6 +39,12 @@ LEAST, WIDER = 160, 640
 """The next width is taken where it leaves at least so many steps."""
 MEASURE_SECONDS = 1.0
 """How long each of the two sizes of networks is trained for the measurement."""
+ADAM_BYTES = 16
+"""Of a parameter in training: float32 weight, gradient and Adam's two moments."""
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container says how much memory it may use, by the two versions of control groups."""
+NO_MEMORY = ("can't allocate memory", "OutOfMemoryError", "MemoryError", "CUDA out of memory")
+"""What torch and Python say where memory is lacking."""
 DEAR = 0.75
 """Where among the candidates' costs a search is expected to ask: good networks are rather the dear ones."""
 
@@ -185,10 +196,46 @@ def _more_trainings(one: Plan, fits: Any, plan: Any, *, fixed: bool) -> Plan:
     return next((other for other in larger if fits(other)), one)
 
 
+def check_memory(space: str, candidates: pd.DataFrame, *, width: int, side: int, jobs: int) -> None:
+    """Raise :class:`InputError` where ``jobs`` trainings of the candidates at a time do not fit into this machine's memory.
+
+    Asking for it would tell nothing: Linux promises memory that it has not, and ends processes later.
+    """
+    needed = training_bytes(space, candidates, width=width, side=side)
+    there = memory_bytes()
+    if max(needed.max(), jobs * needed.mean()) > there:
+        raise InputError(
+            f"networks of width {width} take about {needed.mean() / 1e9:.1f} GB of memory to train, the dearest "
+            f"{needed.max() / 1e9:.1f} GB, {jobs} at a time, and this machine has {there / 1e9:.1f} GB; a smaller --width "
+            "or --side, fewer --cores, or limits (--max-params, --max-macs) would be right"
+        )
+
+
+def training_bytes(space: str, candidates: pd.DataFrame, *, width: int, side: int) -> np.ndarray:
+    """Return about how much memory a few of the candidates take in a step of 32 images, from the cheapest to the dearest."""
+    from snas import networks
+
+    few = candidates.sort_values("macs").iloc[np.linspace(0, len(candidates) - 1, 9).astype(int)]
+    kept = [
+        networks.activation_bytes(spaces.load(space), int(arch), width=width, side=side, batch=32) or 0
+        for arch in few["arch"]
+    ]
+    return ADAM_BYTES * few["params"].to_numpy(dtype=float) + np.array(kept, dtype=float)
+
+
+def memory_bytes() -> float:
+    """Return the memory of this machine, or of the container that this is."""
+    found = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    for path in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            found.append(float(int(path.read_text())))
+    return min(found)
+
+
 def measure(selection: str | Path, space: str, *, width: int, jobs: int, device: str, compile: bool) -> Speed:
     """Return the speed of networks of ``width`` on the images of a ``selection.parquet``, ``jobs`` processes at a time.
 
-    Raises :class:`InputError` where a process fails, with the last line of what it said.
+    Raises :class:`InputError` where a process fails, with the last line of what it said, or what it lacked.
     """
     task = json.dumps(
         {"selection": str(selection), "space": space, "width": width, "device": device, "compile": compile}
@@ -207,6 +254,11 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
     found = []
     for worker in workers:
         said, errors = worker.communicate()
+        if worker.returncode == -signal.SIGKILL or any(words in errors for words in NO_MEMORY):
+            raise InputError(
+                f"networks of width {width}, {jobs} at a time, do not fit into the memory that there is; a smaller --width "
+                "or --side, or fewer --cores, would be right"
+            )
         if worker.returncode:
             last = (errors.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"the measurement of this machine failed: {last}")
@@ -240,7 +292,10 @@ def _line(macs: Sequence[float] | np.ndarray, seconds: Sequence[float] | np.ndar
 
 
 def work_seconds(task: dict[str, Any]) -> dict[str, Any]:
-    """Train and test four cheap and four dear networks for a moment; what a process of :func:`measure` does."""
+    """Train and test four cheap and four dear networks for a moment; what a process of :func:`measure` does.
+
+    Fewer at a time where they are so large that jobs would not train four together either.
+    """
     import torch
 
     from snas import networks, training
@@ -248,6 +303,7 @@ def work_seconds(task: dict[str, Any]) -> dict[str, Any]:
     from snas.images.augment import plain_batches
     from snas.images.split import read_selection
     from snas.networks.populations import losses
+    from snas.training.groups import group_size
     from snas.training.loop import make_batches
 
     images, recipe = read_selection(task["selection"]), training.recipe("own_40")
@@ -264,6 +320,10 @@ def work_seconds(task: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"ready": ready, "macs": [], "step": [], "test": []}
     for share in (0.2, 0.8):
         archs = [int(order[int((share + offset) * len(order))]) for offset in (-0.1, -0.03, 0.03, 0.1)]
+        together = group_size(
+            space, archs, width=size["width"], side=images.side, batch=recipe.batch, device=place
+        )
+        archs = archs[:together]
         population = networks.population(
             space, archs, bn_momentum=recipe.bn_momentum, device=place, compile=task["compile"], **size
         )

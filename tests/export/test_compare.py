@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy import stats
 
 from snas import InputError, images, tables
+from snas.__main__ import main
 from snas.export import compare
 from snas.export.compare import COMPARED, Contest
 from snas.images.split import load_parts
@@ -97,3 +99,82 @@ def test_the_summary_is_a_paired_t_interval():
     text = compare.markdown(frame)
     assert f"{100 * values['random'].mean():.2f} (" in text
     assert len(text.splitlines()) == 4
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What a comparison is made of by the command, which makes none."""
+    found = {}
+
+    def run(contest, drawn, base_seeds, out, say):
+        found.update(contest=contest, images=drawn, seeds=list(base_seeds))
+        return pd.DataFrame()
+
+    monkeypatch.setattr(compare, "run", run)
+    monkeypatch.setattr(compare, "markdown", lambda frame: "")
+    return found
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a folder per class; images are neither squares nor of one size."""
+    draw = np.random.default_rng(0)
+    for label in ("oak", "ash"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(10):
+            pixels = draw.integers(256, size=(20 + i % 2, 15, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_images_are_named_by_the_words_of_a_search(taken, photos):
+    """A folder as it is, resized as a search would; by the name of its kind and its path it is the same."""
+    assert main(["compare", "--images", str(photos), "--seeds", "2", "--width", "4", "--device", "auto"]) == 0
+    first = taken["images"]
+    assert (first.side, first.channels, len(first.train_labels) + len(first.test_labels)) == (12, 3, 20)
+    assert (taken["contest"].width, taken["contest"].device, taken["seeds"]) == (4, "auto", [0, 1])
+    assert main(["compare", "--images", "folder", "--path", str(photos)]) == 0
+    assert taken["images"].digest == first.digest
+    assert main(["compare", "--images", str(photos), "--side", "16", "--channels", "1"]) == 0
+    assert (taken["images"].side, taken["images"].channels) == (16, 1)
+    assert main(["compare"]) == 0
+    assert (taken["images"].name, taken["images"].side, taken["contest"].device) == ("digits", 8, "cpu")
+    table = photos.parent / "own.parquet"
+    encoded = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(photos.rglob("*.png"))]
+    pd.DataFrame({"image": encoded, "label": [0, 1] * 10}).to_parquet(table)
+    assert main(["compare", "--images", str(table)]) == 0
+    assert (taken["images"].name, taken["images"].side) == ("parquet", 12)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--images", "nowhere"],
+            "--images nowhere: no such folder or file, and no image set of that name; known: ",
+        ),
+        (["--images", "{photos}", "--path", "x"], "--path goes with a named image set"),
+        (["--images", "folder", "--path", "/nowhere"], "key 'images_path': /nowhere does not exist"),
+        (["--images", "{few}"], "class 'a' has 1 image(s); at least 10 are needed"),
+        (["--side", "4"], "key 'image_side' is 4; allowed: 8 to 128"),
+        (["--channels", "5"], "key 'image_channels' is 5; allowed: at most 4"),
+        (["--width", "2"], "--width 2: at least 4 is expected"),
+        (["--width", "100000"], "key 'width' is 100000; allowed: at most 1024"),
+        (["--recipe", "none"], "key 'truth_recipe': unknown recipe 'none'; known: "),
+        (["--method", "gpp"], "unknown method 'gpp' (did you mean 'gp'?)"),
+        (["--device", "cuda"], "device 'cuda' was asked for, but torch sees no GPU"),
+    ],
+)
+def test_wrong_words_are_one_sentence_before_any_training(
+    taken, photos, monkeypatch, capsys, words, sentence
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    few = photos.parent / "few"
+    for label in "ab":
+        (few / label).mkdir(parents=True)
+        (few / label / "0.png").write_bytes((photos / "oak/0.png").read_bytes())
+    assert main(["compare", *(word.format(photos=photos, few=few) for word in words)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert len(said.strip().splitlines()) == 1
+    assert not taken

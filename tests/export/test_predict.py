@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -89,7 +92,10 @@ def test_files_are_read_as_in_training(tmp_path):
 
 def test_bad_images_are_one_sentence_each_and_the_others_are_done(best, files, tmp_path, capsys):
     (tmp_path / "text.png").write_text("no image")
-    bad = [tmp_path / "text.png", tmp_path / "absent.png", tmp_path]
+    (tmp_path / "empty/.hidden").mkdir(parents=True)
+    (tmp_path / "empty/notes.txt").write_text("no image")
+    (tmp_path / "empty/.hidden/0.png").write_bytes(files[0].read_bytes())
+    bad = [tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty"]
     assert main(["predict", str(best.folder), str(bad[0]), str(files[0]), *map(str, bad[1:])]) == 2
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1
@@ -97,6 +103,46 @@ def test_bad_images_are_one_sentence_each_and_the_others_are_done(best, files, t
     assert [str(path) in line for path, line in zip(bad, sentences, strict=True)] == [True] * 3
     assert "not a readable image" in sentences[0]
     assert "no such file" in sentences[1]
+    assert "no image in this folder; files named .png, .jpg," in sentences[2]
+
+
+def test_a_folder_stands_for_the_images_in_it(best, files, tmp_path, capsys):
+    """Those of its class folders too, sorted; what is no image by its name is passed over, a broken one is said."""
+    root = tmp_path / "photos"
+    for name in (
+        "b/2.PNG",
+        "a/1.png",
+        "0.png",
+        ".DS_Store",
+        "b/Thumbs.db",
+        "notes.txt",
+        "__MACOSX/3.png",
+        "b/._2.png",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(files[0].read_bytes())
+    assert main(["predict", str(best.folder), str(root), str(files[1])]) == 0
+    names = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [*(str(root / name) for name in ("0.png", "a/1.png", "b/2.PNG")), str(files[1])]
+    (root / "a/broken.png").write_text("no image")
+    assert main(["predict", str(best.folder), str(root)]) == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert said.err.splitlines() == [
+        line for line in said.err.splitlines() if str(root / "a/broken.png") in line
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(best, tmp_path, monkeypatch, capsys):
+    def denied(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("os.scandir", denied)
+    assert main(["predict", str(best.folder), str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"snas: {tmp_path}: cannot be read (Permission denied); a readable folder is expected\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,3 +199,12 @@ def test_an_onnx_file_of_another_shape_is_told_by_its_labels(best, tmp_path):
     )
     assert np.array_equal(one, other)
     assert np.allclose(one.sum(1), 1)
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(best, files):
+    words = [sys.executable, "-m", "snas", "predict", str(best.folder), *map(str, files)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        process.stdout = None
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=120) == 128 + signal.SIGPIPE

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -44,6 +49,7 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
     assert image_source(str(photos), None)["images"] == "parquet"
     assert image_source("digits", None) == {"images": "digits", "images_path": ""}
     assert image_source("cifar10", str(tmp_path)) == {"images": "cifar10", "images_path": str(tmp_path)}
+    assert image_source("folder", str(photos)) == {"images": "folder", "images_path": str(photos)}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,7 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
         (["--images", "digits", "--cores", "0"], "--cores 0: at least 1"),
         (["--images", "digits", "--cores", "99999"], "--cores 99999: this machine has "),
         (["--images", "digits", "--width", "2"], "--width 2: at least 4"),
+        (["--images", "digits", "--width", "100000"], "key 'width' is 100000; allowed: at most 1024"),
         (["--images", "digits", "--steps", "41"], "--steps 41: a multiple of 8"),
         (["--images", "digits", "--budget", "40"], "key 'budget' is '40'; allowed: N+K, as in 32+8"),
         (["--images", "digits", "--method", "gpp"], "unknown method 'gpp' (did you mean 'gp'?)"),
@@ -69,6 +76,10 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
             ["--images", "digits", "--gpu-hours", "1", "--device", "cpu"],
             "--gpu-hours: no GPU is to be seen here",
         ),
+        (
+            ["--images", "digits", "--device", "cuda"],
+            "device 'cuda' was asked for, but torch sees no GPU (CUDA_VISIBLE_DEVICES=7); 'auto' or 'cpu' would work",
+        ),
     ],
 )
 def test_wrong_words_are_one_sentence_before_any_work(
@@ -76,6 +87,8 @@ def test_wrong_words_are_one_sentence_before_any_work(
 ) -> None:
     monkeypatch.setattr(command.Workflow, "start", lambda *_, **__: pytest.fail("the workflow was started"))
     monkeypatch.setattr(command, "workflow_folder", lambda: tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert main(["search", *(word.format(photos=photos) for word in words)]) == 2
     said = capsys.readouterr().err
     assert sentence in said
@@ -224,6 +237,52 @@ def begun(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
+def test_a_plan_binds_no_images(photos: Path, project: Project, monkeypatch) -> None:
+    """Whatever changes in the folder until the run is begun is in it; a run that is begun keeps what it was begun with."""
+    split = project.folder.parent / "photos/images/split.parquet"
+
+    def start(workflow, file: Path, target: str) -> int:
+        made = not split.exists()
+        if made:
+            split.parent.mkdir(parents=True, exist_ok=True)
+            split.touch()
+        project.started.append((file.name, made))
+        return 0
+
+    plan = Plan(own_search("gp", "8+2"), 4, 40)
+    monkeypatch.setattr(
+        command, "planned", lambda *_: (plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0)
+    )
+    monkeypatch.setattr(command, "outcome", lambda folder: [])
+    monkeypatch.setattr(command, "judged", lambda *_: "")
+    monkeypatch.setattr(command.Workflow, "start", start)
+
+    def made_anew(*words: str) -> bool:
+        project.started.clear()
+        time.sleep(0.05)  # more than the clock of any file system takes to tick
+        command.run(options("--images", str(photos), "--run", "photos", "--device", "cpu", *words))
+        return project.started[0][1]
+
+    (photos / "oak/0.png").write_bytes(b"0")
+    old = (photos / "oak/0.png").stat()
+    assert made_anew("--plan")
+    assert not made_anew("--plan"), "nothing has changed"
+    (photos / "oak/1.png").write_bytes(b"1")
+    os.utime(photos / "oak/1.png", (old.st_atime - 1000, old.st_mtime - 1000))
+    os.utime(photos / "oak", (old.st_atime - 1000, old.st_mtime - 1000))
+    assert made_anew("--plan"), "a copy that keeps its time"
+    (photos / "oak/1.png").unlink()
+    assert made_anew("--plan"), "one that is gone"
+    (split.parents[1] / "training").mkdir()
+    (photos / "oak/0.png").write_bytes(b"1")
+    assert not made_anew("--plan"), "trainings rest on it, whoever began them"
+    (split.parents[1] / "training").rmdir()
+    (photos / "oak/0.png").write_bytes(b"2")
+    assert made_anew(), "the run is begun with it"
+    (photos / "oak/2.png").write_bytes(b"2")
+    assert not made_anew("--plan"), "the run has been begun"
+
+
 def test_a_search_that_has_ended_says_what_it_has_found(begun: Project, capsys) -> None:
     begun.end(CHOICE)
     assert begun.search() == 0
@@ -283,6 +342,41 @@ def test_a_plan_is_made_for_what_the_run_was_begun_with(tmp_path: Path, monkeypa
     assert plan.search.name == "gp_n016_k004_b8"
 
 
+@pytest.mark.parametrize("width", [64, None])
+def test_networks_that_fill_the_memory_are_refused_before_they_are_measured(
+    tmp_path: Path, monkeypatch, width
+) -> None:
+    """Of the widths that a plan chooses from, those that do not fit are passed over."""
+    measured = []
+
+    def measure(*_, width, jobs, **__):
+        measured.append(width)
+        return Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs)
+
+    facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
+    tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
+    values = {
+        "method": "gp",
+        "ask_batch": 8,
+        "code_shards": 2,
+        "device": "cpu",
+        "max_macs": 0,
+        "max_params": 0,
+    }
+    values |= {"width": width} if width else {}
+    monkeypatch.setattr(command.forecasts, "measure", measure)
+    monkeypatch.setattr(command.forecasts, "memory_bytes", lambda: 30e6)
+    begin = lambda: command.planned(options("--images", "digits", "--hours", "900"), values, {}, tmp_path, 2)
+    if width:
+        with pytest.raises(
+            InputError, match=r"networks of width 64 take about 0.0 GB .* this machine has 0.0 GB"
+        ):
+            begin()
+        assert measured == []
+    else:
+        assert begin()[0].width == 16, "32 would fit the time, but not the memory"
+
+
 def archs(found: range):
     import pandas as pd
 
@@ -315,3 +409,22 @@ def test_another_projects_snakefile_is_left_alone(tmp_path: Path, monkeypatch) -
         (tmp_path / part).parent.mkdir(exist_ok=True)
         (tmp_path / part).touch()
     assert command.workflow_folder() == tmp_path
+
+
+def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypatch) -> None:
+    """As in ``snas search | head -1``: no job goes on that nothing is heard of."""
+    started = []
+
+    def speaks(words, **settings):
+        code = "import time; print('[snas] a line', flush=True); time.sleep(20)"
+        started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
+        return started[0]
+
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=speaks, PIPE=-1, STDOUT=-2))
+    monkeypatch.setattr(command, "print", closed, raising=False)
+    with pytest.raises(BrokenPipeError):
+        command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search")
+    assert started[0].wait(timeout=0) == -signal.SIGTERM

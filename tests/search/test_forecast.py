@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from snas import InputError, images
+from snas.images.split import write_split
 from snas.search import forecast
 from snas.search.forecast import Plan, Speed, Work, choose_plan, in_words, sizes
 from snas.search.jobs import own_search
+from snas.search.own import candidates
 
 SPEED = Speed(startup=2.0, step=(1e-3, 1e-9), test=(1e-5, 1e-11), jobs=2)
 WORK = Work({8: np.full(1120, 1e6), 16: np.full(1120, 4e6), 32: np.full(1120, 16e6)}, 100, 2)
@@ -79,6 +84,80 @@ def test_each_process_of_the_measurement_has_a_gpu_of_its_own(monkeypatch, devic
     speed = forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device=device, compile=False)
     assert seen == expected
     assert speed.jobs == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "errors"),
+    [
+        (
+            1,
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
+        ),
+        (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
+        (1, "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 1. TiB for an array"),
+        (-signal.SIGKILL, ""),
+    ],
+)
+def test_a_measurement_that_lacks_memory_says_what_would_be_right(monkeypatch, code, errors):
+    worker = SimpleNamespace(returncode=code, communicate=lambda: ("", f"Traceback\n{errors}\n"))
+    monkeypatch.setattr(forecast.subprocess, "Popen", lambda *_, **__: worker)
+    with pytest.raises(InputError) as error:
+        forecast.measure("none", "tiny_nanobench", width=512, jobs=2, device="cpu", compile=False)
+    assert str(error.value) == (
+        "networks of width 512, 2 at a time, do not fit into the memory that there is; a smaller --width or --side, or "
+        "fewer --cores, would be right"
+    )
+
+
+def test_memory_is_asked_for_by_weights_activations_and_jobs(monkeypatch):
+    frame, _ = candidates("tiny_nanobench", width=128, channels=3, side=32, classes=10)
+    needed = forecast.training_bytes("tiny_nanobench", frame, width=128, side=32)
+    assert needed.max() > 16 * frame["params"].max(), "the dearest is among them"
+    assert needed.min() < needed.mean() < needed.max()
+
+    def fits(there, jobs):
+        monkeypatch.setattr(forecast, "memory_bytes", lambda: there)
+        forecast.check_memory("tiny_nanobench", frame, width=128, side=32, jobs=jobs)
+
+    fits(needed.max(), 1)
+    fits(4 * needed.mean(), 4)
+    for there, jobs in ((0.99 * needed.max(), 1), (3.9 * needed.mean(), 4)):
+        with pytest.raises(InputError, match=r"networks of width 128 take about .* GB of memory to train"):
+            fits(there, jobs)
+
+
+def test_a_container_has_the_memory_that_it_is_given(monkeypatch, tmp_path):
+    monkeypatch.setattr(forecast, "MEMORY_LIMITS", (tmp_path / "max", tmp_path / "limit", tmp_path / "none"))
+    (tmp_path / "max").write_text("max\n")
+    (tmp_path / "limit").write_text(str(2**70))
+    whole = forecast.memory_bytes()
+    assert 2**28 < whole < 2**50
+    (tmp_path / "limit").write_text("1000000\n")
+    assert forecast.memory_bytes() == 1e6
+
+
+def test_large_networks_are_measured_by_as_few_as_train_together(monkeypatch, tmp_path):
+    write_split(tmp_path, images.load("digits"), base_seed=0)
+    seen = []
+
+    class Enough(Exception):
+        """What is looked at has been seen."""
+
+    def population(space, archs, **_):
+        seen.append(len(archs))
+        raise Enough
+
+    monkeypatch.setattr("snas.networks.population", population)
+    task = {
+        "selection": str(tmp_path / "selection.parquet"),
+        "space": "tiny_nanobench",
+        "device": "cpu",
+        "compile": False,
+    }
+    for width in (8, 512):
+        with pytest.raises(Enough):
+            forecast.work_seconds(task | {"width": width})
+    assert seen == [4, 3]
 
 
 @pytest.mark.parametrize("seconds", [60.0, 120.0, 300.0, 1800.0, 36_000.0, 1e6])

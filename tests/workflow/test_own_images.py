@@ -64,6 +64,15 @@ def test_a_class_with_too_few_images_is_one_sentence(workflow, tmp_path):
     assert done.returncode
     assert "class 'öl' has 3 image(s); at least 10 are needed" in done.stdout
     assert "Traceback" not in done.stdout
+    assert "[snas] not all is made; logs stand in " in done.stdout
+    assert "goes on from here" not in done.stdout, "it would be refused again"
+    # a job that was not refused what it is given may do better the next time
+    (workflow.folder / "scripts/split.py").write_text(
+        "from _job import begin\n\nbegin(snakemake)\nraise RuntimeError('once')\n"
+    )
+    done = search(workflow, "--images", folder, *SMALL)
+    assert "[snas] split: RuntimeError: once" in done.stdout
+    assert "logs/, and the same command goes on from here" in done.stdout
 
 
 def test_no_job_of_a_search_has_the_test_images_among_its_inputs(workflow):
