@@ -22,6 +22,7 @@ NEEDS = (
 PAIRED_NEEDS = (
     "A study of few trainings with gp in it is needed: run the target fewest with config/fewest.yaml."
 )
+NOT_KNOWN = "regret needs all accuracies, and this run knows those that a search asked for"
 SMALLEST = 0.01
 """Regret, in %, below which the axis is linear down to 0."""
 COLUMNS = [
@@ -30,6 +31,7 @@ COLUMNS = [
     "removed",
     "method",
     "trained",
+    "top",
     "price",
     "seconds",
     "runs",
@@ -64,10 +66,11 @@ def needed(sources: Sources) -> Drawing:
     """Price until the optimum is trained, median and 10-90 % of the runs, a panel per bench; the best removed beside."""
     title = "What is needed until the best architecture is trained"
     tables = sources.all("needed")
+    missing = _unknown(sources, "needed")
     if not tables:
-        return card(title, NEEDS, NEEDED_COLUMNS)
-    frame = pd.concat([table.frame for table in tables], ignore_index=True)
-    frame = frame[_plain(frame["method"]) | frame["method"].str.contains(" batch=", regex=False)]
+        return card(title, " ".join(missing) or NEEDS, NEEDED_COLUMNS)
+    every = pd.concat([table.frame for table in tables], ignore_index=True)
+    frame = _chosen(every, _plain(every["method"]) | every["method"].str.contains(" batch=", regex=False))
     benches = list(dict.fromkeys(frame["bench"]))
     methods_of = {bench: style.order(frame.loc[frame["bench"] == bench, "method"]) for bench in benches}
     heights = [len(methods) + 2.5 for methods in methods_of.values()]
@@ -99,20 +102,23 @@ def needed(sources: Sources) -> Drawing:
     data = pd.concat(shown, ignore_index=True)
     facts = [
         f"n = {span(data['runs'])} runs. Dot: median; bar: 10 % to 90 % of the runs; tick: the worst run; an arrow: the run in this place had not "
-        f"found it when the search ended (at {span(data['budget'])} trainings, looks beside)."
+        f"found it when the search ended (at {span(data['budget'])} trainings, looks beside). A predictor, which is a search of "
+        "its own for every N, has no such price.",
+        *_left_out(every, frame),
     ]
-    return Drawing(figure, data[NEEDED_COLUMNS], title, facts)
+    return Drawing(figure, data[NEEDED_COLUMNS], title, facts, missing)
 
 
 def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) -> Drawing:
     """How much more regret each method has than the Gaussian process at the same price, run by run, a panel per bench."""
     title = "Other methods against the Gaussian process"
     tables = sources.all("paired")
-    frame = pd.concat([t.frame for t in tables], ignore_index=True) if tables else None
-    if frame is not None:
-        frame = frame[(frame["removed"] == removed) & (frame["price"] <= most) & _plain(frame["method"])]
-    if frame is None or not len(frame):
+    if not tables:
         return card(title, PAIRED_NEEDS, PAIRED_COLUMNS)
+    every = pd.concat([t.frame for t in tables], ignore_index=True)
+    frame, facts, missing = _shown(every, removed, most)
+    if not len(frame):
+        return card(title, " ".join(missing) or PAIRED_NEEDS, PAIRED_COLUMNS)
     benches = list(dict.fromkeys(frame["bench"]))
     figure, grid = _panels(len(benches))
     looks = style.looks(frame["method"])
@@ -122,7 +128,7 @@ def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) ->
         part = frame[frame["bench"] == bench].assign(mean=lambda rows: rows["difference"])
         for method in looks:
             rows = part[part["method"] == method].sort_values("price")
-            _line(ax, rows, rows["price"], len(rows) > 10, looks[method])
+            _line(ax, rows, rows["price"], _is_curve(rows), looks[method])
         ax.axhline(0, color=style.BLACK, lw=0.6)
         ax.set_yscale("symlog", linthresh=CLOSE)
         _name(
@@ -136,23 +142,31 @@ def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) ->
     _legend(figure, looks)
     data = pd.concat(shown, ignore_index=True)
     facts = [
+        *facts,
         f"Mean over runs of the method's regret less that of the Gaussian process in the run of the same number (n = "
         f"{span(data['runs'])}), at the same price; bands and bars: its 95 % bootstrap interval. Above 0 the Gaussian "
-        f"process is better. Linear below {CLOSE} %."
+        f"process is better. Linear below {CLOSE} %.",
     ]
-    return Drawing(figure, data[PAIRED_COLUMNS], title, facts)
+    return Drawing(figure, data[PAIRED_COLUMNS], title, facts, missing)
 
 
 def _progress(sources: Sources, axis: str, removed: int, most: float, name: str) -> Drawing:
     title = "Regret against price" if axis == "price" else "Regret against time"
     tables = sources.all("progress")
-    frame = (
-        pd.concat([t.frame for t in tables], ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
-    )
-    frame = frame[(frame["removed"] == removed) & (frame["price"] <= most) & frame[axis].notna()]
-    frame = frame[_plain(frame["method"])]
+    missing = _unknown(sources, "progress")
+    if not tables:
+        return card(title, " ".join(missing) or NEEDS, COLUMNS)
+    every = pd.concat([t.frame for t in tables], ignore_index=True)
+    timed = every[every[axis].notna()]
+    missing += [
+        f"{_bench_title(bench)}: its source has no times of training."
+        for bench in dict.fromkeys(every["bench"])
+        if bench not in set(timed["bench"])
+    ]
+    frame, left, beyond = _shown(timed, removed, most)
+    missing += beyond
     if not len(frame):
-        return card(title, NEEDS, COLUMNS)
+        return card(title, " ".join(missing) or NEEDS, COLUMNS)
     benches = list(dict.fromkeys(frame["bench"]))
     figure, grid = _panels(len(benches))
     looks = style.looks(frame["method"])
@@ -170,12 +184,19 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
     _legend(figure, looks)
     data = pd.concat(shown, ignore_index=True)
     without = f" The best {removed} architectures were removed before the search." if removed else ""
+    points = data[~data["continuous"].astype(bool)]
+    own = ""
+    if len(points):
+        own = (
+            f"single points: a search of its own for every N, with N + K trainings (K = {span(points['top'])}), the best of its "
+            "pool and of the K best-ranked outside it. "
+        )
     facts = [
         f"n = {span(data['runs'])} runs with their own seeds; bands and bars: 95 % bootstrap interval of the mean.{without} "
-        f"Curves: one search read off as it goes on; single points: a search of its own for every N, with N + K trainings, "
-        f"the best of pool and top K. Linear below {SMALLEST} %."
+        f"Curves: one search read off as it goes on; {own}Linear below {SMALLEST} %.",
+        *left,
     ]
-    return Drawing(figure, data[COLUMNS], title, facts)
+    return Drawing(figure, data[COLUMNS], title, facts, missing)
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, axis: str, size: float, look: style.Look) -> None:
@@ -223,9 +244,75 @@ def _legend(figure: Figure, looks: Mapping[str, style.Look]) -> None:
     style.legend_below(figure, handles, 3)
 
 
+def _shown(every: pd.DataFrame, removed: int, most: float) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Return the rows that a figure of prices shows, and in words what else the table has: of variants and longer curves,
+    and of points that are dearer than the axis goes."""
+    rows = every[every["removed"] == removed]
+    chosen = _chosen(rows, _plain(rows["method"]))
+    frame = chosen[chosen["price"] <= most]
+    longer, missing = [], []
+    for bench in dict.fromkeys(every["bench"]):
+        part = chosen[chosen["bench"] == bench]
+        dearer = []
+        for method in style.order(part["method"]):
+            of_method = part[part["method"] == method]
+            prices = of_method.loc[of_method["price"] > most, "price"]
+            if len(prices) and len(prices) < len(of_method) and _is_curve(of_method):
+                longer.append(method)
+            elif len(prices):
+                dearer.append(f"{_title(method)} at {_prices(prices)}")
+        if dearer:
+            missing.append(
+                f"{_bench_title(bench)}: dearer than the {most:g} complete trainings that are shown: {', '.join(dearer)} "
+                "(the table of the analysis has them)."
+            )
+        elif part.empty:
+            without = f"its best {removed} removed" if removed else "all its architectures"
+            missing.append(f"{_bench_title(bench)}: no search with {without}.")
+    facts = _left_out(rows, chosen)
+    if longer:
+        names = ", ".join(map(_title, style.order(longer)))
+        facts.append(f"Cut at a price of {most:g}, but longer in the table of the analysis: {names}.")
+    return frame, facts, missing
+
+
+def _prices(prices: pd.Series) -> str:
+    """Return up to three prices; of more, their range and number."""
+    if len(prices) > 3:
+        return f"{span(prices.round())} ({len(prices)} points)"
+    return ", ".join(f"{price:.0f}" for price in sorted(prices))
+
+
+def _is_curve(rows: pd.DataFrame) -> bool:
+    """Return whether the rows of a method are one search read off as it goes on: where the table does not say so, at every
+    whole price."""
+    if "continuous" in rows:
+        return bool(rows["continuous"].all())
+    return len(rows) > 1 and bool(np.allclose(np.diff(np.sort(rows["price"])), 1))
+
+
+def _unknown(sources: Sources, name: str) -> list[str]:
+    """Return a sentence for every bench of which the optimum is not known."""
+    return [
+        f"{s.title}: {NOT_KNOWN}." for s in sources.empty(name) if "bench" in s.facts and s.optimum is None
+    ]
+
+
 def _plain(methods: pd.Series) -> pd.Series:
-    """Return which labels are a method without options: its variants stand in the tables."""
-    return ~methods.str.contains(" ", regex=False).astype(bool)
+    """Return which labels are a method without options or settings: its variants stand in the tables."""
+    return ~methods.str.contains("[ @]", regex=True).astype(bool)
+
+
+def _chosen(frame: pd.DataFrame, plain: pd.Series) -> pd.DataFrame:
+    """Return the ``plain`` rows; of a bench that has variants alone, these."""
+    return frame[plain | ~plain.groupby(frame["bench"]).transform("any").astype(bool)]
+
+
+def _left_out(every: pd.DataFrame, shown: pd.DataFrame) -> list[str]:
+    """Return a sentence that names the methods of the table that the figure leaves out, if there are some."""
+    gone = style.order(set(every["method"]) - set(shown["method"]))
+    names = ", ".join(map(_title, gone))
+    return [f"Variants are in the table of the analysis, not in the figure: {names}."] if gone else []
 
 
 def _ranges(ax: Axes, rows: pd.DataFrame, methods: list[str], shift: float, colour: str) -> None:

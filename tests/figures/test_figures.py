@@ -56,6 +56,22 @@ def make_everything(synthetic, folder):
     (folder / "tables.json").write_text(json.dumps(names))
 
 
+@pytest.fixture(scope="session")
+def few(synthetic, tmp_path_factory):
+    """The tables of an ordinary run whose largest K is 100, as the default's: what is beyond a price of 100 is too dear."""
+    extra = {"siamese+nsam+fts": (100,), "siamese@c=10": (20, 50)}
+    made = synthetic.make_run(
+        tmp_path_factory.mktemp("few"),
+        {"tiny_nanobench-digits": 300, "nasbench201-cifar10": 400},
+        extra=extra,
+        budgets=(20, 50, 100),
+        tops=(10, 20, 100),
+        top=20,
+        runs=3,
+    )
+    return [path for of_bench in made.values() for name, path in of_bench.items() if name in SCHEMAS]
+
+
 def paired_rows():
     """A curve of whole prices and a predictor's point, on two benches."""
     for bench in ("tiny_nanobench-digits", "nasbench201-cifar10"):
@@ -377,6 +393,56 @@ def test_differences_to_the_gaussian_process_are_curves_and_points(data):
         assert {(float(price), 1.0) for price in range(1, 31)} <= lines(axes)
         bars = [container for container in axes.containers if container[0] is not None]
         assert [float(bar[0].get_xdata()[0]) for bar in bars] == [23.5], "a predictor is a point"
+
+
+@pytest.mark.parametrize("name", ["fewest", "fewest_seconds"])
+def test_fewer_trainings_show_all_that_is_no_dearer_and_name_the_rest(few, name):
+    drawing = shown(name, few)
+    methods = {"random", "neural_predictor", "siamese", "siamese+nsam", "siamese+nsam+bts"}
+    for _, rows in drawing.data.groupby("bench"):
+        assert set(rows["method"]) == methods, "predictors with N + K up to 100 are in the figure"
+        points = rows[rows["method"] != "random"]
+        assert set(points["top"]) == {20}
+        assert set(points["trained"]) == {40, 70}
+    assert len(drawing.missing) == 2
+    for text in drawing.missing:
+        assert re.match(r"(Tiny-NanoBench · digits|NAS-Bench-201 · CIFAR-10): dearer than the 100 ", text)
+        for title in ("Neural predictor at 120", "Siamese at 120", "Siamese + NSAM + FTS at 120"):
+            assert title in text
+        assert "Random" not in text
+    assert any("K = 20" in text for text in drawing.facts)
+    assert any(text.endswith("not in the figure: Siamese (c = 10).") for text in drawing.facts)
+    assert not shown(name, few, most=200).missing
+
+
+def test_a_curve_that_goes_on_is_said_to_be_cut(few):
+    drawing = shown("fewest", few, most=60)
+    assert drawing.data["price"].max() <= 60
+    assert "Cut at a price of 60, but longer in the table of the analysis: Random search." in drawing.facts
+    dearer = shown("fewest", few, most=30)  # no predictor is left
+    assert set(dearer.data["method"]) == {"random"}
+    assert "Neural predictor at 40, 70, 120, Siamese at 40, 70, 120" in dearer.missing[0]
+
+
+def test_what_a_bench_lacks_for_regret_and_time_is_said(few, tmp_path):
+    tables_of = {path.parent.name: path for path in few if path.name == "progress.parquet"}
+    changed = []
+    for bench, change in (("tiny_nanobench-digits", "times"), ("nasbench201-cifar10", "rows")):
+        frame, facts = tables.read(tables_of[bench], SCHEMAS["progress"]), tables.metadata(tables_of[bench])
+        facts.pop("schema")
+        if change == "times":
+            frame["seconds"] = np.nan
+        else:
+            frame, facts = frame.head(0), facts | {"optimum": None}
+        changed.append(tmp_path / f"{bench}.parquet")
+        tables.write(changed[-1], frame, SCHEMAS["progress"], facts)
+    drawing = shown("fewest", changed)
+    assert set(drawing.data["bench"]) == {"tiny_nanobench-digits"}
+    assert drawing.missing[0].startswith("NAS-Bench-201 · CIFAR-10: regret needs all accuracies")
+    card = shown("fewest_seconds", changed)
+    assert card.data.empty
+    assert "its source has no times of training" in card.missing[0]
+    assert "regret needs all accuracies" in card.missing[0]
 
 
 @pytest.mark.parametrize(
