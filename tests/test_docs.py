@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from snas import __main__ as command
@@ -49,3 +50,16 @@ def test_the_results_page_has_the_tables_of_the_kept_analysis():
     assert runs, "docs/data keeps the analysis of no run"
     page = set((ROOT / "docs/results.md").read_text().splitlines())
     assert [line for line in chapter(runs).splitlines() if line not in page] == []
+
+
+def test_the_results_page_has_the_prices_that_its_picture_is_drawn_from():
+    """docs/data/fewest/needed.csv against the tables above the picture, where they have a share of runs."""
+    frame = pd.read_csv(ROOT / "docs/data/fewest/needed.csv")
+    page = (ROOT / "docs/results.md").read_text()
+    stated = frame[frame["found"].notna()]
+    assert len(stated) == 44
+    names = ("price_low", "price_median", "price_high", "price_worst")
+    shown = lambda price: "–" if pd.isna(price) else f"{price:.1f}".removesuffix(".0")
+    for row in stated.to_dict("records"):
+        prices = " / ".join(shown(row[name]) for name in names)
+        assert f"{prices} ({100 * row['found']:.0f} %)" in page, (row["bench"], row["method"], row["removed"])

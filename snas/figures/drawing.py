@@ -99,6 +99,20 @@ def nearest(values: Any, wanted: int) -> int:
     return int(min(values, key=lambda value: (abs(value - wanted), value)))
 
 
+def over_runs(runs: Any, spread: str) -> str:
+    """Return one sentence on the numbers of runs behind a figure and the ``spread`` over them that it shows.
+
+    >>> over_runs([20, 20], "bands: ± 1 standard deviation over runs")
+    'n = 20 runs with their own seeds; bands: ± 1 standard deviation over runs.'
+    >>> over_runs([1, 4], "bars: intervals"), over_runs([1], "bars: intervals")
+    ('n = 1–4 runs with their own seeds; bars: intervals (none where n = 1).', 'n = 1 run, so that no spread over runs is shown.')
+    """
+    if int(max(runs)) < 2:
+        return "n = 1 run, so that no spread over runs is shown."
+    alone = " (none where n = 1)" if int(min(runs)) < 2 else ""
+    return f"n = {span(runs)} runs with their own seeds; {spread}{alone}."
+
+
 def span(values: Any) -> str:
     """Return one number or a range.
 

@@ -14,7 +14,7 @@ from snas import InputError, spaces, tables
 from snas.analysis import published
 from snas.analysis.costs import COSTS, costs
 from snas.analysis.counting import write_counts
-from snas.analysis.fewest import PAIRED
+from snas.analysis.fewest import NEEDED, PAIRED
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import READS, REGISTRY, SUFFIXES, draw, style
 from snas.figures.diagrams import example_cell
@@ -315,7 +315,18 @@ def test_a_method_looks_the_same_in_any_company():
 
 def test_no_text_lies_over_another_or_outside(data, digits):
     """Titles, labels and legends of a figure do not meet and are not cut off."""
-    for name in ("fig1", "fig4", "fig5", "fig6", "fig7", "fig8", "ranks"):
+    for name in (
+        "fig1",
+        "fig4",
+        "fig5",
+        "fig6",
+        "fig7",
+        "fig8",
+        "ranks",
+        "fewest",
+        "fewest_seconds",
+        "needed",
+    ):
         for paths in (data, digits):
             figure = shown(name, paths).figure
             with style.styled():
@@ -443,6 +454,99 @@ def test_what_a_bench_lacks_for_regret_and_time_is_said(few, tmp_path):
     assert card.data.empty
     assert "its source has no times of training" in card.missing[0]
     assert "regret needs all accuracies" in card.missing[0]
+
+
+def write_needed(path, runs=4):
+    """A method with three variants of the table, one with the whole alone, and one that never has the optimum."""
+    rows = [
+        {
+            "bench": "tiny_nanobench-digits", "removed": removed, "method": method, "runs": runs, "budget": 50, "price_end": 50.0,
+            "found": 1.0, **{f"{kind}_{name}": price for kind in ("trained", "price") for name, price in prices.items()},
+        }
+        for method, levels, factor in (
+            ("gp", (0, 1, 4), 1.0), ("gp batch=16", (0,), 2.0), ("gp batch=4", (0,), 1.5), ("random", (0,), np.nan),
+        )
+        for removed in levels
+        for prices in [{"low": 5 * factor, "median": 8 * factor, "high": 12 * factor, "worst": 20 * factor}]
+    ]  # fmt: skip
+    tables.write(path, pd.DataFrame(rows), NEEDED, {})
+    return [path]
+
+
+def test_bars_stand_about_the_name_of_their_method(tmp_path):
+    """However many variants of the table a method has: not in a slot of all the variants that others have."""
+    (ax,) = shown("needed", write_needed(tmp_path / "needed.parquet")).figure.axes
+    names = {text.get_text(): y for text, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    assert list(names) == ["Random search", "GP", "GP (batch=4)", "GP (batch=16)"]
+    bars = sorted({float(line.get_ydata()[0]) for line in ax.get_lines()})
+    nearest = {
+        name: [y for y in bars if min(names, key=lambda n: abs(names[n] - y)) == name] for name in names
+    }
+    assert [len(found) for found in nearest.values()] == [1, 3, 1, 1]
+    for name, found in nearest.items():
+        assert np.mean(found) == pytest.approx(names[name]), name
+    bottom, top = ax.get_ylim()
+    assert top < bars[0] < bars[-1] < bottom
+    low, high = ax.get_xlim()
+    assert low < 5 < 50 < high
+    assert {"5", "10", "20", "50"} <= {text.get_text() for text in ax.get_xticklabels()}
+
+
+def test_one_run_has_no_quantiles(tmp_path):
+    (text,) = shown("needed", write_needed(tmp_path / "needed.parquet", runs=1)).facts
+    assert text.startswith(
+        "n = 1 run. Dot: its price; an arrow: it had not found it when the search ended (at 50 "
+    )
+
+
+@pytest.mark.parametrize("name", ["fewest", "fewest_seconds"])
+def test_no_panel_is_cut_by_the_axis_of_the_first(few, tmp_path, name):
+    """The panels share their axis of regrets: a second bench with far larger ones is inside."""
+    paths = [path for path in few if path.name == "progress.parquet"]
+    frame, facts = tables.read(paths[1], SCHEMAS["progress"]), tables.metadata(paths[1])
+    facts.pop("schema")
+    for column in ("regret", "low", "high", "worst"):
+        frame[column] = np.minimum(20 * frame[column], 0.9)
+    tables.write(tmp_path / "progress.parquet", frame, SCHEMAS["progress"], facts)
+    drawing = shown(name, [paths[0], tmp_path / "progress.parquet"])
+    for ax in drawing.figure.axes:
+        low, high = ax.get_ylim()
+        assert low <= 100 * drawing.data["low"].min()
+        assert 100 * drawing.data["high"].max() <= high
+    labels = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
+    assert {"0", "0.01", "1"} <= labels, "plain numbers, not powers"
+
+
+def markers_of_points(ax) -> list[tuple[float, float]]:
+    """Return where the markers of single points with bars stand on the page, in points."""
+    return [
+        tuple(72 * xy / ax.figure.dpi)
+        for box in ax.containers
+        if box[0] is not None
+        for xy in box[0].get_transform().transform(np.column_stack(box[0].get_data()).astype(float))
+    ]
+
+
+def test_points_of_one_price_stand_beside_each_other(few):
+    drawing = shown("fewest", few)
+    drawing.figure.draw_without_rendering()
+    for ax in drawing.figure.axes:
+        places = sorted(x for x, _ in markers_of_points(ax))
+        assert len(places) == 8, "four predictors at two N"
+        assert min(np.diff(places)) > 3, "no marker hides another"
+        prices = {float(x) for box in ax.containers for x in box[0].get_xdata()}
+        assert min(prices) == 40.0, "the data stay where they are"
+
+
+def test_fewer_runs_are_said_in_the_legend(few, tmp_path):
+    path = next(path for path in few if path.name == "progress.parquet")
+    frame, facts = tables.read(path, SCHEMAS["progress"]), tables.metadata(path)
+    facts.pop("schema")
+    frame.loc[frame["method"] == "siamese", "runs"] = 2
+    tables.write(tmp_path / "progress.parquet", frame, SCHEMAS["progress"], facts)
+    (legend,) = shown("fewest", [tmp_path / "progress.parquet"]).figure.legends
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert {"Siamese (n = 2)", "Siamese + NSAM", "Random search"} <= labels
 
 
 @pytest.mark.parametrize(
