@@ -164,6 +164,27 @@ def abreast(count: int, step: float = 4.0) -> list[float]:
     return [(place - (count - 1) / 2) * step for place in range(count)]
 
 
+def count_in(ax: Axes, x: Any, y: Any) -> None:
+    """Let the limits of an axis hold the points of :func:`aside`, which are not counted by themselves."""
+    import numpy as np
+
+    ax.update_datalim(np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)]))
+    ax.autoscale_view()
+
+
+def whole_ticks(panels: Sequence[Axes]) -> None:
+    """Put the ticks of an axis of architectures, which the panels share, at whole numbers; where all stands at one, there."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    low, high = min(ax.dataLim.x0 for ax in panels), max(ax.dataLim.x1 for ax in panels)
+    for ax in panels:
+        ax.xaxis.set_major_locator(
+            FixedLocator([low])
+            if low == high
+            else MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True)
+        )
+
+
 def marker_size(look: Look) -> float:
     """Return the size of a single point's marker: those of strokes alone would be lost on their bar."""
     return 6.0 if look.marker in STROKES else 4.0

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -54,6 +55,32 @@ def make_everything(synthetic, folder):
     names = [str(path.relative_to(folder)) for path in analysed]
     names += [f"{name}.parquet" for name in ("counts", "space", "costs", "paired")]
     (folder / "tables.json").write_text(json.dumps(names))
+
+
+@pytest.fixture(scope="session")
+def small(synthetic, tmp_path_factory):
+    """The tables of runs with one budget: four runs of all methods on two benches, and one run of one method."""
+    folder = tmp_path_factory.mktemp("small")
+    two = {"tiny_nanobench-digits": 200, "nasbench201-cifar10": 300}
+    extra = {"siamese+nsam+fts": (20,), "siamese@c=10": (20,)}
+    made = {
+        "methods": synthetic.make_run(
+            folder / "a", two, extra=extra, budgets=(20,), tops=(5, 10, 20), runs=4
+        ),
+        "alone": synthetic.make_run(
+            folder / "b",
+            {"tiny_nanobench-digits": 200},
+            methods=("siamese+nsam+bts",),
+            extra={"siamese+nsam+bts@c=10": (20,)},
+            budgets=(20,),
+            tops=(5, 10, 20),
+            runs=1,
+        ),
+    }
+    return {
+        name: [path for of_bench in run.values() for table, path in of_bench.items() if table in SCHEMAS]
+        for name, run in made.items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -454,6 +481,119 @@ def test_what_a_bench_lacks_for_regret_and_time_is_said(few, tmp_path):
     assert card.data.empty
     assert "its source has no times of training" in card.missing[0]
     assert "regret needs all accuracies" in card.missing[0]
+
+
+def panels_of(drawing):
+    """Return the panels of a drawing, laid out: without axes of regret on the right and places that are not used."""
+    drawing.figure.draw_without_rendering()
+    return [ax for ax in drawing.figure.axes if ax.get_visible() and ax.get_lines()]
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "ranks"])
+def test_methods_with_one_budget_stand_beside_each_other(small, name):
+    """Bars at one x would hide one another; their data stay at that x, and the axis has no other number."""
+    drawing = shown(name, small["methods"])
+    seen = 0
+    for ax in panels_of(drawing):
+        marked = [
+            line
+            for line in ax.get_lines()
+            if line.get_marker() not in ("None", "_")
+            and line.get_linestyle() == "-"
+            and len(line.get_xdata()) == 1
+        ]
+        if len(marked) < 4:
+            continue  # a panel in which K grows
+        seen += 1
+        (place,) = {float(line.get_xdata()[0]) for line in marked}
+        assert ax.get_xticks().tolist() == [place]
+        assert place == int(place)
+        shown_at = sorted(
+            72 / ax.figure.dpi * float(line.get_transform().transform([(place, line.get_ydata()[0])])[0, 0])
+            for line in marked
+        )
+        assert min(np.diff(shown_at)) > 4
+        low, high = ax.get_xlim()
+        left, right = ax.transData.transform([(low, 0), (high, 0)])[:, 0] * 72 / ax.figure.dpi
+        assert left < shown_at[0] < shown_at[-1] < right
+    assert seen == 2
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7", "ranks", "differences"])
+@pytest.mark.parametrize("run", ["methods", "alone"])
+def test_an_axis_of_architectures_has_whole_numbers_and_holds_all(small, name, run):
+    drawing = shown(name, small[run])
+    for ax in panels_of(drawing):
+        ticks = ax.get_xticks()
+        assert np.array_equal(ticks, np.round(ticks)), ticks
+    if name in ("fig5", "fig6"):
+        for ax, (_, rows) in zip(panels_of(drawing), drawing.data.groupby("panel"), strict=True):
+            low, high = ax.get_ylim()
+            spread = rows["sd"].fillna(0)
+            assert low < (rows["mean"] - spread).min()
+            assert (rows["mean"] + spread).max() < high
+
+
+def test_benches_of_differences_keep_their_n(small):
+    """What stands beside each other is moved on the page, not along the axis of N."""
+    drawing = shown("differences", small["methods"])
+    for ax in panels_of(drawing):
+        bars = [box for box in ax.containers if box[0] is not None]
+        assert {float(x) for box in bars for x in box[0].get_xdata()} == {20.0}
+        assert len(bars) == 2
+        one, two = (box[0].get_transform().transform([(20.0, 0.0)])[0, 0] for box in bars)
+        assert abs(one - two) * 72 / ax.figure.dpi > 3
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7", "differences", "fewest"])
+def test_one_run_has_no_spread(small, name):
+    drawing = shown(name, small["alone"])
+    assert any("n = 1 run, so that no spread over runs is shown." in text for text in drawing.facts)
+    assert not any("standard deviation" in text or "interval" in text for text in drawing.facts)
+    for ax in panels_of(drawing):
+        ends = [path.vertices for box in ax.containers for bar in box[2] for path in bar.get_paths()]
+        assert not any(np.isfinite(end).all() for end in ends), "no bar of no length"
+
+
+def test_the_axis_of_one_accuracy_is_no_wider_than_a_percent_or_two(small, tmp_path):
+    """A point at the optimum: by itself the axis would go from 0.9 to 1.0 and beyond."""
+    path = next(path for path in small["alone"] if path.name == "points.parquet")
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    frame["mean"] = facts["optimum"]
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts)
+    ax = panels_of(shown("fig5", [tmp_path / "points.parquet"]))[0]
+    low, high = ax.get_ylim()
+    assert low < facts["optimum"] < high
+    assert high - low < 0.02
+
+
+def test_a_point_of_one_run_among_others_has_no_band(data, tmp_path):
+    """Drawn as a band of no width it would be taken for certainty."""
+    path = next(p for p in data if p.match("*/nasbench201-cifar100/points.parquet"))
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    frame = frame[frame["method"] == "siamese"]
+    frame.loc[frame["budget"] == 70, ["sd", "quarter_sd", "se"]] = np.nan
+    frame.loc[frame["budget"] == 70, "runs"] = 1
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts)
+    drawing = shown("fig5", [tmp_path / "points.parquet"])
+    ax = panels_of(drawing)[0]
+    assert not any(isinstance(part, PolyCollection) for part in ax.collections)
+    bars = [path.vertices for box in ax.containers for bar in box[2] for path in bar.get_paths()]
+    finite = [bar for bar in bars if np.isfinite(bar).all() and len(bar)]
+    assert len(finite) == 2
+    assert any("(none where n = 1)" in text for text in drawing.facts)
+
+
+def test_no_column_of_figure_7_is_cut_by_the_first(data, tmp_path):
+    path = next(p for p in data if p.match("*/tiny_nanobench-cifar10/points.parquet"))
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    frame.loc[frame["top"] == 10, "regret"] = 0.2
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts)
+    drawing = shown("fig7", [tmp_path / "points.parquet"])
+    assert all(ax.get_ylim()[1] > 20 for ax in drawing.figure.axes[2:4])
 
 
 def write_needed(path, runs=4):
