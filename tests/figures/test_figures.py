@@ -596,6 +596,23 @@ def test_no_column_of_figure_7_is_cut_by_the_first(data, tmp_path):
     assert all(ax.get_ylim()[1] > 20 for ax in drawing.figure.axes[2:4])
 
 
+def test_tables_say_what_few_runs_can_tell(small):
+    """No interval of one run; no bold difference of less than ten; a narrow table for one budget."""
+    alone = shown("ablations", small["alone"])
+    texts = [text.get_text() for text in alone.figure.axes[0].texts]
+    assert any(re.fullmatch(r"[+−]\d\.\d{3}", text) for text in texts)
+    assert not any("[" in text for text in texts)
+    four = shown("ablations", small["methods"])
+    numbers = [text for text in four.figure.axes[0].texts if "[" in text.get_text()]
+    clear = four.data[(four.data["kind"] == "score") & ((four.data["low"] > 0) | (four.data["high"] < 0))]
+    assert len(clear) > 0
+    assert all(text.get_fontweight() == "normal" for text in numbers)
+    headline = shown("headline", small["alone"])
+    assert "Where n = 1 there is no standard deviation." in headline.facts
+    assert "Where n = 1 there is no standard deviation." not in shown("headline", small["methods"]).facts
+    assert headline.figure.get_figwidth() < 6
+
+
 def write_needed(path, runs=4):
     """A method with three variants of the table, one with the whole alone, and one that never has the optimum."""
     rows = [
