@@ -21,6 +21,7 @@ rule bench_analysis:
         "../environment.yml"
     params:
         tops=lambda wildcards: jobs.tops(CONFIG, wildcards.bench),
+        top=CONFIG.top_k,
         seed=CONFIG.seed,
         code=snas.provenance.code_hash("snas.analysis.statistics"),
     script:

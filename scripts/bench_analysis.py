@@ -9,6 +9,7 @@ analyse(
     snakemake.input.runs,
     dict(snakemake.output.items()),
     tops=snakemake.params.tops,
+    top=snakemake.params.top,
     name=snakemake.wildcards.bench,
     base_seed=snakemake.params.seed,
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from snas import __main__ as command
@@ -83,3 +84,16 @@ def ended(words, unbuffered, *, stdout=subprocess.PIPE, close=False):
             process.stdout.close()
             process.stdout = None
         return process.wait(timeout=120), process.stderr.read()
+
+
+def test_the_results_page_has_the_prices_that_its_picture_is_drawn_from():
+    """docs/data/fewest/needed.csv against the tables above the picture, where they have a share of runs."""
+    frame = pd.read_csv(ROOT / "docs/data/fewest/needed.csv")
+    page = (ROOT / "docs/results.md").read_text()
+    stated = frame[frame["found"].notna()]
+    assert len(stated) == 44
+    names = ("price_low", "price_median", "price_high", "price_worst")
+    shown = lambda price: "–" if pd.isna(price) else f"{price:.1f}".removesuffix(".0")
+    for row in stated.to_dict("records"):
+        prices = " / ".join(shown(row[name]) for name in names)
+        assert f"{prices} ({100 * row['found']:.0f} %)" in page, (row["bench"], row["method"], row["removed"])

@@ -34,6 +34,7 @@ PROGRESS = Schema(
         "removed": Column("int32", "How many of the best architectures were taken away before the search", low=0),
         "method": Column("string", "Name of the method, with its options where it has some"),
         "trained": Column("int32", "Complete trainings", low=1),
+        "top": Column("int32", "K of a search of its own, trained at the end outside its pool of N; 0 in a curve", low=0),
         "price": Column("float64", "Mean price of a run: trainings, looks and codes, in complete trainings", low=0),
         "seconds": Column("float64", "Mean seconds of these trainings, looks and codes on the source's machine", null=True, low=0),
         "runs": Column("int32", "Runs", low=1),
@@ -114,14 +115,19 @@ def analyse(
 
 
 def fewest(
-    bench: Bench, search_paths: Sequence[str | Path], resamples: int = 2000, base_seed: int = 0
+    bench: Bench,
+    search_paths: Sequence[str | Path],
+    resamples: int = 2000,
+    base_seed: int = 0,
+    top: int | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (:data:`PROGRESS`, :data:`NEEDED`) of one bench; its metadata ``removed`` says which variant it is.
 
-    Both are empty where no accuracy is known: there is no optimum to be found.
+    ``top`` is the K of searches of their own; None takes all that they have kept, which a study has chosen for itself, and
+    an ordinary run for its dearest figure.  Both tables are empty where no accuracy is known: there is no optimum to be found.
     """
     progress, needed = [_empty(PROGRESS)], []
-    for name, runs in searches(bench, search_paths):
+    for name, runs in searches(bench, search_paths, top):
         progress.append(runs.progress(resamples, base_seed).assign(method=name))
         if runs.continuous:
             needed.append({**runs.needed(), "method": name, "budget": runs.budget})
@@ -193,7 +199,9 @@ def _empty(schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns=list(schema.columns))
 
 
-def searches(bench: Bench, search_paths: Sequence[str | Path]) -> Iterator[tuple[str, Runs]]:
+def searches(
+    bench: Bench, search_paths: Sequence[str | Path], top: int | None = None
+) -> Iterator[tuple[str, Runs]]:
     """Yield (label, runs) of every method and budget; nothing where no accuracy is known: there is no optimum to be found."""
     groups: dict[tuple[str, str], list[str | Path]] = {}
     for path in search_paths if np.isfinite(bench.optimum) else ():
@@ -203,7 +211,7 @@ def searches(bench: Bench, search_paths: Sequence[str | Path]) -> Iterator[tuple
         searched = read_search(paths, bench)
         options = tables.metadata(paths[0]).get("options") or {}
         for _, rows in searched.groupby(["method", "budget"]):
-            yield name, Runs(bench, rows, options, labels)
+            yield name, Runs(bench, rows, options, labels, top)
 
 
 def label(path: str | Path) -> str:
@@ -218,7 +226,14 @@ def label(path: str | Path) -> str:
 class Runs:
     """The runs of one method at one budget on a bench: what they have found after t trainings, and at what price."""
 
-    def __init__(self, bench: Bench, rows: pd.DataFrame, options: Mapping[str, Any], labels: str) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        rows: pd.DataFrame,
+        options: Mapping[str, Any],
+        labels: str,
+        top: int | None = None,
+    ) -> None:
         self.bench, self.options = bench, options
         self.runs = rows["run"].to_numpy(dtype=np.int64)
         self.method = METHODS.load(str(rows["method"].iloc[0]))
@@ -227,8 +242,10 @@ class Runs:
         )
         self.budget, self.codes = int(rows["budget"].iloc[0]), rows["codes"].to_numpy(dtype=float)
         asked = np.stack(rows["pool"].to_list()).astype(np.int64)
+        self.top = 0
         if not self.continuous:
-            asked = np.concatenate([asked, _outside(rows, asked)], axis=1)
+            last = _outside(rows, asked, top)
+            asked, self.top = np.concatenate([asked, last], axis=1), last.shape[1]
         self.asked = asked
         accuracy = np.nan_to_num(bench.by_arch("accuracy"), nan=-np.inf)
         found = accuracy[asked]
@@ -288,6 +305,7 @@ class Runs:
         return pd.DataFrame(
             {
                 "trained": chosen + 1,
+                "top": self.top,
                 "price": self.price()[:, chosen].mean(axis=0),
                 "seconds": np.nan if seconds is None else seconds[:, chosen].mean(axis=0),
                 "runs": len(regret),
@@ -321,12 +339,15 @@ class Runs:
         return row
 
 
-def _outside(rows: pd.DataFrame, pool: Int64[np.ndarray, "runs pool"]) -> Int64[np.ndarray, "runs top"]:
+def _outside(
+    rows: pd.DataFrame, pool: Int64[np.ndarray, "runs pool"], most: int | None
+) -> Int64[np.ndarray, "runs top"]:
     """Return the first K of each ranking that are not in the pool (the fair count: N + K distinct trainings)."""
     found = []
     for ranking, asked in zip(rows["ranking"], pool, strict=True):
         ranked = np.asarray(ranking, dtype=np.int64)
-        top = max(len(ranked) - len(asked), 0)  # a search keeps the first N + K
+        kept = max(len(ranked) - len(asked), 0)  # a search keeps the first N + K
+        top = kept if most is None else min(kept, most)
         found.append(ranked[~np.isin(ranked, asked)][:top])
     least = min(map(len, found))
     return np.stack([archs[:least] for archs in found])

@@ -31,6 +31,7 @@ def analyse(
     outputs: Mapping[str, str | Path],
     *,
     tops: Sequence[int],
+    top: int | None = None,
     name: str | None = None,
     base_seed: int = 0,
     resamples: int = 10_000,
@@ -39,8 +40,9 @@ def analyse(
 ) -> None:
     """Write the tables of one bench: ``outputs`` maps names of :data:`SCHEMAS` to Parquet files.
 
-    ``tops`` are the values of K; ``name`` is the bench's name where its metadata does not say ``space`` and
-    ``dataset``; ``metadata`` is added to that of every file, which names the bench, its optimum and its sources.
+    ``tops`` are the values of K, ``top`` is that of the tables of fewer trainings (None: the largest that the searches have
+    kept); ``name`` is the bench's name where its metadata does not say ``space`` and ``dataset``; ``metadata`` is added to
+    that of every file, which names the bench, its optimum and its sources.
     """
     unknown = [key for key in outputs if key not in SCHEMAS]
     if unknown:
@@ -56,7 +58,7 @@ def analyse(
         made["differences"] = paired(made["scores"], bench, resamples=resamples, base_seed=base_seed)
         made["comparison"] = compare(made["points"], bench, published)
         made["timing"] = timing(search, bench)
-        made["progress"], made["needed"] = fewest(bench, search_paths, base_seed=base_seed)
+        made["progress"], made["needed"] = fewest(bench, search_paths, base_seed=base_seed, top=top)
     facts = {
         **bench.metadata(),
         "tops": sorted({int(k) for k in tops}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from snas.figures import style
-from snas.figures.drawing import Drawing, card, nearest, records, span
+from snas.figures.drawing import Drawing, card, nearest, over_runs, records, span
 from snas.figures.sources import Source, Sources
 
 TRAINED_LABEL = "trained architectures N + K"
 SCORE_LABEL = "mean best accuracy"
+SPREAD = "bands, or bars at single points: ± 1 standard deviation over runs"
 REGRET_LABEL = "regret to the optimum (%)"
 NEEDS_SEARCH = "Search results are needed: give methods and budgets, and run the target of this figure again."
+FLAT = 1e-4
+"""Accuracies that differ by less are one."""
 PUBLISHED_RUNS = 100
 """Runs behind every published point."""
 COLUMNS = [
@@ -58,9 +61,7 @@ def fig5(sources: Sources, *, top: int = 20) -> Drawing:
         ax.set_visible(False)
     shown = pd.concat(data, ignore_index=True)
     _legend(figure, looks, shown)
-    facts.append(
-        f"n = {span(shown['n'])} runs with their own seeds; bands: ± 1 standard deviation over runs."
-    )
+    facts.append(over_runs(shown["n"], SPREAD))
     return Drawing(figure, shown[COLUMNS], title, facts, missing)
 
 
@@ -128,10 +129,15 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
             )
         grid[0, column].set_title(f"({letter}) K = {span(used)}")
         grid[1, column].set_xlabel(TRAINED_LABEL)
-        grid[1, column].set_ylim(bottom=0)
+        style.whole_ticks(list(grid[:, column]))
+    _not_flat(list(grid[0]))
     grid[0, 0].set_ylabel(SCORE_LABEL)
     grid[1, 0].set_ylabel(REGRET_LABEL)
     shown = pd.concat(data, ignore_index=True)
+    largest = (
+        100 * shown["regret"].max()
+    )  # of all columns, which share the axis: set in the first, it would cut the others
+    grid[1, 0].set_ylim(0, 1.1 * largest if largest > 0 else None)
     handles = [
         Line2D(
             [],
@@ -182,11 +188,11 @@ def ranks(sources: Sources) -> Drawing:
             .drop_duplicates(["method", "budget"])
             .sort_values("budget")
         )
+        asides = _asides(frame, "budget")
         for method in style.order(frame["method"]):
             rows_ = frame[frame["method"] == method]
-            ax.plot(
-                rows_["budget"], rows_["spearman"], color=looks[method].colour, marker=looks[method].marker
-            )
+            _plot(ax, rows_["budget"], rows_["spearman"], looks[method], asides[method])
+        style.whole_ticks([ax])
         ax.set_title(f"({letter}) {bench.heading()}" if len(benches) > 1 else bench.title)
         ax.set_xlabel("trained architectures N")
         if place % across == 0:
@@ -230,11 +236,14 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     colours = dict(
         zip((b.bench for b in benches), (style.VERMILLION, style.BLUE, *style.BENCHES), strict=False)
     )
+    budgets = {int(budget) for frame in picked for budget in frame["budget"]}
+    # benches beside each other, but not beyond the next N: a panel is about 100 points wide
+    shifts = style.abreast(len(benches), min(4.0, 100 / (len(budgets) * len(benches))))
     for place, (method, reference) in enumerate(pairs):
         ax = grid.flat[place]
-        for shift, (bench, frame) in enumerate(zip(benches, picked, strict=True)):
+        for shift, bench, frame in zip(shifts, benches, picked, strict=True):
             rows_ = frame[(frame["method"] == method) & (frame["reference"] == reference)]
-            _intervals(ax, rows_, colours[bench.bench], shift - (len(benches) - 1) / 2)
+            _intervals(ax, rows_, colours[bench.bench], shift)
         ax.axhline(0, color="#404040", lw=0.8)
         ax.set_title(_pair_title(method, reference), fontsize=7)
         if place % across == 0:
@@ -242,6 +251,7 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
         if place >= len(pairs) - across:
             ax.set_xlabel("trained architectures N")
             ax.tick_params(labelbottom=True)
+    style.whole_ticks(list(grid.flat)[: len(pairs)])
     for ax in list(grid.flat)[len(pairs) :]:
         ax.set_visible(False)
     shown = pd.concat(picked, ignore_index=True)[columns]
@@ -257,7 +267,9 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     ]
     style.legend_below(figure, handles, 2)
     facts = [f"{bench.sources()} K = {span(f['top'])}." for bench, f in zip(benches, picked, strict=True)]
-    facts.append("Means over runs with the same seed; bars: 95 % percentile bootstrap intervals over runs.")
+    facts.append(
+        f"Means over runs with the same seed. {over_runs(shown['runs'], 'bars: 95 % percentile bootstrap intervals over runs')}"
+    )
     return Drawing(figure, shown, title, facts)
 
 
@@ -272,27 +284,58 @@ def _curves(
 ) -> pd.DataFrame:
     """Plot mean ± 1 sd of every method against N + K (± 0.25 sd where laid over published curves)."""
     over = published is not None and len(published) > 0
+    asides = _asides(frame, "trained")
+    if any(asides.values()):
+        ax.margins(x=0.1)  # room for what stands aside at an end
     for method in style.order(frame["method"]):
         rows = frame[frame["method"] == method].sort_values("trained")
         look = looks[method]
-        _band(ax, rows, look, ["quarter_sd"] if over else ["sd"])
-        ax.plot(rows["trained"], rows["mean"], color=look.colour, marker=look.marker, zorder=3)
+        _band(ax, rows, look, "quarter_sd" if over else "sd", asides[method])
+        _plot(ax, rows["trained"], rows["mean"], look, asides[method])
     if bench.optimum is not None:
         ax.axhline(bench.optimum, color="#404040", ls=":", lw=1, zorder=1)
     return _rows(frame, bench, panel, "ours")
 
 
-def _band(ax: Axes, rows: pd.DataFrame, look: style.Look, widths: Iterable[str]) -> None:
-    """Draw the spread: a band along a curve, a bar at a single point."""
-    for width in widths:
-        spread = rows[width].fillna(0)
-        if len(rows) == 1:
-            ax.errorbar(rows["trained"], rows["mean"], yerr=spread, color=look.colour, capsize=2, lw=0.9)
-        else:
-            ax.fill_between(
-                rows["trained"], rows["mean"] - spread, rows["mean"] + spread,
-                color=look.colour, alpha=0.13 if width == "sd" else 0.25, lw=0, zorder=2,
-            )  # fmt: skip
+def _asides(frame: pd.DataFrame, axis: str) -> dict[str, float]:
+    """Return how far aside each method stands, in points of the page: those that have one point, and have it at the same place."""
+    asides = dict.fromkeys(style.order(frame["method"]), 0.0)
+    alone = frame[~frame.duplicated("method", keep=False)]
+    for place in sorted(set(alone[axis])):
+        methods = style.order(alone.loc[alone[axis] == place, "method"])
+        asides |= zip(methods, style.abreast(len(methods), 5.0), strict=True)
+    return asides
+
+
+def _plot(ax: Axes, x: pd.Series, y: pd.Series, look: style.Look, aside: float) -> None:
+    style.count_in(ax, x, y)
+    ax.plot(x, y, color=look.colour, marker=look.marker, transform=style.aside(ax, aside), zorder=3)
+
+
+def _band(ax: Axes, rows: pd.DataFrame, look: style.Look, width: str, aside: float = 0.0) -> None:
+    """Draw the spread: a band along a curve; bars at a single point, and where a point of one run has none."""
+    spread = rows[width]
+    for edge in (rows["mean"] - spread, rows["mean"] + spread):
+        style.count_in(ax, rows["trained"], edge)
+    if len(rows) == 1 or spread.isna().any():
+        ax.errorbar(
+            rows["trained"], rows["mean"], yerr=spread, transform=style.aside(ax, aside), color=look.colour, ls="",
+            capsize=2, lw=0.9,
+        )  # fmt: skip
+    else:
+        ax.fill_between(
+            rows["trained"], rows["mean"] - spread, rows["mean"] + spread,
+            color=look.colour, alpha=0.13 if width == "sd" else 0.25, lw=0, zorder=2,
+        )  # fmt: skip
+
+
+def _not_flat(panels: Sequence[Axes]) -> None:
+    """Give an axis of accuracies a width where all that its panels show stands at one: by itself it would go beyond 1."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for ax in panels for line in ax.get_lines()]
+    heights = np.concatenate(lines)
+    heights = heights[np.isfinite(heights)]
+    if len(heights) and np.ptp(heights) < FLAT:
+        panels[0].set_ylim(heights.mean() - 50 * FLAT, heights.mean() + 50 * FLAT)
 
 
 def _dashed(
@@ -342,6 +385,8 @@ def _rows(frame: pd.DataFrame, bench: Source, panel: str, source: str) -> pd.Dat
 def _axes(ax: Axes, bench: Source, *, left: bool, right: bool) -> None:
     """Label a panel: accuracy on the left, regret to the optimum of the bench's own table on the right."""
     ax.set_xlabel(TRAINED_LABEL)
+    style.whole_ticks([ax])
+    _not_flat([ax])
     if left:
         ax.set_ylabel(SCORE_LABEL)
     if bench.optimum is not None:
@@ -373,9 +418,7 @@ def _legend(figure: Figure, looks: dict[str, style.Look], shown: pd.DataFrame) -
 
 
 def _band_facts(shown: pd.DataFrame) -> list[str]:
-    lines = [
-        f"n = {span(shown.loc[shown['source'] == 'ours', 'n'])} runs with their own seeds; bands: ± 1 standard deviation over runs."
-    ]
+    lines = [over_runs(shown.loc[shown["source"] == "ours", "n"], SPREAD)]
     if (shown["source"] == "published").any():
         lines.append(
             "Dashed: published, read off the paper's plot to ±0.001, with its band of ± 0.25 standard deviations as bars; in these panels our bands are ± 0.25 as well. "
@@ -403,7 +446,7 @@ def _space_curve(
     axes: np.ndarray, bench: Source, frame: pd.DataFrame, published: pd.DataFrame, colour: str, panel: str
 ) -> pd.DataFrame:
     rows = frame.sort_values("trained")
-    _band(axes[0], rows, style.Look(colour, "o"), ["quarter_sd"] if len(published) else ["sd"])
+    _band(axes[0], rows, style.Look(colour, "o"), "quarter_sd" if len(published) else "sd")
     axes[0].plot(rows["trained"], rows["mean"], color=colour, marker="o", zorder=3)
     if bench.optimum is not None:
         axes[0].axhline(bench.optimum, color=colour, ls=":", lw=1, zorder=1)
@@ -442,10 +485,14 @@ def _intervals(ax: Axes, rows: pd.DataFrame, colour: str, shift: float) -> None:
         return
     middle = 100 * rows["difference"]
     errors = np.abs(np.stack([middle - 100 * rows["low"], 100 * rows["high"] - middle]))
+    errors[:, rows["runs"] < 2] = np.nan  # the interval of one run is that run
+    for edge in ("low", "high"):
+        style.count_in(ax, rows["budget"], 100 * rows[edge])
     ax.errorbar(
-        rows["budget"] + 1.2 * shift,
+        rows["budget"],
         middle,
         yerr=errors,
+        transform=style.aside(ax, shift),
         color=colour,
         marker="o",
         ms=3,

@@ -14,7 +14,7 @@ import pandas as pd
 import snas
 from snas import InputError
 from snas.figures import style
-from snas.figures.drawing import nearest, records, span
+from snas.figures.drawing import FEWEST_RUNS, nearest, records, span
 from snas.figures.sources import Source, Sources
 from snas.tables import replacing
 
@@ -214,11 +214,6 @@ def _protocol(sources: Sources, configuration: Mapping[str, Any]) -> list[str]:
         "Correlations use average ranks; intervals are 95 % percentile bootstrap intervals over runs."
     )
     return lines
-
-
-FEWEST_RUNS = 10
-"""Fewer runs would be called better or worse far too often: where there is no difference, a percentile bootstrap finds one in
-10 % of the cases with 10 runs, in 20 % with 4 and in half of them with 2 (simulated, normal differences)."""
 
 
 def verdict(low: float, high: float, runs: int) -> str:

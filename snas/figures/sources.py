@@ -118,6 +118,10 @@ class Sources:
         """Return the tables of schema ``name`` that hold a row, in the order given."""
         return [source for source in self._tables.get(name, []) if len(source.frame)]
 
+    def empty(self, name: str) -> list[Source]:
+        """Return the tables of schema ``name`` that hold no row, in the order given."""
+        return [source for source in self._tables.get(name, []) if not len(source.frame)]
+
     def of_bench(self, name: str, bench: str) -> pd.DataFrame | None:
         """Return the table of schema ``name`` of a bench, or None."""
         return next((source.frame for source in self.all(name) if source.bench == bench), None)

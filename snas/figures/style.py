@@ -11,7 +11,9 @@ from snas import InputError
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
 
 WIDTH = 5.5
 """Width of a figure in inches: the text width of the paper."""
@@ -55,6 +57,9 @@ OTHERS = (
     Look(YELLOW, "8"),
 )
 """For methods that a user has added and for ablations, in the order in which a figure shows them."""
+
+STROKES = "x+1234"
+"""Markers without an area."""
 
 GROUPS = (VERMILLION, BLUE, GREY, BLACK)
 """Groups of accuracy, best first."""
@@ -140,6 +145,49 @@ def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, **opti
         if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
+
+
+def aside(ax: Axes, points: float) -> Transform:
+    """Return the transform of data that stand ``points`` of the page to the right of their place: of things that would hide
+    one another, and nobody takes a few points for another value."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
+
+
+def abreast(count: int, step: float = 4.0) -> list[float]:
+    """Return how many points of the page each of ``count`` things stands aside, about their middle.
+
+    >>> abreast(3), abreast(1)
+    ([-4.0, 0.0, 4.0], [0.0])
+    """
+    return [(place - (count - 1) / 2) * step for place in range(count)]
+
+
+def count_in(ax: Axes, x: Any, y: Any) -> None:
+    """Let the limits of an axis hold the points of :func:`aside`, which are not counted by themselves."""
+    import numpy as np
+
+    ax.update_datalim(np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)]))
+    ax.autoscale_view()
+
+
+def whole_ticks(panels: Sequence[Axes]) -> None:
+    """Put the ticks of an axis of architectures, which the panels share, at whole numbers; where all stands at one, there."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    low, high = min(ax.dataLim.x0 for ax in panels), max(ax.dataLim.x1 for ax in panels)
+    for ax in panels:
+        ax.xaxis.set_major_locator(
+            FixedLocator([low])
+            if low == high
+            else MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True)
+        )
+
+
+def marker_size(look: Look) -> float:
+    """Return the size of a single point's marker: those of strokes alone would be lost on their bar."""
+    return 6.0 if look.marker in STROKES else 4.0
 
 
 def order(methods: Iterable[str]) -> list[str]:

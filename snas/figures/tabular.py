@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from snas.analysis import agreement as agreeing
 from snas.analysis import published
 from snas.figures import style
-from snas.figures.drawing import Drawing, card, free_figure, nearest, records, span
+from snas.figures.drawing import FEWEST_RUNS, Drawing, card, free_figure, nearest, records, span
 from snas.figures.sources import Source, Sources
 
 ROW = 0.2
@@ -66,6 +66,7 @@ def headline(
                "protocol_mean", "spearman", "codes", "code_trainings", "published"]  # fmt: skip
     data, facts, spans_ = [], [], []
     lines: list[list[str]] = []
+    one_run = False
     for source in sources.all("points"):
         theirs = sources.of_bench("comparison", source.bench)
         k, wanted = _shown(source.frame, theirs, top, published_top, budgets)
@@ -82,6 +83,7 @@ def headline(
         lines.append(["", *(f"N + K = {n + k}" for n in chosen), *[""] * (4 - len(chosen))])
         for method in style.order(frame["method"]):
             lines += _method_lines(frame[frame["method"] == method], method, chosen)
+        one_run |= bool((frame["runs"] == 1).any())
         data.append(frame.assign(n=frame["runs"])[columns])
         facts.append(source.sources())
     if not data:
@@ -89,6 +91,8 @@ def headline(
     figure = _headline_figure(lines, spans_)
     facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K. "
                  "Label, selection and score are one value here, so these numbers are optimistic.")  # fmt: skip
+    if one_run:
+        facts.append("Where n = 1 there is no standard deviation.")
     return Drawing(figure, pd.concat(data, ignore_index=True), title, facts)
 
 
@@ -115,7 +119,8 @@ def ablations(sources: Sources, *, top: int = 30, budgets: Sequence[int] = (30, 
         return card(title, text, columns)
     facts.append(
         "Means over runs with the same seed and 95 % percentile bootstrap intervals over runs, in percentage points of the best "
-        "accuracy in the top K, pool members counted (the CSV has the other score, too); bold: the interval leaves out zero."
+        "accuracy in the top K, pool members counted (the CSV has the other score, too); bold: the interval leaves out zero, of "
+        f"{FEWEST_RUNS} runs or more. One run has no interval."
     )
     return Drawing(_ablation_figure(blocks), pd.concat(data, ignore_index=True), title, facts)
 
@@ -151,10 +156,11 @@ def _ablation_figure(blocks: Sequence[tuple[str, Sequence[int], pd.DataFrame]]) 
             rows_ = frame[(frame["method"] == method) & (frame["reference"] == reference)]
             ax.text(0, y + ROW / 2, _pair_text(method, reference), va="center", fontsize=7)
             for row in records(rows_):
-                shown = row.low > 0 or row.high < 0
+                shown = row.runs >= FEWEST_RUNS and (row.low > 0 or row.high < 0)
+                interval = f" [{100 * row.low:+.3f}, {100 * row.high:+.3f}]" if row.runs > 1 else ""
                 ax.text(
                     first + (list(chosen).index(row.budget) + 1) * width, y + ROW / 2,
-                    f"{100 * row.difference:+.3f} [{100 * row.low:+.3f}, {100 * row.high:+.3f}]".replace("-", "−"),
+                    f"{100 * row.difference:+.3f}{interval}".replace("-", "−"),
                     ha="right", va="center", fontsize=7, fontweight="bold" if shown else "normal",
                 )  # fmt: skip
             y += ROW
@@ -293,13 +299,15 @@ def _headline_figure(lines: list[list[str]], blocks: list[tuple[int, str]]) -> F
     """Draw the lines of the headline table; a line that begins with a tab is small and grey."""
     first, width = 1.6, 1.25
     starts = dict(blocks)
+    # as many columns as there are budgets, but room for the heading of a block
+    across = max(3, *(sum(bool(text) for text in line[1:]) for line in lines))
     height = ROW * (len(lines) + len(blocks)) + 0.3
-    figure = free_figure(figsize=(first + 4 * width + 0.2, height))
+    figure = free_figure(figsize=(first + across * width + 0.2, height))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
-    ax.set_xlim(-0.1, first + 4 * width + 0.1)
+    ax.set_xlim(-0.1, first + across * width + 0.1)
     ax.set_ylim(height, 0)
-    right, y = first + 4 * width, 0.12
+    right, y = first + across * width, 0.12
     for place, line in enumerate(lines):
         if place in starts:
             ax.plot([0, right], [y, y], color="black", lw=1)

@@ -138,6 +138,7 @@ def make_run(
     extra: dict[str, tuple[int, ...]] | None = None,
     budgets: tuple[int, ...] = (20, 30, 50, 70, 100),
     tops: tuple[int, ...] = (5, 10, 20, 30, 50, 70),
+    top: int | None = None,
     runs: int = 20,
     codes: bool = True,
 ) -> dict[str, dict[str, Path]]:
@@ -159,6 +160,6 @@ def make_run(
             for n in ns
         ]
         made[name] = {key: folder / name / f"{key}.parquet" for key in SCHEMAS}
-        analyse(bench, searches, made[name], tops=tops, resamples=1000)
+        analyse(bench, searches, made[name], tops=tops, top=top, resamples=1000)
         made[name]["bench"] = bench
     return made

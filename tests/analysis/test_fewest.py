@@ -124,6 +124,22 @@ def test_a_predictor_is_a_point_with_the_best_outside_its_pool(bench, search):
     assert not progress["continuous"].any()
 
 
+@pytest.mark.parametrize(("top", "kept", "regret"), [(None, 2, 0.0), (9, 2, 0.0), (1, 1, 0.1)])
+def test_a_predictor_trains_as_many_outside_its_pool_as_a_figure_asks_for(bench, search, top, kept, regret):
+    """Searches keep the rankings that the largest K of a run needs; the price is that of the K that is asked for."""
+    path = search("siamese", [[0, 1]], [[1, 3, 4, 0]], codes=5, score="top")
+    progress, _ = fewest.fewest(read_bench(bench()), [path], top=top)
+    assert progress[["trained", "top"]].to_numpy().tolist() == [[2 + kept, kept]]
+    assert progress["price"].tolist() == pytest.approx([2 + kept + 5 * 0.01])
+    assert progress["regret"].tolist() == pytest.approx([regret])
+
+
+def test_a_curve_has_no_top(bench, search):
+    progress, _ = fewest.fewest(read_bench(bench()), [search("random", [[0, 3, 4]])], top=1)
+    assert progress["trained"].tolist() == [1, 2, 3]
+    assert progress["top"].eq(0).all()
+
+
 def test_the_fair_protocol_selects_on_another_table(bench, search):
     """The best so far by accuracy_select, its accuracy reported; on its own row beside the optimistic one."""
     pools = [[0, 3, 2, 4]]

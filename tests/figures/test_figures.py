@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -14,7 +15,7 @@ from snas import InputError, spaces, tables
 from snas.analysis import published
 from snas.analysis.costs import COSTS, costs
 from snas.analysis.counting import write_counts
-from snas.analysis.fewest import PAIRED
+from snas.analysis.fewest import NEEDED, PAIRED
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import READS, REGISTRY, SUFFIXES, draw, style
 from snas.figures.diagrams import example_cell
@@ -54,6 +55,48 @@ def make_everything(synthetic, folder):
     names = [str(path.relative_to(folder)) for path in analysed]
     names += [f"{name}.parquet" for name in ("counts", "space", "costs", "paired")]
     (folder / "tables.json").write_text(json.dumps(names))
+
+
+@pytest.fixture(scope="session")
+def small(synthetic, tmp_path_factory):
+    """The tables of runs with one budget: four runs of all methods on two benches, and one run of one method."""
+    folder = tmp_path_factory.mktemp("small")
+    two = {"tiny_nanobench-digits": 200, "nasbench201-cifar10": 300}
+    extra = {"siamese+nsam+fts": (20,), "siamese@c=10": (20,)}
+    made = {
+        "methods": synthetic.make_run(
+            folder / "a", two, extra=extra, budgets=(20,), tops=(5, 10, 20), runs=4
+        ),
+        "alone": synthetic.make_run(
+            folder / "b",
+            {"tiny_nanobench-digits": 200},
+            methods=("siamese+nsam+bts",),
+            extra={"siamese+nsam+bts@c=10": (20,)},
+            budgets=(20,),
+            tops=(5, 10, 20),
+            runs=1,
+        ),
+    }
+    return {
+        name: [path for of_bench in run.values() for table, path in of_bench.items() if table in SCHEMAS]
+        for name, run in made.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def few(synthetic, tmp_path_factory):
+    """The tables of an ordinary run whose largest K is 100, as the default's: what is beyond a price of 100 is too dear."""
+    extra = {"siamese+nsam+fts": (100,), "siamese@c=10": (20, 50)}
+    made = synthetic.make_run(
+        tmp_path_factory.mktemp("few"),
+        {"tiny_nanobench-digits": 300, "nasbench201-cifar10": 400},
+        extra=extra,
+        budgets=(20, 50, 100),
+        tops=(10, 20, 100),
+        top=20,
+        runs=3,
+    )
+    return [path for of_bench in made.values() for name, path in of_bench.items() if name in SCHEMAS]
 
 
 def paired_rows():
@@ -299,7 +342,18 @@ def test_a_method_looks_the_same_in_any_company():
 
 def test_no_text_lies_over_another_or_outside(data, digits):
     """Titles, labels and legends of a figure do not meet and are not cut off."""
-    for name in ("fig1", "fig4", "fig5", "fig6", "fig7", "fig8", "ranks"):
+    for name in (
+        "fig1",
+        "fig4",
+        "fig5",
+        "fig6",
+        "fig7",
+        "fig8",
+        "ranks",
+        "fewest",
+        "fewest_seconds",
+        "needed",
+    ):
         for paths in (data, digits):
             figure = shown(name, paths).figure
             with style.styled():
@@ -377,6 +431,279 @@ def test_differences_to_the_gaussian_process_are_curves_and_points(data):
         assert {(float(price), 1.0) for price in range(1, 31)} <= lines(axes)
         bars = [container for container in axes.containers if container[0] is not None]
         assert [float(bar[0].get_xdata()[0]) for bar in bars] == [23.5], "a predictor is a point"
+
+
+@pytest.mark.parametrize("name", ["fewest", "fewest_seconds"])
+def test_fewer_trainings_show_all_that_is_no_dearer_and_name_the_rest(few, name):
+    drawing = shown(name, few)
+    methods = {"random", "neural_predictor", "siamese", "siamese+nsam", "siamese+nsam+bts"}
+    for _, rows in drawing.data.groupby("bench"):
+        assert set(rows["method"]) == methods, "predictors with N + K up to 100 are in the figure"
+        points = rows[rows["method"] != "random"]
+        assert set(points["top"]) == {20}
+        assert set(points["trained"]) == {40, 70}
+    assert len(drawing.missing) == 2
+    for text in drawing.missing:
+        assert re.match(r"(Tiny-NanoBench · digits|NAS-Bench-201 · CIFAR-10): dearer than the 100 ", text)
+        for title in ("Neural predictor at 120", "Siamese at 120", "Siamese + NSAM + FTS at 120"):
+            assert title in text
+        assert "Random" not in text
+    assert any("K = 20" in text for text in drawing.facts)
+    assert any(text.endswith("not in the figure: Siamese (c = 10).") for text in drawing.facts)
+    assert not shown(name, few, most=200).missing
+
+
+def test_a_curve_that_goes_on_is_said_to_be_cut(few):
+    drawing = shown("fewest", few, most=60)
+    assert drawing.data["price"].max() <= 60
+    assert "Cut at a price of 60, but longer in the table of the analysis: Random search." in drawing.facts
+    dearer = shown("fewest", few, most=30)  # no predictor is left
+    assert set(dearer.data["method"]) == {"random"}
+    assert "Neural predictor at 40, 70, 120, Siamese at 40, 70, 120" in dearer.missing[0]
+
+
+def test_what_a_bench_lacks_for_regret_and_time_is_said(few, tmp_path):
+    tables_of = {path.parent.name: path for path in few if path.name == "progress.parquet"}
+    changed = []
+    for bench, change in (("tiny_nanobench-digits", "times"), ("nasbench201-cifar10", "rows")):
+        frame, facts = tables.read(tables_of[bench], SCHEMAS["progress"]), tables.metadata(tables_of[bench])
+        facts.pop("schema")
+        if change == "times":
+            frame["seconds"] = np.nan
+        else:
+            frame, facts = frame.head(0), facts | {"optimum": None}
+        changed.append(tmp_path / f"{bench}.parquet")
+        tables.write(changed[-1], frame, SCHEMAS["progress"], facts)
+    drawing = shown("fewest", changed)
+    assert set(drawing.data["bench"]) == {"tiny_nanobench-digits"}
+    assert drawing.missing[0].startswith("NAS-Bench-201 · CIFAR-10: regret needs all accuracies")
+    card = shown("fewest_seconds", changed)
+    assert card.data.empty
+    assert "its source has no times of training" in card.missing[0]
+    assert "regret needs all accuracies" in card.missing[0]
+
+
+def panels_of(drawing):
+    """Return the panels of a drawing, laid out: without axes of regret on the right and places that are not used."""
+    drawing.figure.draw_without_rendering()
+    return [ax for ax in drawing.figure.axes if ax.get_visible() and ax.get_lines()]
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "ranks"])
+def test_methods_with_one_budget_stand_beside_each_other(small, name):
+    """Bars at one x would hide one another; their data stay at that x, and the axis has no other number."""
+    drawing = shown(name, small["methods"])
+    seen = 0
+    for ax in panels_of(drawing):
+        marked = [
+            line
+            for line in ax.get_lines()
+            if line.get_marker() not in ("None", "_")
+            and line.get_linestyle() == "-"
+            and len(line.get_xdata()) == 1
+        ]
+        if len(marked) < 4:
+            continue  # a panel in which K grows
+        seen += 1
+        (place,) = {float(line.get_xdata()[0]) for line in marked}
+        assert ax.get_xticks().tolist() == [place]
+        assert place == int(place)
+        shown_at = sorted(
+            72 / ax.figure.dpi * float(line.get_transform().transform([(place, line.get_ydata()[0])])[0, 0])
+            for line in marked
+        )
+        assert min(np.diff(shown_at)) > 4
+        low, high = ax.get_xlim()
+        left, right = ax.transData.transform([(low, 0), (high, 0)])[:, 0] * 72 / ax.figure.dpi
+        assert left < shown_at[0] < shown_at[-1] < right
+    assert seen == 2
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7", "ranks", "differences"])
+@pytest.mark.parametrize("run", ["methods", "alone"])
+def test_an_axis_of_architectures_has_whole_numbers_and_holds_all(small, name, run):
+    drawing = shown(name, small[run])
+    for ax in panels_of(drawing):
+        ticks = ax.get_xticks()
+        assert np.array_equal(ticks, np.round(ticks)), ticks
+    if name in ("fig5", "fig6"):
+        for ax, (_, rows) in zip(panels_of(drawing), drawing.data.groupby("panel"), strict=True):
+            low, high = ax.get_ylim()
+            spread = rows["sd"].fillna(0)
+            assert low < (rows["mean"] - spread).min()
+            assert (rows["mean"] + spread).max() < high
+
+
+def test_benches_of_differences_keep_their_n(small):
+    """What stands beside each other is moved on the page, not along the axis of N."""
+    drawing = shown("differences", small["methods"])
+    for ax in panels_of(drawing):
+        bars = [box for box in ax.containers if box[0] is not None]
+        assert {float(x) for box in bars for x in box[0].get_xdata()} == {20.0}
+        assert len(bars) == 2
+        one, two = (box[0].get_transform().transform([(20.0, 0.0)])[0, 0] for box in bars)
+        assert abs(one - two) * 72 / ax.figure.dpi > 3
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7", "differences", "fewest"])
+def test_one_run_has_no_spread(small, name):
+    drawing = shown(name, small["alone"])
+    assert any("n = 1 run, so that no spread over runs is shown." in text for text in drawing.facts)
+    assert not any("standard deviation" in text or "interval" in text for text in drawing.facts)
+    for ax in panels_of(drawing):
+        ends = [path.vertices for box in ax.containers for bar in box[2] for path in bar.get_paths()]
+        assert not any(np.isfinite(end).all() for end in ends), "no bar of no length"
+
+
+def test_the_axis_of_one_accuracy_is_no_wider_than_a_percent_or_two(small, tmp_path):
+    """A point at the optimum: by itself the axis would go from 0.9 to 1.0 and beyond."""
+    path = next(path for path in small["alone"] if path.name == "points.parquet")
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    frame["mean"] = facts["optimum"]
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts)
+    ax = panels_of(shown("fig5", [tmp_path / "points.parquet"]))[0]
+    low, high = ax.get_ylim()
+    assert low < facts["optimum"] < high
+    assert high - low < 0.02
+
+
+def test_a_point_of_one_run_among_others_has_no_band(data, tmp_path):
+    """Drawn as a band of no width it would be taken for certainty."""
+    path = next(p for p in data if p.match("*/nasbench201-cifar100/points.parquet"))
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    frame = frame[frame["method"] == "siamese"]
+    frame.loc[frame["budget"] == 70, ["sd", "quarter_sd", "se"]] = np.nan
+    frame.loc[frame["budget"] == 70, "runs"] = 1
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts)
+    drawing = shown("fig5", [tmp_path / "points.parquet"])
+    ax = panels_of(drawing)[0]
+    assert not any(isinstance(part, PolyCollection) for part in ax.collections)
+    bars = [path.vertices for box in ax.containers for bar in box[2] for path in bar.get_paths()]
+    finite = [bar for bar in bars if np.isfinite(bar).all() and len(bar)]
+    assert len(finite) == 2
+    assert any("(none where n = 1)" in text for text in drawing.facts)
+
+
+def test_no_column_of_figure_7_is_cut_by_the_first(data, tmp_path):
+    path = next(p for p in data if p.match("*/tiny_nanobench-cifar10/points.parquet"))
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    frame.loc[frame["top"] == 10, "regret"] = 0.2
+    tables.write(tmp_path / "points.parquet", frame, SCHEMAS["points"], facts)
+    drawing = shown("fig7", [tmp_path / "points.parquet"])
+    assert all(ax.get_ylim()[1] > 20 for ax in drawing.figure.axes[2:4])
+
+
+def test_tables_say_what_few_runs_can_tell(small):
+    """No interval of one run; no bold difference of less than ten; a narrow table for one budget."""
+    alone = shown("ablations", small["alone"])
+    texts = [text.get_text() for text in alone.figure.axes[0].texts]
+    assert any(re.fullmatch(r"[+−]\d\.\d{3}", text) for text in texts)
+    assert not any("[" in text for text in texts)
+    four = shown("ablations", small["methods"])
+    numbers = [text for text in four.figure.axes[0].texts if "[" in text.get_text()]
+    clear = four.data[(four.data["kind"] == "score") & ((four.data["low"] > 0) | (four.data["high"] < 0))]
+    assert len(clear) > 0
+    assert all(text.get_fontweight() == "normal" for text in numbers)
+    headline = shown("headline", small["alone"])
+    assert "Where n = 1 there is no standard deviation." in headline.facts
+    assert "Where n = 1 there is no standard deviation." not in shown("headline", small["methods"]).facts
+    assert headline.figure.get_figwidth() < 6
+
+
+def write_needed(path, runs=4):
+    """A method with three variants of the table, one with the whole alone, and one that never has the optimum."""
+    rows = [
+        {
+            "bench": "tiny_nanobench-digits", "removed": removed, "method": method, "runs": runs, "budget": 50, "price_end": 50.0,
+            "found": 1.0, **{f"{kind}_{name}": price for kind in ("trained", "price") for name, price in prices.items()},
+        }
+        for method, levels, factor in (
+            ("gp", (0, 1, 4), 1.0), ("gp batch=16", (0,), 2.0), ("gp batch=4", (0,), 1.5), ("random", (0,), np.nan),
+        )
+        for removed in levels
+        for prices in [{"low": 5 * factor, "median": 8 * factor, "high": 12 * factor, "worst": 20 * factor}]
+    ]  # fmt: skip
+    tables.write(path, pd.DataFrame(rows), NEEDED, {})
+    return [path]
+
+
+def test_bars_stand_about_the_name_of_their_method(tmp_path):
+    """However many variants of the table a method has: not in a slot of all the variants that others have."""
+    (ax,) = shown("needed", write_needed(tmp_path / "needed.parquet")).figure.axes
+    names = {text.get_text(): y for text, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    assert list(names) == ["Random search", "GP", "GP (batch=4)", "GP (batch=16)"]
+    bars = sorted({float(line.get_ydata()[0]) for line in ax.get_lines()})
+    nearest = {
+        name: [y for y in bars if min(names, key=lambda n: abs(names[n] - y)) == name] for name in names
+    }
+    assert [len(found) for found in nearest.values()] == [1, 3, 1, 1]
+    for name, found in nearest.items():
+        assert np.mean(found) == pytest.approx(names[name]), name
+    bottom, top = ax.get_ylim()
+    assert top < bars[0] < bars[-1] < bottom
+    low, high = ax.get_xlim()
+    assert low < 5 < 50 < high
+    assert {"5", "10", "20", "50"} <= {text.get_text() for text in ax.get_xticklabels()}
+
+
+def test_one_run_has_no_quantiles(tmp_path):
+    (text,) = shown("needed", write_needed(tmp_path / "needed.parquet", runs=1)).facts
+    assert text.startswith(
+        "n = 1 run. Dot: its price; an arrow: it had not found it when the search ended (at 50 "
+    )
+
+
+@pytest.mark.parametrize("name", ["fewest", "fewest_seconds"])
+def test_no_panel_is_cut_by_the_axis_of_the_first(few, tmp_path, name):
+    """The panels share their axis of regrets: a second bench with far larger ones is inside."""
+    paths = [path for path in few if path.name == "progress.parquet"]
+    frame, facts = tables.read(paths[1], SCHEMAS["progress"]), tables.metadata(paths[1])
+    facts.pop("schema")
+    for column in ("regret", "low", "high", "worst"):
+        frame[column] = np.minimum(20 * frame[column], 0.9)
+    tables.write(tmp_path / "progress.parquet", frame, SCHEMAS["progress"], facts)
+    drawing = shown(name, [paths[0], tmp_path / "progress.parquet"])
+    for ax in drawing.figure.axes:
+        low, high = ax.get_ylim()
+        assert low <= 100 * drawing.data["low"].min()
+        assert 100 * drawing.data["high"].max() <= high
+    labels = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
+    assert {"0", "0.01", "1"} <= labels, "plain numbers, not powers"
+
+
+def markers_of_points(ax) -> list[tuple[float, float]]:
+    """Return where the markers of single points with bars stand on the page, in points."""
+    return [
+        tuple(72 * xy / ax.figure.dpi)
+        for box in ax.containers
+        if box[0] is not None
+        for xy in box[0].get_transform().transform(np.column_stack(box[0].get_data()).astype(float))
+    ]
+
+
+def test_points_of_one_price_stand_beside_each_other(few):
+    drawing = shown("fewest", few)
+    drawing.figure.draw_without_rendering()
+    for ax in drawing.figure.axes:
+        places = sorted(x for x, _ in markers_of_points(ax))
+        assert len(places) == 8, "four predictors at two N"
+        assert min(np.diff(places)) > 3, "no marker hides another"
+        prices = {float(x) for box in ax.containers for x in box[0].get_xdata()}
+        assert min(prices) == 40.0, "the data stay where they are"
+
+
+def test_fewer_runs_are_said_in_the_legend(few, tmp_path):
+    path = next(path for path in few if path.name == "progress.parquet")
+    frame, facts = tables.read(path, SCHEMAS["progress"]), tables.metadata(path)
+    facts.pop("schema")
+    frame.loc[frame["method"] == "siamese", "runs"] = 2
+    tables.write(tmp_path / "progress.parquet", frame, SCHEMAS["progress"], facts)
+    (legend,) = shown("fewest", [tmp_path / "progress.parquet"]).figure.legends
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert {"Siamese (n = 2)", "Siamese + NSAM", "Random search"} <= labels
 
 
 @pytest.mark.parametrize(

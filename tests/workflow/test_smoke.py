@@ -8,10 +8,11 @@ import signal
 import subprocess
 import time
 
+import pandas as pd
 import pytest
 import yaml
 
-from snas import figures, tables
+from snas import config, figures, tables
 from snas.analysis.fewest import PROGRESS
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
@@ -44,6 +45,18 @@ def test_queries_are_counted_in_the_results(smoke):
     assert (frame["trainings"] <= 10 + frame["top"]).all()
     assert (frame["pool"].map(len) == 10).all()
     assert (frame["codes"] > 0).all()
+
+
+def test_figures_of_fewer_trainings_have_the_k_of_figure_5(smoke):
+    """Not the largest K of the run, which figure 6 is for and with which every predictor is dearer than the axis goes."""
+    folder = smoke[0].folder / "results/smoke"
+    progress = tables.read(folder / "analysis/tiny_nanobench-digits/progress.parquet", PROGRESS)
+    predictors = progress[~progress["continuous"]]
+    top_k = config.load(config.read_file(ROOT / SMOKE[1])).top_k
+    assert len(predictors) > 0
+    assert predictors["top"].eq(top_k).all()
+    drawn = pd.read_csv(folder / "figures/fewest.csv")
+    assert set(drawn["method"]) == set(progress["method"])
 
 
 def test_a_second_run_and_a_touch_do_nothing_and_a_figure_key_re_runs_no_training(finished_run):
