@@ -10,6 +10,7 @@ import snas.device
 import snas.progress
 import snas.provenance
 import snas.spaces
+from snakemake.cli import get_argument_parser
 from snas import InputError
 from snas.figures import READS as FIGURE_READS
 from snas.figures import REGISTRY as FIGURES
@@ -400,14 +401,34 @@ def fewest_result(job):
     return f"{home}/{job.entry.stem}/block_{job.block:02d}.parquet"
 
 
-def check_searches(files):
+def asked():
+    """Return the targets that the command line names, all of them where it names none."""
+    return set(get_argument_parser().parse_known_args(sys.argv[1:])[0].targets) or {"all"}
+
+
+def check_asked():
+    """Refuse searches that the named targets ask for and that cannot be done: a dry run, which has no start, says so too."""
+    drawn = {f for f in FIGURES if set(FIGURE_READS[f]) & set(ANALYSES)}
+    checks = [
+        ({"all"} | drawn.difference(FEWEST_FIGURES if FEWEST else ()), SEARCHES, [], False),
+        ({"all", "fewest"}, [], FEWEST, False),
+        ({"search"}, [], [], True),
+    ]
+    for targets, *what in checks:
+        try:
+            jobs.check_asked(CONFIG, *what)
+        except InputError:
+            if targets & asked():  # dear to find out
+                raise
+
+
+def check_needed(files):
     """Refuse a search that this start is to make and that cannot be done: before anything is trained for it."""
     wanted = {file for file in files or () if file.startswith((f"{RUN}/search/", f"{RUN}/fewest/"))}
     searches = [job for job in SEARCHES if result(job) in wanted]
-    try:
-        jobs.check_sizes(CONFIG, searches, [job for job in FEWEST if fewest_result(job) in wanted])
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
+    fewest = [job for job in FEWEST if fewest_result(job) in wanted]
+    own = any(file.startswith(f"{OWN_PLAN}/") for file in wanted)
+    jobs.check_asked(CONFIG, searches, fewest, own)
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
@@ -415,5 +436,15 @@ PROGRESS = snas.progress.Progress(planned, Path(LOGS))
 
 def begin(files):
     """Check what this start is to make, then say how far it is."""
-    check_searches(files)
+    try:
+        check_needed(files)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
     PROGRESS.start(files)
+
+
+if workflow.is_main_process:
+    try:
+        check_asked()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None

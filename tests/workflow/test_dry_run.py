@@ -98,6 +98,26 @@ def test_a_search_that_cannot_be_done_is_refused_before_anything_is_trained_for_
     workflow.run(*few, "--", "results/smoke/spaces/tiny_nanobench.parquet")  # what needs no search can be had
 
 
+BUDGETS = ("--config", "budgets=[5000]", "budget=5000+8")
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ((), "N + K = 5000 + 100 is more than the 1,120 architectures that are searched"),
+        (("all",), "N + K = 5000 + 100 is more than the 1,120"),
+        (("fig5",), "N + K = 5000 + 100 is more than the 1,120"),
+        (("search",), "key 'budget' is '5000+8': N + K = 5,008 is more than the 1,120 architectures of tiny_nanobench"),
+        (("fig10",), ""),  # needs no search
+    ],
+)  # fmt: skip
+def test_a_dry_run_says_of_a_search_that_it_cannot_be_done(workflow, target, sentence):
+    done = workflow.run(*target, "-n", *BUDGETS, check=False)
+    assert bool(done.returncode) == bool(sentence), done.stdout
+    assert sentence in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_one_figure_has_a_target_of_its_own(workflow):
     done = workflow.run("fig10", "-n", "--quiet", "rules")
     assert jobs(done.stdout) == 3
