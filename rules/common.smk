@@ -26,6 +26,8 @@ try:
         snas.config.read_file(path)
     CONFIG = snas.config.load(config)
     NASBENCH201 = jobs.nasbench201_source(CONFIG)
+    if workflow.is_main_process:
+        jobs.check_nasbench201(CONFIG)
     # The reader of a dry run neither waits for a driver nor becomes one; jobs parse this file too, as part of theirs.
     DRIVER = workflow.is_main_process and snas.provenance.hold_run(
         Path.cwd(), CONFIG.run, reads_only=snas.provenance.only_reads(sys.argv)
@@ -423,12 +425,15 @@ def check_asked():
 
 
 def check_needed(files):
-    """Refuse a search that this start is to make and that cannot be done: before anything is trained for it."""
+    """Refuse a search or an import that this start is to make and that cannot be done: before anything is computed for it."""
     wanted = {file for file in files or () if file.startswith((f"{RUN}/search/", f"{RUN}/fewest/"))}
     searches = [job for job in SEARCHES if result(job) in wanted]
     fewest = [job for job in FEWEST if fewest_result(job) in wanted]
     own = any(file.startswith(f"{OWN_PLAN}/") for file in wanted)
     jobs.check_asked(CONFIG, searches, fewest, own)
+    beside = (f"{RUN}/proxies/nasbench201/", f"{RUN}/training/nasbench201_codes/")
+    if f"{RUN}/spaces/nasbench201_accuracies.parquet" in (files or ()):
+        jobs.check_nasbench201(CONFIG, whole=any(file.startswith(beside) for file in files))
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))

@@ -20,7 +20,10 @@ def begin(snakemake):
 
     def hook(kind, error, trace):
         with contextlib.suppress(OSError):  # the log's disk may be the full one
-            sys.__excepthook__(kind, error, trace)
+            if issubclass(kind, InputError):  # where it was noticed is of no use to who gave the input
+                print(error, file=sys.stderr)
+            else:
+                sys.__excepthook__(kind, error, trace)
         sentence = f"{kind.__name__}: {error}"
         if issubclass(kind, OSError):
             sentence = snas.provenance.unwritable(error, snakemake.output[0])

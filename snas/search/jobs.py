@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from snas import InputError
@@ -112,6 +113,27 @@ def nasbench201_source(config: Config) -> str:
     if config.nasbench201 == ANALOG:
         return str(resolve("snas.spaces.source_analog:locate")())
     return str(config.nasbench201)
+
+
+def check_nasbench201(config: Config, *, whole: bool = False) -> None:
+    """Raise :class:`InputError` where the source of NAS-Bench-201 is none by its first and last bytes, or is cut off.
+
+    ``whole`` reads all of it where that takes seconds, in a process of its own (:func:`snas.spaces.heads.check_whole`).
+    """
+    if not config.nasbench201:
+        return
+    source = nasbench201_source(config)
+    try:
+        if whole:
+            resolve("snas.spaces.heads:check_whole")(Path(source), config.nasbench201_code_epochs or None)
+        else:
+            resolve("snas.spaces.heads:check")(Path(source))
+    except InputError as error:
+        raise InputError(f"configuration: key 'nasbench201': {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"configuration: key 'nasbench201': {source} cannot be read: {error.strerror}"
+        ) from None
 
 
 def search_jobs(config: Config) -> tuple[SearchJob, ...]:
