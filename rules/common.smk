@@ -12,6 +12,7 @@ import snas.progress
 import snas.provenance
 import snas.spaces
 import snas.training
+from snakemake.cli import get_argument_parser
 from snas import InputError
 from snas.figures import READS as FIGURE_READS
 from snas.figures import REGISTRY as FIGURES
@@ -27,6 +28,8 @@ try:
         snas.config.read_file(path)
     CONFIG = snas.config.load(config)
     NASBENCH201 = jobs.nasbench201_source(CONFIG)
+    if workflow.is_main_process:
+        jobs.check_nasbench201(CONFIG)
     # The reader of a dry run neither waits for a driver nor becomes one; jobs parse this file too, as part of theirs.
     DRIVER = workflow.is_main_process and snas.provenance.hold_run(
         Path.cwd(), CONFIG.run, reads_only=snas.provenance.only_reads(sys.argv)
@@ -413,14 +416,37 @@ def fewest_result(job):
     return f"{home}/{job.entry.stem}/block_{job.block:02d}.parquet"
 
 
-def check_searches(files):
-    """Refuse a search that this start is to make and that cannot be done: before anything is trained for it."""
+def asked():
+    """Return the targets that the command line names, all of them where it names none."""
+    return set(get_argument_parser().parse_known_args(sys.argv[1:])[0].targets) or {"all"}
+
+
+def check_asked():
+    """Refuse searches that the named targets ask for and that cannot be done: a dry run, which has no start, says so too."""
+    drawn = {f for f in FIGURES if set(FIGURE_READS[f]) & set(ANALYSES)}
+    checks = [
+        ({"all"} | drawn.difference(FEWEST_FIGURES if FEWEST else ()), SEARCHES, [], False),
+        ({"all", "fewest"}, [], FEWEST, False),
+        ({"search"}, [], [], True),
+    ]
+    for targets, *what in checks:
+        try:
+            jobs.check_asked(CONFIG, *what)
+        except InputError:
+            if targets & asked():  # dear to find out
+                raise
+
+
+def check_needed(files):
+    """Refuse a search or an import that this start is to make and that cannot be done: before anything is computed for it."""
     wanted = {file for file in files or () if file.startswith((f"{RUN}/search/", f"{RUN}/fewest/"))}
     searches = [job for job in SEARCHES if result(job) in wanted]
-    try:
-        jobs.check_sizes(CONFIG, searches, [job for job in FEWEST if fewest_result(job) in wanted])
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
+    fewest = [job for job in FEWEST if fewest_result(job) in wanted]
+    own = any(file.startswith(f"{OWN_PLAN}/") for file in wanted)
+    jobs.check_asked(CONFIG, searches, fewest, own)
+    beside = (f"{RUN}/proxies/nasbench201/", f"{RUN}/training/nasbench201_codes/")
+    if f"{RUN}/spaces/nasbench201_accuracies.parquet" in (files or ()):
+        jobs.check_nasbench201(CONFIG, whole=any(file.startswith(beside) for file in files))
 
 
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
@@ -430,7 +456,10 @@ REFUSED = Path(LOGS, "refused")
 
 def begin(files):
     """Check what this start is to make, then say how far it is."""
-    check_searches(files)
+    try:
+        check_needed(files)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
     REFUSED.unlink(missing_ok=True)
     PROGRESS.start(files)
 
@@ -438,3 +467,10 @@ def begin(files):
 def hint_after_failure():
     """Return that the same command goes on, unless a job refused what it was given: it would refuse it again."""
     return "" if REFUSED.exists() else ", and the same command goes on from here"
+
+
+if workflow.is_main_process:
+    try:
+        check_asked()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None

@@ -31,7 +31,10 @@ def begin(snakemake):
             print(f"[snas] {snakemake.rule}: stopped", file=terminal)
             return
         with contextlib.suppress(OSError):  # the log's disk may be the full one
-            sys.__excepthook__(kind, error, trace)
+            if issubclass(kind, InputError):  # where it was noticed is of no use to who gave the input
+                print(error, file=sys.stderr)
+            else:
+                sys.__excepthook__(kind, error, trace)
         sentence = f"{kind.__name__}: {error}"
         if issubclass(kind, OSError):
             sentence = snas.provenance.unwritable(error, snakemake.output[0])

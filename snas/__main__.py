@@ -250,7 +250,9 @@ def _config_check(options: argparse.Namespace) -> int:
     for path in options.files:
         values.update(config.read_file(path))
     checked = config.load(values)
-    jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
+    jobs.check_nasbench201(checked)
+    own = "budget" in values and bool(checked.space)  # else nobody speaks of a search on own images
+    jobs.check_asked(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked), own)
     print(f"{', '.join(map(str, options.files))}: a valid configuration")
     return 0
 

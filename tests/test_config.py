@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snas import InputError, config
+from snas.__main__ import main
 from snas.registry import Registry
 from snas.search import jobs
 
@@ -333,7 +334,8 @@ def test_paths_may_start_in_the_home_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"architectures": 100}, r"method 'random' at N = 20 on tiny_nanobench-digits: N \+ K = 20 \+ 100 is more than the 100"),
+        ({"architectures": 100}, r"method 'random' at N = 20 on tiny_nanobench-digits: N \+ K = 20 \+ 100 is more than the 100 .*, or more"),
+        ({"budgets": [1021]}, r"method 'random' at N = 1021 on .*: N \+ K = 1021 \+ 100 is more than the 1,120 .* are needed$"),
         ({"fewest": [{"method": "gp", "budgets": [1119], "removed": [4]}]}, r"N \+ K = 1119 \+ 0 is more than the 1,116"),
     ],
 )  # fmt: skip
@@ -341,8 +343,38 @@ def test_a_search_of_more_architectures_than_there_are_is_refused(values, senten
     checked = config.load(values)
     with pytest.raises(InputError, match=sentence):
         jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
-    checked = config.load({})
+    checked = config.load({"budgets": [1020]})
     jobs.check_sizes(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"budget": "1113+8"}, r"key 'budget' is '1113\+8': N \+ K = 1,121 is more than the 1,120 architectures of tiny_nanobench"),
+        ({"space": "", "nasbench201": __file__}, "a search on own images needs the key 'space'"),
+        ({"images": "folder", "truth": "table", "table": __file__}, "images = folder needs the key 'images_path'"),
+    ],
+)  # fmt: skip
+def test_a_search_on_own_images_that_cannot_be_done_is_refused_where_it_is_asked_for(values, sentence):
+    checked = config.load(values)  # another target may be had
+    jobs.check_asked(checked, [], [], own=False)
+    with pytest.raises(InputError, match=f"configuration: {sentence}"):
+        jobs.check_asked(checked, [], [], own=True)
+    jobs.check_own(config.load({"budget": "1112+8"}))
+
+
+def test_config_check_counts_the_architectures(tmp_path, capsys):
+    path = tmp_path / "own.yaml"
+    for text, status, sentence in (
+        ("budgets: [5000]", 2, "N + K = 5000 + 100 is more than the 1,120 architectures"),
+        ("budget: 5000+8", 2, "N + K = 5,008 is more than the 1,120 architectures"),
+        ("budget: 32+8", 0, "a valid configuration"),
+        ("space: ''\nbudget: 32+8\nnasbench201: .\nextra_searches: []", 0, "a valid configuration"),
+    ):
+        path.write_text(text)
+        assert main(["config-check", str(path)]) == status, text
+        said = capsys.readouterr()
+        assert sentence in said.out + said.err
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,13 @@ def expected(config: Config) -> tuple[int, int]:
 def check(config: Config) -> None:
     """Raise :class:`InputError` where a run reads images and what its configuration says of them cannot be so."""
     trains = config.space and config.truth != "table"
-    if not trains and not (config.nasbench201 and config.nasbench201_code == "trained"):
-        return
+    if trains or (config.nasbench201 and config.nasbench201_code == "trained"):
+        check_source(config)
+        _check_numbers(config)
+
+
+def check_source(config: Config) -> None:
+    """Raise :class:`InputError` where the image set lacks what it needs, or has no use for what is said."""
     name, known = config.images, KNOWN.get(config.images, Known())
     for key in known.unused:
         if config[key]:
@@ -96,7 +101,11 @@ def check(config: Config) -> None:
         raise InputError(
             f"configuration: key 'images_path': {config.images_path} is no folder; images = {name} needs {known.path}"
         )
-    n = config.train_images
+
+
+def _check_numbers(config: Config) -> None:
+    """Raise :class:`InputError` where there are not as many training images, or none for the codes."""
+    name, known, n = config.images, KNOWN.get(config.images, Known()), config.train_images
     if n and known.images and not known.classes <= n <= known.most:
         raise InputError(
             f"configuration: key 'train_images' is {n}; {name} has {known.images:,} images of {known.classes} classes to "

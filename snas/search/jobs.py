@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from snas import InputError, spaces
+from snas import InputError
 from snas.config import ANALOG, PATTERNS, Config
+from snas.images import known
 from snas.registry import resolve, shortened
 from snas.search import METHODS
 from snas.search.gp import GaussianMethod
+from snas.spaces import sizes
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,27 @@ def nasbench201_source(config: Config) -> str:
     if config.nasbench201 == ANALOG:
         return str(resolve("snas.spaces.source_analog:locate")())
     return str(config.nasbench201)
+
+
+def check_nasbench201(config: Config, *, whole: bool = False) -> None:
+    """Raise :class:`InputError` where the source of NAS-Bench-201 is none by its first and last bytes, or is cut off.
+
+    ``whole`` reads all of it where that takes seconds, in a process of its own (:func:`snas.spaces.heads.check_whole`).
+    """
+    if not config.nasbench201:
+        return
+    source = nasbench201_source(config)
+    try:
+        if whole:
+            resolve("snas.spaces.heads:check_whole")(Path(source), config.nasbench201_code_epochs or None)
+        else:
+            resolve("snas.spaces.heads:check")(Path(source))
+    except InputError as error:
+        raise InputError(f"configuration: key 'nasbench201': {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"configuration: key 'nasbench201': {source} cannot be read: {error.strerror}"
+        ) from None
 
 
 def search_jobs(config: Config) -> tuple[SearchJob, ...]:
@@ -238,21 +262,47 @@ def check_sizes(config: Config, searches: Iterable[SearchJob], fewest: Iterable[
 
     A run may have fewer of them than its searches need, as long as nobody asks for these: for codes alone, say.
     """
-    sizes = {bench.name: _architectures(config, bench) for bench in benches(config)}
+    most = {bench.name: _architectures(config, bench) for bench in benches(config)}
     asked = [(job.bench, job.method, job.budget, tops(config, job.bench)[-1], 0) for job in searches]
     asked += [(few.bench, few.entry.method, few.entry.budget, few.entry.top, few.removed) for few in fewest]
     for bench, method, budget, top, removed in asked:
-        if budget + top > sizes[bench] - removed:
+        if budget + top > most[bench] - removed:
+            limited = ", or more architectures" if config.architectures else ""
             raise InputError(
                 f"configuration: method {method!r} at N = {budget} on {bench}: N + K = {budget} + {top} is more than the "
-                f"{sizes[bench] - removed:,} architectures that are searched; smaller budgets, top_k, fig6_tops (or K of fewest) "
-                "are needed, or more architectures"
+                f"{most[bench] - removed:,} architectures that are searched; smaller budgets, top_k, fig6_tops (or K of fewest) "
+                f"are needed{limited}"
             )
+
+
+def check_asked(
+    config: Config, searches: Iterable[SearchJob], fewest: Iterable[FewestJob], own: bool
+) -> None:
+    """Raise :class:`InputError` where one of these jobs, or with ``own`` the one search on own images, cannot be done."""
+    check_sizes(config, searches, fewest)
+    if own:
+        check_own(config)
+
+
+def check_own(config: Config) -> None:
+    """Raise :class:`InputError` where the one search on own images cannot be done, as far as no image need be read for that.
+
+    Apart from :func:`check`: a run that nobody asks for it need not have a space as large, or one at all.
+    """
+    if not config.space:
+        raise InputError("configuration: a search on own images needs the key 'space', as in tiny_nanobench")
+    known.check_source(config)
+    trainings, most = configured_search(config).trainings, sizes.size(config.space)
+    if trainings > most:
+        raise InputError(
+            f"configuration: key 'budget' is {config.budget!r}: N + K = {trainings:,} is more than the {most:,} architectures "
+            f"of {config.space}; a smaller budget is needed"
+        )
 
 
 def _architectures(config: Config, bench: Bench) -> int:
     """Return how many architectures of a bench are searched; the key ``architectures`` is about the run's own space."""
-    size = len(spaces.load(bench.space))
+    size = sizes.size(bench.space)
     return size if bench.imported else min(config.architectures or size, size)
 
 

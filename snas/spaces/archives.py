@@ -18,6 +18,9 @@ from snas import InputError
 MAX_MEMBERS = 20_000
 """More files than any form of the benchmark has (15,626 and their folder)."""
 
+END = 2 * tarfile.BLOCKSIZE
+"""Bytes of zeros that end a tar."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -99,6 +102,18 @@ def _tar(source: Path) -> dict[str, Member]:
             f"{str(error)[:100]}"
         ) from error
     return found
+
+
+def check_tar(source: Path) -> None:
+    """Raise :class:`InputError` where a tar does not begin as one or was cut off; its entries are read only to say so."""
+    with source.open("rb") as file:
+        first = file.read(tarfile.BLOCKSIZE)
+        file.seek(max(source.stat().st_size - END, 0))
+        end = file.read(END)
+    if first and not any(first):
+        raise InputError(f"{source}: the tar is empty, or was never filled: it begins with zeros")
+    if len(end) < END or any(end) or not tarfile.is_tarfile(source):
+        _tar(source)  # some tools leave out the end
 
 
 def _safe(source: Path, entry: tarfile.TarInfo) -> str | None:

@@ -14,6 +14,7 @@ import snas.tables
 from snas import InputError
 from snas.spaces import (
     accuracies,
+    apart,
     source_analog,
     source_naslib,
     source_nats_bench,
@@ -81,6 +82,8 @@ def recognise(source: Path) -> str:
         if (source / source_analog.FILE).is_file():
             return "analog_nasbench"
         return "naslib" if any(source.glob(source_naslib.PATTERN)) else "nats_bench"
+    if not source.is_file():
+        raise InputError(f"{source} is no plain file or folder; a source of NAS-Bench-201 is expected")
     suffix = source.suffix.lower()
     if suffix in (".anb", ".whl"):
         return "analog_nasbench"
@@ -149,6 +152,15 @@ def _read(
     return readers[kind](source, code_epochs=epochs)
 
 
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Read the source of a request, check it as its import does, and return what its metadata say of it."""
+    source = Path(request["source"])
+    epochs = _epochs(request["code_epochs"])
+    frame, found = _read(source, recognise(source), source, epochs, False, 1, None)
+    accuracies.complete(frame, str(source))
+    return found
+
+
 def _counts(table: pd.DataFrame) -> dict[str, Any]:
     groups = dict(iter(table.groupby("dataset", sort=False)))
     counts = {str(name): len(group) for name, group in groups.items()}
@@ -159,3 +171,7 @@ def _counts(table: pd.DataFrame) -> dict[str, Any]:
         "per_seed": bool(table[seeds].notna().any(axis=1).all()),
         "codes": {str(name): int(group["code_1"].notna().sum()) for name, group in groups.items()},
     }
+
+
+if __name__ == "__main__":
+    apart.serve(answer)

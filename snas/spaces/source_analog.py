@@ -55,7 +55,7 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
             f"{source}: codes of epochs {', '.join(map(str, code_epochs))} are asked for, and {NAME} records no training "
             "curves; give no code epochs and another code (nasbench201_code = trained or synflow)"
         )
-    content = _content(source)
+    data = content(source)
     rows: list[dict[str, Any]] = []
 
     def take(key: Any, value: Any) -> None:
@@ -65,29 +65,30 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
             raise InputError(f"{source}: {cell!r} has no baseline_accuracy from 0 to 100 percent")
         rows.append({"cell": cell, "dataset": "cifar10", "accuracy": accuracy / 100})
 
-    value = pickles.load(content, str(source), names=NAMES, limits=LIMITS, on_item=take)
+    value = pickles.load(data, str(source), names=NAMES, limits=LIMITS, on_item=take)
     if type(value) is not dict:
         raise InputError(f"{source}: a dictionary of architectures is expected, not a {type(value).__name__}")
     return pd.DataFrame(rows, columns=["cell", "dataset", "accuracy"]), {
         "kind": "analog_nasbench",
         "title": f"{NAME} (CIFAR-10, trained independently; not the official NAS-Bench-201)",
         "accuracy": f"baseline_accuracy of the package {NAME}: test accuracy on CIFAR-10, trained independently",
-        "content_sha256": hashlib.sha256(content).hexdigest(),
+        "content_sha256": hashlib.sha256(data).hexdigest(),
         "code_epochs": None,
         "code_source": None,
         "code_price": None,
     }
 
 
-def _content(source: Path) -> bytes:
+def content(source: Path) -> bytes:
+    """Return the package's pickle from that file, the wheel or the folder; raises :class:`InputError` where there is none."""
     path = source / FILE if source.is_dir() else source
     try:
-        if zipfile.is_zipfile(path):
+        if zipfile.is_zipfile(path) or path.suffix.lower() == ".whl":
             with zipfile.ZipFile(path) as wheel, wheel.open(f"{MODULE}/{FILE}") as file:
-                content = file.read(MAX_BYTES + 1)
+                data = file.read(MAX_BYTES + 1)
         else:
             with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                data = file.read(MAX_BYTES + 1)
     except (
         OSError,
         KeyError,
@@ -98,6 +99,6 @@ def _content(source: Path) -> bytes:
         EOFError,
     ) as error:
         raise InputError(f"{source}: no {FILE} of {NAME} can be read from it: {str(error)[:100]}") from error
-    if len(content) > MAX_BYTES:
+    if len(data) > MAX_BYTES:
         raise InputError(f"{source}: {FILE} has more than {MAX_BYTES} bytes")
-    return content
+    return data

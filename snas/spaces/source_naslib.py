@@ -74,7 +74,7 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
     epochs = DEFAULT_EPOCHS if code_epochs is None else tuple(code_epochs)
     rows: list[dict[str, Any]] = []
     digests = ""
-    for path in sorted(source.glob(PATTERN)) if source.is_dir() else [source]:
+    for path in files(source):
         rows.extend(_read_file(path, epochs))
         with path.open("rb") as file:
             digests += f"{hashlib.file_digest(file, 'sha256').hexdigest()}\n"
@@ -97,10 +97,15 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
     }
 
 
+def files(source: Path) -> list[Path]:
+    """Return the one file, or all of a folder, in the order of their names."""
+    return sorted(source.glob(PATTERN)) if source.is_dir() else [source]
+
+
 def _read_file(path: Path, epochs: Sequence[int]) -> list[dict[str, Any]]:
     size = path.stat().st_size
     if not 0 < size <= MAX_BYTES:
-        raise InputError(f"{path} has {size} bytes; such a file has at most {MAX_BYTES}")
+        raise InputError(f"{path} has {size} bytes; such a file has 1 to {MAX_BYTES}")
     rows: list[dict[str, Any]] = []
 
     def take(key: Any, value: Any) -> None:

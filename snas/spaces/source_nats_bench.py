@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,8 @@ def read(
     epochs = DEFAULT_EPOCHS if code_epochs is None else tuple(code_epochs)
     files = members(_inner(source) if source.is_dir() else source)
     indices = {int(m[1]): files[name] for name in sorted(files) if (m := _FILE.fullmatch(name))}
-    _check_index(source, indices, files.get(_META), allow_partial)
+    _check_index(source, indices, allow_partial)
+    _check_meta(files.get(_META))
     frame, digests = _parts(indices, epochs, work, jobs, progress)
     listing = "".join(f"{name} {digests[name]}\n" for name in sorted(digests))
     return frame, {
@@ -91,8 +93,14 @@ def _inner(source: Path) -> Path:
     return inner[0] if len(inner) == 1 else source
 
 
-def _check_index(source: Path, indices: dict[int, Member], meta: Member | None, allow_partial: bool) -> None:
-    """Refuse a source that is no NATS-Bench, lacks architectures, or counts them differently."""
+def check_folder(source: Path) -> None:
+    """Raise :class:`InputError` where the names in a folder are not those of the whole benchmark; no file is opened."""
+    found = (_FILE.fullmatch(name) for name in os.listdir(_inner(source)))
+    _check_index(source, {int(match[1]) for match in found if match}, allow_partial=False)
+
+
+def _check_index(source: Path, indices: Collection[int], allow_partial: bool) -> None:
+    """Refuse a source that is no NATS-Bench, or lacks architectures."""
     if not indices:
         raise InputError(
             f"{source} holds no file such as 000000.pickle.pbz2; expected the unpacked NATS-tss-v1_0-3ffb9-simple"
@@ -106,13 +114,19 @@ def _check_index(source: Path, indices: dict[int, Member], meta: Member | None, 
             f"{source}: {len(indices)} architectures, {count} are needed (the first that lacks is {lacking:06d}); "
             "--allow-partial takes what there is"
         )
+
+
+def _check_meta(meta: Member | None) -> None:
+    """Refuse an index, where there is one, that counts the architectures differently."""
     if meta is not None:
         limits = pickles.Limits(steps=200_000, containers=1000)
         plain = decompress(meta.read(nats_bench.MAX_COMPRESSED), meta.label, nats_bench.MAX_PLAIN)
         index = pickles.load(plain, meta.label, limits=limits)
         official = [cell.name for cell in accuracies.benchmark().cells()]
         if type(index) is not dict or index.get("meta_archs") != official:
-            raise InputError(f"{meta.label}: its index is not that of NAS-Bench-201's {count} architectures")
+            raise InputError(
+                f"{meta.label}: its index is not that of NAS-Bench-201's {accuracies.ARCHITECTURES} architectures"
+            )
 
 
 def _parts(

@@ -76,18 +76,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def read_here(source: Path, code_epochs: Sequence[int] | None) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Do the work of :func:`read` in this process."""
-    if source.stat().st_size > MAX_BYTES:
-        raise InputError(
-            f"{source} has more than {MAX_BYTES >> 20} MiB; a table of NAS-Bench-201 has about 10"
-        )
+    _check_bytes(source)
     reader: _Parquet | _Csv = _Csv(source) if source.suffix.lower() in CSV_SUFFIXES else _Parquet(source)
     if reader.imported is not None:
         return _again(source, reader, code_epochs)
-    for needed in ("dataset", "test_accuracy_200"):
-        if needed not in reader.names:
-            raise InputError(f"{source}: column {needed!r} is missing; it has {_shown(reader.names)}")
-    if not {"arch_id", "arch"} & set(reader.names):
-        raise InputError(f"{source}: column 'arch_id' or 'arch' is needed; it has {_shown(reader.names)}")
+    _check_names(source, reader.names)
     epochs, curve = _epochs(source, reader.names, code_epochs)
     names = [name for name in RENAMED if name in reader.names]
     frame = _frame(source, reader.columns(names, ("dataset", "arch")), RENAMED)
@@ -112,6 +105,34 @@ def read_here(source: Path, code_epochs: Sequence[int] | None) -> tuple[pd.DataF
         "content_sha256": digest,
         **_code_metadata(epochs, curve),
     }
+
+
+def check_head(source: Path) -> None:
+    """Raise :class:`InputError` where the first line of a CSV file lacks a column that is needed; nothing else is read."""
+    _check_bytes(source)
+    _check_names(source, _Csv(source).names)
+
+
+def check_footer(source: Path, footer: bytes) -> None:
+    """Raise :class:`InputError` where a Parquet footer, as bytes, cannot hold the name of a column that is needed."""
+    for needed, part in (("dataset", b"dataset"), ("arch_id", b"arch"), ("test_accuracy_200", b"accuracy")):
+        if part not in footer:  # of an imported table, the columns are called arch and accuracy
+            raise InputError(f"{source}: column {needed!r} is missing; docs/nasbench201.md lists the columns")
+
+
+def _check_bytes(source: Path) -> None:
+    if source.stat().st_size > MAX_BYTES:
+        raise InputError(
+            f"{source} has more than {MAX_BYTES >> 20} MiB; a table of NAS-Bench-201 has about 10"
+        )
+
+
+def _check_names(source: Path, names: Sequence[str]) -> None:
+    for needed in ("dataset", "test_accuracy_200"):
+        if needed not in names:
+            raise InputError(f"{source}: column {needed!r} is missing; it has {_shown(names)}")
+    if not {"arch_id", "arch"} & set(names):
+        raise InputError(f"{source}: column 'arch_id' or 'arch' is needed; it has {_shown(names)}")
 
 
 def _again(
@@ -220,7 +241,7 @@ def _too_short(source: Path, row: int, has: int, epoch: int) -> InputError:
 
 
 def _shown(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:20])
+    shown = ", ".join(repr(name[:40]) for name in names[:20]) or "none"
     return shown + (", ..." if len(names) > 20 else "")
 
 
@@ -241,6 +262,9 @@ class _Parquet:
             raise InputError(
                 f"{source}: not a readable Parquet file (truncated or foreign): {_first_line(error)}"
             ) from error
+        twice = next((name for name in self.names if self.names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{source}: column {twice[:40]!r} occurs twice; a column occurs once")
         metadata = self.file.metadata
         rows = max(
             metadata.num_rows, sum(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))

@@ -1,6 +1,7 @@
 """Sources of NAS-Bench-201 that are not what they should be: one sentence each, and nothing written."""
 
 import bz2
+import io
 import os
 import pickle
 import struct
@@ -8,6 +9,7 @@ import tarfile
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snas import InputError
-from snas.spaces import apart, archives, nats_bench, source_naslib, source_table
+from snas.__main__ import main
+from snas.spaces import apart, archives, heads, nats_bench, source_naslib, source_table
 from snas.spaces.nasbench201_import import import_nasbench201
 from tests.spaces.nasbench201_sources import (
     ARCHS,
@@ -396,6 +399,164 @@ def test_csv_files_that_are_wrong(tmp_path, content, sentence, monkeypatch):
     monkeypatch.setattr(source_table, "read", lambda s, code_epochs: source_table.read_here(s, code_epochs))
     (tmp_path / "t.csv").write_bytes(content)
     refuse(tmp_path / "t.csv", tmp_path, sentence)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    refuse(tmp_path / "t.csv", tmp_path, "is no plain file or folder")
+
+
+def test_a_column_that_occurs_twice(tmp_path):
+    names = ["dataset", "arch_id", "test_accuracy_200", "test_accuracy_200"]
+    pq.write_table(pa.table([["cifar10"], [0], [0.8], [0.9]], names=names), tmp_path / "t.parquet")
+    refuse(tmp_path / "t.parquet", tmp_path, "column 'test_accuracy_200' occurs twice")
+
+
+# What shows at the ends of a source ---------------------------------------------------------------------------------
+def _saved(frame):
+    out = io.BytesIO()
+    frame.to_parquet(out)
+    return out.getvalue()
+
+
+def _zipped(name, content):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr(name, content)
+    return out.getvalue()
+
+
+def _tarred(size):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("000000.pickle.pbz2")
+        info.size = size
+        tar.addfile(info, io.BytesIO(bytes(i % 251 + 1 for i in range(size))))
+    return out.getvalue()
+
+
+CSV = b"dataset,arch_id,test_accuracy_200\ncifar10,0,0.5\n"
+PICKLE = pickle.dumps({"a": list(range(300))})
+FOREIGN = "does not begin and end as one"
+HEADS = {
+    "cut table": ("t.parquet", lambda: _saved(table(range(9)))[:-20], FOREIGN),
+    "first half of a table": ("t.parquet", lambda: _saved(table(range(9)))[:5000], FOREIGN),
+    "end of a table": ("t.parquet", lambda: _saved(table(range(9)))[5000:], FOREIGN),
+    "empty table": ("t.parquet", lambda: b"", FOREIGN),
+    "text as a table": ("t.parquet", lambda: CSV, FOREIGN),
+    "a footer larger than its file": ("t.parquet", lambda: b"PAR1" + b"\xff\xff\xff\x7fPAR1", FOREIGN),
+    "another table": ("t.parquet", lambda: _saved(pd.DataFrame({"x": [1]})), "column 'dataset' is missing"),
+    "no accuracies": ("t.pq", lambda: _saved(table([0])[["dataset", "arch_id"]]), "column 'test_accuracy_200' is missing"),
+    "no architectures": ("t.pq", lambda: _saved(table([0])[["dataset", "test_accuracy_200"]]), "column 'arch_id' is missing"),
+    "another CSV": ("t.csv", lambda: b"hello,world\n1,2\n", "column 'dataset' is missing; it has 'hello', 'world'"),
+    "another delimiter": ("t.csv", lambda: CSV.replace(b",", b";"), "it has 'dataset;arch_id;test_accuracy_200'"),
+    "empty CSV": ("t.csv", lambda: b"", "column 'dataset' is missing; it has none"),
+    "no text": ("t.tsv", lambda: b"\xff\xfe", "is not UTF-8 text"),
+    "cut pickle": ("t.pickle", lambda: PICKLE[:-1], FOREIGN),
+    "no pickle": ("t.pkl", lambda: b"hello.", FOREIGN),
+    "empty pickle": ("t.p", lambda: b"", FOREIGN),
+    "cut data.anb": ("data.anb", lambda: PICKLE[:-1], FOREIGN),
+    "cut wheel": ("a.whl", lambda: _zipped("analognasbench/data.anb", PICKLE)[:-30], "no data.anb of analog-nasbench can be read"),
+    "another wheel": ("a.whl", lambda: _zipped("x", b""), "no data.anb of analog-nasbench can be read"),
+    "cut tar": ("a.tar", lambda: _tarred(9000)[:5000], "a.tar"),
+    "packed tar": ("a.tar.bz2", lambda: bz2.compress(_tarred(9000)), "a compressed tar is unpacked first"),
+    "no tar": ("a.tar", lambda: b"hello" * 1000, "is not a readable tar"),
+    "zeros": ("a.tar", lambda: bytes(10_240), "it begins with zeros"),
+    "another kind": ("a.txt", lambda: CSV, "is no known source of NAS-Bench-201"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_shows_at_the_ends_of_a_source_is_said_without_reading_it(tmp_path, name):
+    file, content, sentence = HEADS[name]
+    (tmp_path / file).write_bytes(content())
+    said = []
+    for look in (
+        heads.check,
+        lambda path: import_nasbench201(path, tmp_path / "out.parquet", allow_partial=True),
+    ):
+        with pytest.raises(InputError) as refusal:
+            look(tmp_path / file)
+        said.append(str(refusal.value))
+    assert sentence in said[0]
+    assert not [text for text in said if "\n" in text or file not in text]
+
+
+def test_folders_are_known_by_the_names_in_them(tmp_path):
+    with pytest.raises(InputError, match="holds no file such as"):
+        heads.check(tmp_path)
+    inner = tmp_path / NAME
+    inner.mkdir()
+    for arch in range(15_624):
+        (inner / file_name(arch)).touch()
+    with pytest.raises(
+        InputError, match=r"15624 architectures, 15625 are needed \(the first that lacks is 015624\)"
+    ):
+        heads.check(tmp_path)
+    (inner / file_name(15_624)).touch()
+    heads.check(tmp_path)
+    (tmp_path / "nb201_x_full_training.pickle").write_bytes(PICKLE)
+    heads.check(tmp_path)
+    (tmp_path / "nb201_y_full_training.pickle").write_bytes(PICKLE[:-1])
+    with pytest.raises(InputError, match=r"nb201_y_full_training\.pickle: not a pickle"):
+        heads.check(tmp_path)
+
+
+def test_what_can_be_imported_begins_and_ends_as_it_should(tmp_path):
+    """Every form as its writers write it, also old protocols, and a tar without its end, as some tools make it."""
+    (tmp_path / "t.csv").write_bytes(CSV)
+    (tmp_path / "t.tsv").write_bytes(b"\xef\xbb\xbf" + CSV.replace(b",", b"\t"))
+    table(range(9)).to_parquet(tmp_path / "t.parquet")
+    table(range(9)).to_parquet(tmp_path / "large.parquet", row_group_size=1)
+    import_nasbench201(tmp_path / "t.parquet", tmp_path / "imported.parquet", allow_partial=True)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        (tmp_path / f"{protocol}.pickle").write_bytes(pickle.dumps({"a": 1}, protocol))
+        (tmp_path / f"empty{protocol}.pickle").write_bytes(pickle.dumps({}, protocol))
+    content = analog(possible_percent, range(5))
+    (tmp_path / "data.anb").write_bytes(content)
+    (tmp_path / "a.whl").write_bytes(_zipped("analognasbench/data.anb", content))
+    (tmp_path / "a.tar").write_bytes(_tarred(5000))
+    (tmp_path / "endless.tar").write_bytes(_tarred(5120)[: 512 + 5120])
+    found = list(tmp_path.iterdir())
+    assert len(found) > 18
+    for source in found:
+        heads.check(source)
+
+
+def test_what_takes_seconds_is_read_as_a_whole(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(apart, "ask", lambda module, request, label: asked.append(request["source"]))
+    (tmp_path / "t.csv").write_bytes(CSV)
+    (tmp_path / "t.pickle").write_bytes(PICKLE)
+    for name in ("t.csv", "t.pickle"):
+        heads.check_whole(tmp_path / name)
+    assert asked == [str(tmp_path / "t.csv")], "NASLib's take minutes"
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="1 architectures of cifar10, 15625 are needed"):
+        heads.check_whole(tmp_path / "t.csv")
+    whole = table(range(15_625), ["cifar10"]).drop(columns="early_losses")
+    whole.to_csv(tmp_path / "t.csv", index=False)
+    heads.check_whole(tmp_path / "t.csv")
+    with pytest.raises(InputError, match="codes of epochs 1, 2, 3 are asked for"):
+        heads.check_whole(tmp_path / "t.csv", (1, 2, 3))
+
+
+def test_a_source_that_is_wrong_is_named_with_its_key(tmp_path, monkeypatch, capsys):
+    (tmp_path / "t.csv").write_bytes(b"a\n")
+    (tmp_path / "c.yaml").write_text(f"space: ''\nnasbench201: {tmp_path}/t.csv\nextra_searches: []\n")
+    assert main(["config-check", str(tmp_path / "c.yaml")]) == 2
+    expected = (
+        f"snas: configuration: key 'nasbench201': {tmp_path}/t.csv: column 'dataset' is missing; it has 'a'\n"
+    )
+    assert capsys.readouterr().err == expected
+
+    def forbidden(source):
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr(heads, "check", forbidden)
+    assert main(["config-check", str(tmp_path / "c.yaml")]) == 2
+    assert "key 'nasbench201': " in (said := capsys.readouterr().err)
+    assert said.endswith("t.csv cannot be read: Permission denied\n")
 
 
 def _varint(number):

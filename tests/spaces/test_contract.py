@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from snas import InputError, tables
-from snas.spaces import REGISTRY, load
+from snas.spaces import REGISTRY, load, sizes
 from snas.spaces.space import ARCHITECTURES
 
 
@@ -22,6 +22,12 @@ def space(request):
 def test_name_is_the_registry_s(space):
     assert REGISTRY.load(space.name) is type(space)
     assert space.title
+
+
+def test_its_size_is_known_before_it_is_enumerated(space, monkeypatch):
+    assert sizes.size(space.name) == len(space)
+    monkeypatch.setattr(sizes, "SIZES", {})
+    assert sizes.size(space.name) == len(space), "or it is enumerated"
 
 
 def test_cells_are_distinct_graphs_in_topological_order(space):

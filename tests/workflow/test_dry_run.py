@@ -30,7 +30,7 @@ MAIN_RULES = (
 @pytest.mark.parametrize("overlay", ["", *OVERLAYS])
 def test_every_configuration_has_a_dag_below_5000_jobs(workflow, overlay):
     chosen = ("--configfile", f"config/{overlay}.yaml") if overlay else ()
-    (workflow.folder / "nasbench201.parquet").touch()  # what `snas import-nasbench201` leaves by default
+    sources.table(range(1)).to_parquet(workflow.folder / "nasbench201.parquet")  # the import's default name
     done = workflow.run("-n", "--quiet", "rules", *chosen, check=False)
     if done.returncode and re.search("does not exist|is not installed here", done.stdout):
         pytest.skip(f"{overlay} names data that is not on this machine")
@@ -78,11 +78,16 @@ def test_codes_of_nasbench201_are_trained_in_shards_where_the_paper_s_are_wanted
         "nasbench201_code_shards: 6000\ncode_recipe: smoke_code\ntruth_recipe: smoke_truth\nextra_searches: []\n"
     )
     shard = "results/trained/training/nasbench201_codes/shard_1234.parquet"
-    workflow.run(shard, "--cores", "1", "--configfile", str(chosen))
+    table = "results/trained/spaces/nasbench201_accuracies.parquet"
+    workflow.run(table, shard, "--cores", "1", "--configfile", str(chosen))
     made = tables.read(workflow.folder / shard, CODES)
     assert made["arch"].tolist() == [1234, 7234, 13234]
     assert made["status"].tolist() == ["ok"] * 3
     assert tables.metadata(workflow.folder / shard)["space"] == "nasbench201"
+    (package / "data.anb").write_bytes(sources.analog(lambda arch: 10.0 if sources.CUT[arch] else 50.0))
+    done = workflow.run(table, shard, "-n", "--quiet", "rules", "--configfile", str(chosen))
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
+    assert counts == {"import_nasbench201": "1", "total": "1"}, "other accuracies re-run no training of codes"
     chosen.write_text(chosen.read_text().replace("6000", "3"))
     done = workflow.run("fig5", "-n", "--quiet", "rules", "--configfile", str(chosen))
     counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
@@ -96,6 +101,72 @@ def test_a_search_that_cannot_be_done_is_refused_before_anything_is_trained_for_
     assert "N + K = 10 + 8 is more than the 12 architectures that are searched" in done.stdout
     assert not (workflow.folder / "results/smoke/spaces").exists(), "not even the first job has begun"
     workflow.run(*few, "--", "results/smoke/spaces/tiny_nanobench.parquet")  # what needs no search can be had
+
+
+@pytest.mark.parametrize("arguments", [("-n",), ("--cores", "1")])
+def test_a_source_that_is_cut_off_is_refused_before_anything_is_computed(workflow, arguments):
+    path = workflow.folder / "cut.parquet"
+    sources.table(range(9)).to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    chosen = ("--configfile", "config/nasbench201_embedded.yaml", "--config", "nasbench201=cut.parquet")
+    done = workflow.run(*arguments, *chosen, check=False)
+    assert done.returncode
+    assert (
+        "configuration: key 'nasbench201': cut.parquet: not a readable Parquet file (truncated" in done.stdout
+    )
+    assert "Traceback" not in done.stdout
+    assert not (workflow.folder / "results").exists()
+
+
+FEW = ("--configfile", "config/nasbench201_embedded.yaml", "--config", "nasbench201=few.csv", "run=few")
+
+
+def test_a_table_that_cannot_be_imported_is_read_before_anything_is_computed_beside_it(workflow):
+    """It begins as it should; that most of it is lacking shows where it is read."""
+    path = workflow.folder / "few.csv"
+    sources.table(range(9), ["cifar10"]).drop(columns="early_losses").to_csv(path, index=False)
+    done = workflow.run("fig8", "--cores", "1", *FEW, check=False)
+    assert done.returncode
+    assert (
+        "configuration: key 'nasbench201': few.csv: 9 architectures of cifar10, 15625 are needed"
+        in done.stdout
+    )
+    assert "Traceback" not in done.stdout
+    assert not (workflow.folder / "results/few/spaces").exists(), "no job has begun"
+
+
+def test_an_import_is_the_first_of_all_jobs_and_fails_in_one_sentence(workflow):
+    """Where it stands alone nobody has read the source before; nor is its log, which is shown, a traceback."""
+    path = workflow.folder / "few.csv"
+    sources.table(range(9), ["cifar10"]).drop(columns="early_losses").to_csv(path, index=False)
+    wanted = [f"results/few/spaces/{name}.parquet" for name in ("nasbench201", "nasbench201_accuracies")]
+    done = workflow.run(*wanted, "--cores", "1", *FEW, check=False)
+    assert done.returncode
+    assert "[snas] import_nasbench201: few.csv: 9 architectures of cifar10, 15625 are needed" in done.stdout
+    assert "Traceback" not in done.stdout
+    begun = re.split(r"^(?:local)?rule (\w+):", done.stdout, flags=re.MULTILINE)
+    assert begun[1::2] == ["import_nasbench201", "space"]
+    assert ["priority: 1" in said for said in begun[2::2]] == [True, False]
+
+
+BUDGETS = ("--config", "budgets=[5000]", "budget=5000+8")
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ((), "N + K = 5000 + 100 is more than the 1,120 architectures that are searched"),
+        (("all",), "N + K = 5000 + 100 is more than the 1,120"),
+        (("fig5",), "N + K = 5000 + 100 is more than the 1,120"),
+        (("search",), "key 'budget' is '5000+8': N + K = 5,008 is more than the 1,120 architectures of tiny_nanobench"),
+        (("fig10",), ""),  # needs no search
+    ],
+)  # fmt: skip
+def test_a_dry_run_says_of_a_search_that_it_cannot_be_done(workflow, target, sentence):
+    done = workflow.run(*target, "-n", *BUDGETS, check=False)
+    assert bool(done.returncode) == bool(sentence), done.stdout
+    assert sentence in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_one_figure_has_a_target_of_its_own(workflow):
