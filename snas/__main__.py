@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     imported.add_argument("--allow-partial", action="store_true", help="take a source that is not complete")
     imported.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a table that was made from another source or with other epochs",
+    )
+    imported.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes, default: %(default)s"
     )
     imported.set_defaults(command=_import_nasbench201)
@@ -158,6 +163,7 @@ def _import_nasbench201(options: argparse.Namespace) -> int:
         options.out,
         code_epochs=options.code_epochs,
         allow_partial=options.allow_partial,
+        overwrite=options.overwrite,
         jobs=options.jobs,
         progress=_Line(started),
     )

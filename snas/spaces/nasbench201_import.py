@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def import_nasbench201(
     kind: str | None = None,
     code_epochs: Sequence[int] | None = None,
     allow_partial: bool = False,
+    overwrite: bool = True,
     jobs: int = 1,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -49,20 +50,28 @@ def import_nasbench201(
         code_epochs: three epochs (from 1) whose training losses are the code; empty for no codes; None for the source's
             usual ones (1, 2, 3; a table's ``early_losses`` 10, 30, 50; none where it records no curves).
         allow_partial: take a source that has not all 15,625 architectures.
+        overwrite: False leaves a file ``out`` that is another table than this source and these epochs give.
         jobs: processes that read the official files.
         progress: called with (done, total, text) of what was not read before.
 
-    Raises :class:`InputError` where the source is not what it should be; then nothing is written.
+    Raises :class:`InputError` where the source is not what it should be, or ``out`` is not to be overwritten; then nothing
+    is written.
     """
     source, out = _source(source), Path(out)
     if out.is_dir() or (out.exists() and source.exists() and out.samefile(source)):
         raise InputError(f"{out}: the table is written to a file of its own")
     epochs = _epochs(code_epochs)
+    there = None if overwrite else _there(out)
+    if there is not None and source.exists():  # known before minutes of reading
+        asked = {} if epochs is None else {"code_epochs": list(epochs) or None}
+        _check_same(out, there, {"source": source.resolve().name, **asked})
     kind = kind or recognise(source)
     work = out.with_name(out.name + ".parts")
     lacking = [folder for folder in out.parents if not folder.exists()]
     try:
         frame, found = _read(source, kind, work, epochs, allow_partial, jobs, progress)
+        if there is not None:
+            _check_same(out, there, {key: found.get(key) for key in ("code_epochs", "content_sha256")})
         table = accuracies.complete(frame, str(source), allow_partial=allow_partial)
     except InputError:
         source_nats_bench.remove_parts(work)
@@ -72,6 +81,39 @@ def import_nasbench201(
     snas.tables.write(out, table, accuracies.ACCURACIES, metadata)
     source_nats_bench.remove_parts(work)
     return metadata
+
+
+def _there(out: Path) -> dict[str, Any] | None:
+    """Return the metadata of the imported table at ``out``, None where nothing is; refuse any other file."""
+    if not out.exists():
+        return None
+    try:
+        found = snas.tables.metadata(out)
+    except InputError:
+        found = {}
+    if found.get("schema") != accuracies.ACCURACIES.name:
+        raise InputError(f"{out} exists and is no imported table of NAS-Bench-201; {KEEP}")
+    return found
+
+
+KEEP = "--out FILE leaves it as it is, --overwrite replaces it"
+
+
+def _check_same(out: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to replace a table that was made from another source or with other settings than ``now``."""
+    sentences = {
+        "source": "made from {}, and this is {}",
+        "code_epochs": "made with codes of epochs {}, and now it would be {}",
+        "content_sha256": "made when its source held something else",
+    }
+    for key, value in now.items():
+        if there.get(key) != value:
+            said = sentences[key].format(_shown(there.get(key)), _shown(value))
+            raise InputError(f"{out} exists, {said}; {KEEP}")
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "none")
 
 
 def recognise(source: Path) -> str:

@@ -284,6 +284,84 @@ def test_the_command_says_what_the_table_holds(tmp_path, capsys):
     assert not (tmp_path / "out.parquet").exists()
 
 
+def test_a_table_of_something_else_is_not_overwritten_unasked(tmp_path, capsys):
+    source, other, out = (tmp_path / name for name in ("t.parquet", "other.csv", "out.parquet"))
+    frame = table(range(30))
+    frame.to_parquet(source)
+    frame.drop(columns="early_losses").to_csv(other, index=False)
+
+    def run(*words):
+        status = main(["import-nasbench201", *map(str, words), "--out", str(out), "--allow-partial"])
+        return status, capsys.readouterr().err
+
+    keep = "; --out FILE leaves it as it is, --overwrite replaces it\n"
+    assert run(source) == (0, "")
+    made = out.read_bytes()
+    assert run(source) == (0, ""), "the same again"
+    assert run(source, "--code-epochs", 10, 30, 50) == (0, ""), "its usual ones"
+    assert out.read_bytes() == made
+    assert run(other) == (2, f"snas: {out} exists, made from t.parquet, and this is other.csv{keep}")
+    said = f"snas: {out} exists, made with codes of epochs 10, 30, 50, and now it would be 1, 2, 3{keep}"
+    assert run(source, "--code-epochs", 1, 2, 3) == (2, said)
+    frame.assign(test_accuracy_12=0.1).to_parquet(source)
+    assert run(source) == (2, f"snas: {out} exists, made when its source held something else{keep}")
+    frame.drop(columns="early_losses").to_parquet(
+        source
+    )  # without epochs named, what they are shows when it is read
+    said = f"snas: {out} exists, made with codes of epochs 10, 30, 50, and now it would be none{keep}"
+    assert run(source) == (2, said)
+    assert out.read_bytes() == made
+    assert run(other, "--overwrite") == (0, "")
+    assert snas.tables.metadata(out)["source"] == "other.csv"
+    assert run(tmp_path / "nothere.csv")[1] == (
+        f"snas: {tmp_path}/nothere.csv: no such file or folder; a source of NAS-Bench-201 is expected\n"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"my notes", None])
+def test_a_file_that_is_no_imported_table_is_not_overwritten_unasked(tmp_path, content):
+    table(range(30)).to_parquet(tmp_path / "t.parquet")
+    out = tmp_path / "out.parquet"
+    if content is None:
+        table(range(30)).to_parquet(out)
+    else:
+        out.write_bytes(content)
+    before = out.read_bytes()
+    with pytest.raises(
+        InputError, match=r"out\.parquet exists and is no imported table of NAS-Bench-201; --out FILE"
+    ):
+        import_nasbench201(tmp_path / "t.parquet", out, allow_partial=True, overwrite=False)
+    assert out.read_bytes() == before
+    import_nasbench201(tmp_path / "t.parquet", out, allow_partial=True)
+    assert snas.tables.metadata(out)["kind"] == "table"
+
+
+@needs_sample
+def test_an_interrupted_import_over_an_earlier_table_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_nats_bench, "PART", 1)
+    out = tmp_path / "out.parquet"
+    import_nasbench201(SAMPLE, out, allow_partial=True, code_epochs=(1, 2, 3))
+    made = out.read_bytes()
+
+    def interrupt(done, total, text):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_nasbench201(SAMPLE, out, allow_partial=True, code_epochs=(2, 3, 4), progress=interrupt)
+    with pytest.raises(InputError, match="made with codes of epochs 1, 2, 3, and now it would be 2, 3, 4"):
+        import_nasbench201(SAMPLE, out, allow_partial=True, code_epochs=(2, 3, 4), overwrite=False)
+    assert out.read_bytes() == made
+    seen = []
+    import_nasbench201(
+        SAMPLE, out, allow_partial=True, code_epochs=(2, 3, 4), progress=lambda *state: seen.append(state)
+    )
+    assert seen == [(1, 1, "architectures")], "what had been read was kept"
+    assert snas.tables.metadata(out)["code_epochs"] == [2, 3, 4]
+    import_nasbench201(SAMPLE, out, allow_partial=True, code_epochs=(2, 3, 4), overwrite=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.parquet"]
+
+
 @needs_sample
 def test_the_command_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     from snas import __main__ as command
