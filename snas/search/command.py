@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import subprocess
@@ -207,7 +208,7 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     values |= {key: value for key, value in pairs.items() if value is not None}
     for what, hours in (("--hours", options.hours), ("--gpu-hours", options.gpu_hours)):
         if hours is not None and not 0 < hours < 10_000:
-            raise InputError(f"{what} {hours:g}: a time above 0 is expected, in hours")
+            raise InputError(f"{what} {hours:g}: a time above 0 and below 10000 is expected, in hours")
     if options.cores < 1:
         raise InputError(f"--cores {options.cores}: at least 1 is expected")
     machine = os.cpu_count() or 1
@@ -442,6 +443,7 @@ def planned(
         method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
         balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid, strict=bool(hours),
     )  # fmt: skip
+    least_seconds = work.seconds(plan, speed, paid)  # by the speed that the plan was chosen by
     if plan.width != least:
         speed = forecasts.measure(
             folder / "images" / "selection.parquet", space,
@@ -453,7 +455,31 @@ def planned(
             f"N + K = {plan.search.budget}+{plan.search.top} is more than the {most} networks within the limits; a smaller "
             "--budget or larger limits would be right"
         )
+    if hours and least_seconds > 3600 * hours:
+        too_short(options, plan, least_seconds, jobs, begun=bool(stored))
     return plan, speed, work.seconds(plan, speed, paid), paid
+
+
+def too_short(options: argparse.Namespace, plan: Plan, seconds: float, jobs: int, *, begun: bool) -> None:
+    """Say that the least plan, of so many seconds, takes longer than the user's time.
+
+    Raises :class:`InputError` where nothing is begun: a time that is named is a limit.  A run that was stopped goes on, as
+    the machine may only be slower for a moment.
+    """
+    word, given, each = "--hours", options.hours, 1
+    if given is None:
+        word, given, each = "--gpu-hours", options.gpu_hours, jobs
+    said = (
+        f"{word} {given:g}: no plan is that short; the least, {plan.search.trainings} trainings of {plan.steps} steps at "
+        f"width {plan.width}, takes about {clock(seconds)} here"
+    )
+    if begun:
+        say(f"{said}, and this run goes on with it")
+        return
+    needed = 1.2 * seconds / 3600 * each  # no measurement is like the one before
+    digits = 1 - math.floor(math.log10(needed))
+    enough = math.ceil(needed * 10**digits) / 10**digits
+    raise InputError(f"{said}; {word} {enough:g}, or a --budget N+K that is smaller, would be right")
 
 
 def given_budget(options: argparse.Namespace, values: Mapping[str, Any]) -> str:

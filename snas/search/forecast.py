@@ -215,9 +215,10 @@ def training_bytes(space: str, candidates: pd.DataFrame, *, width: int, side: in
     """Return about how much memory a few of the candidates take in a step of 32 images, from the cheapest to the dearest."""
     from snas import networks
 
+    chosen = spaces.load(space)
     few = candidates.sort_values("macs").iloc[np.linspace(0, len(candidates) - 1, 9).astype(int)]
     kept = [
-        networks.activation_bytes(spaces.load(space), int(arch), width=width, side=side, batch=32) or 0
+        networks.activation_bytes(chosen, int(arch), width=width, side=side, batch=32) or 0
         for arch in few["arch"]
     ]
     return ADAM_BYTES * few["params"].to_numpy(dtype=float) + np.array(kept, dtype=float)

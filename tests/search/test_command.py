@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from snas import InputError, config, tables
 from snas.__main__ import _parser, main
 from snas.images.sizes import fitting_side
 from snas.search import command
-from snas.search.command import FIXED, image_source, merged, number, run_name
+from snas.search.command import FIXED, LIMITS, image_source, merged, number, run_name
 from snas.search.forecast import Plan, Speed
 from snas.search.jobs import own_search
 from snas.search.own import CANDIDATES, candidates
@@ -60,7 +62,8 @@ def test_images_are_a_folder_a_table_or_a_name(photos: Path, tmp_path: Path) -> 
             "--images nowhere: no such folder or file, and no image set of that name; known: digits",
         ),
         (["--images", "{photos}", "--path", "x"], "--path goes with a named image set"),
-        (["--images", "digits", "--hours", "0"], "--hours 0: a time above 0 is expected"),
+        (["--images", "digits", "--hours", "0"], "--hours 0: a time above 0 and below 10000"),
+        (["--images", "digits", "--hours", "20000"], "--hours 20000: a time above 0 and below 10000"),
         (["--images", "digits", "--gpu-hours", "-1"], "--gpu-hours -1: a time above 0"),
         (["--images", "digits", "--cores", "0"], "--cores 0: at least 1"),
         (["--images", "digits", "--cores", "99999"], "--cores 99999: this machine has "),
@@ -342,6 +345,78 @@ def test_a_plan_is_made_for_what_the_run_was_begun_with(tmp_path: Path, monkeypa
     assert plan.search.name == "gp_n016_k004_b8"
 
 
+counted_once = functools.cache(candidates)
+"""The same networks for all tests: to count what they cost takes a second or more."""
+
+
+@pytest.fixture
+def planning(tmp_path: Path, monkeypatch):
+    """Plan a search on the digits' sizes in a run folder, on a machine of a known speed."""
+
+    def plan(*words: str, jobs: int = 2, stored: dict[str, object] | None = None):
+        facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
+        tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
+        speed = Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs)
+        monkeypatch.setattr(command.forecasts, "measure", lambda *_, **__: speed)
+        monkeypatch.setattr(command.forecasts, "WIDTHS", (8,))
+        monkeypatch.setattr("snas.search.own.candidates", counted_once)
+        start = {
+            "run": "a",
+            "method": "gp",
+            "ask_batch": 8,
+            "code_shards": 2,
+            "device": "cpu",
+            **dict.fromkeys(LIMITS, 0),
+        }
+        values = start | (stored or {})
+        return command.planned(options("--images", "digits", *words), values, stored or {}, tmp_path, jobs)
+
+    return plan
+
+
+def test_a_time_that_no_plan_fits_into_is_refused_with_what_would_be_enough(planning) -> None:
+    with pytest.raises(InputError) as error:
+        planning("--hours", "0.0001")
+    said = str(error.value)
+    assert (
+        "--hours 0.0001: no plan is that short; the least, 20 trainings of 40 steps at width 8, takes about "
+        in said
+    )
+    takes, enough = re.search(
+        r"about (\d+) s here; --hours (\S+), or a --budget N\+K that is smaller, would be right$", said
+    ).groups()
+    assert int(takes) < 3600 * float(enough) < 1.5 * int(takes)
+    *_, seconds, _ = planning("--hours", enough)
+    assert seconds <= 3600 * float(enough)
+    with pytest.raises(InputError, match="the least, 20 trainings of 800 steps at width 8, takes about"):
+        planning("--hours", enough, "--steps", "800")
+
+
+def test_a_time_of_gpus_is_that_of_all_of_them(planning) -> None:
+    with pytest.raises(InputError) as error:
+        planning("--gpu-hours", "0.001", jobs=4)
+    enough = re.search(
+        r"--gpu-hours 0.001: no plan is that short.*; --gpu-hours (\S+), or", str(error.value)
+    )[1]
+    *_, seconds, _ = planning("--gpu-hours", enough, jobs=4)
+    assert 4 * seconds < 3600 * float(enough)
+
+
+def test_a_run_that_is_begun_goes_on_in_any_time_and_says_so(planning, capsys) -> None:
+    """The same command may come at a moment when the machine is slower."""
+    stored = {"truth_recipe": "own_160", "width": 8, "budget": "32+8"}
+    plan, *_ = planning("--hours", "0.0001", stored=stored)
+    assert (plan.steps, plan.search.trainings) == (160, 20)
+    said = [line for line in capsys.readouterr().out.splitlines() if "--hours" in line]
+    assert len(said) == 1
+    assert said[0].startswith(
+        "[snas] --hours 0.0001: no plan is that short; the least, 20 trainings of 160 steps"
+    )
+    assert said[0].endswith("here, and this run goes on with it")
+    planning("--hours", "1", stored=stored)
+    assert "no plan is that short" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("width", [64, None])
 def test_networks_that_fill_the_memory_are_refused_before_they_are_measured(
     tmp_path: Path, monkeypatch, width
@@ -366,6 +441,7 @@ def test_networks_that_fill_the_memory_are_refused_before_they_are_measured(
     values |= {"width": width} if width else {}
     monkeypatch.setattr(command.forecasts, "measure", measure)
     monkeypatch.setattr(command.forecasts, "memory_bytes", lambda: 30e6)
+    monkeypatch.setattr("snas.search.own.candidates", counted_once)
     begin = lambda: command.planned(options("--images", "digits", "--hours", "900"), values, {}, tmp_path, 2)
     if width:
         with pytest.raises(
