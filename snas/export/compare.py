@@ -269,18 +269,24 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def _points(value: float, low: float, high: float, sign: str = "") -> str:
+    """Return a fraction in points with its interval; of one seed there is none."""
+    shown = [f"{100 * number:{sign}.2f}" for number in (value, low, high)]
+    return shown[0] if np.isnan(low) else f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
 def markdown(frame: pd.DataFrame) -> str:
     """Return :func:`summary` as a Markdown table, accuracies in percent and leads in points."""
     rows = []
     for row in summary(frame).to_dict("records"):
-        lead = f"{100 * row['lead']:+.2f} ({100 * row['lead_low']:+.2f} to {100 * row['lead_high']:+.2f})"
+        lead = _points(row["lead"], row["lead_low"], row["lead_high"], "+")
         rows.append(
             (
                 row["network"],
                 f"{row['macs'] / 1e6:.3f}",
                 f"{row['params']:,.0f}",
                 f"{row['trainings']:.0f}",
-                f"{100 * row['mean']:.2f} ({100 * row['low']:.2f} to {100 * row['high']:.2f})",
+                _points(row["mean"], row["low"], row["high"]),
                 "" if row["network"] == TITLES[SEARCH] else lead,
             )
         )

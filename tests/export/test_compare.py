@@ -99,6 +99,12 @@ def test_the_summary_is_a_paired_t_interval():
     text = compare.markdown(frame)
     assert f"{100 * values['random'].mean():.2f} (" in text
     assert len(text.splitlines()) == 4
+    alone = compare.markdown(frame[frame["seed"] == 0])
+    assert (
+        f"| {100 * values['random'][0]:.2f} | {100 * (values['search'][0] - values['random'][0]):+.2f} |"
+        in alone
+    )
+    assert "nan" not in alone
 
 
 @pytest.fixture
