@@ -364,12 +364,13 @@ def test_a_search_on_own_images_that_cannot_be_done_is_refused_where_it_is_asked
 
 
 def test_config_check_counts_the_architectures(tmp_path, capsys):
-    path = tmp_path / "own.yaml"
+    path, table = tmp_path / "own.yaml", tmp_path / "table.csv"
+    table.write_text("arch_id,dataset,test_accuracy_200\n")
     for text, status, sentence in (
         ("budgets: [5000]", 2, "N + K = 5000 + 100 is more than the 1,120 architectures"),
         ("budget: 5000+8", 2, "N + K = 5,008 is more than the 1,120 architectures"),
         ("budget: 32+8", 0, "a valid configuration"),
-        ("space: ''\nbudget: 32+8\nnasbench201: .\nextra_searches: []", 0, "a valid configuration"),
+        (f"space: ''\nbudget: 32+8\nnasbench201: {table}\nextra_searches: []", 0, "a valid configuration"),
     ):
         path.write_text(text)
         assert main(["config-check", str(path)]) == status, text

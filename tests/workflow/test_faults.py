@@ -32,6 +32,7 @@ ONE = ("--configfile", "config/smoke.yaml", "--cores", "1")
 JOB = """
 import os, signal, sys, time
 from types import SimpleNamespace
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
 sys.path.insert(0, "scripts")
 from _job import begin
 import gc
