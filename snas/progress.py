@@ -21,6 +21,8 @@ REPORT_SECONDS = 20.0
 TELLING_SHARE, TELLING_SECONDS = 0.02, 600.0
 """Work that must have been done since the start before it tells a speed: a share of what was left, at most so many seconds."""
 
+TELLING_PART = 0.05
+"""Part of a job that must be done before it tells how long it takes: before that it compiles and reads."""
 
 Plan = Mapping[str, Mapping[str, float]]
 """Stage → output file → seconds it takes on the machine of reference.  Stages that may take alike share what is before a
@@ -166,7 +168,8 @@ class Progress:
         expected: dict[str, float] = {}
         taken: dict[str, float] = {}
         seen = {path: (1.0, seconds) for path, seconds in self._ended.items()}
-        seen |= {path: (share, seconds) for path, (share, seconds, _) in running.items() if share}
+        begun = {path: told for path, told in running.items() if told[0] >= TELLING_PART}
+        seen |= {path: (share, seconds) for path, (share, seconds, _) in begun.items()}
         for path, (share, seconds) in seen.items():
             for stage in {self._stage[path], _kin(self._stage[path])}:
                 expected[stage] = expected.get(stage, 0.0) + share * self._weights[path]

@@ -85,7 +85,10 @@ def test_what_a_stage_took_corrects_its_files_and_those_akin_but_no_others(tmp_p
     assert share_of() == round(100 * 100 / (100 + 100 + 1000 + 50))
     assert "about 19 min 10 s left" in watch.line()
     job = share("t0")
-    clock[0] += 300.0
+    clock[0] += 299.0
+    job(1, 100)  # has hardly begun: as codes said
+    assert share_of() == round(100 * (100 + 10) / (100 + 100 + 1000 + 50))
+    clock[0] += 1.0
     job(1, 2)  # a training half as long as codes said
     assert share_of() == round(100 * (100 + 300) / (100 + 100 + 600 + 50))
     job = share("s0")
