@@ -212,6 +212,7 @@ rule search_finish:
         "../environment.yml"
     params:
         settings=search_settings,
+        compile=CONFIG.compile,
         code=search_code,
     script:
         "../scripts/search_finish.py"

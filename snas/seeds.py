@@ -33,6 +33,17 @@ def generator(base_seed: int, purpose: str, *ids: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(seed(base_seed, purpose, *ids))
 
 
+def words(count: int, base_seed: int, purpose: str, *ids: int | str) -> np.ndarray:
+    """Return the first ``count`` 32-bit words that :func:`generator` would draw, without torch.
+
+    Both are the Mersenne twister MT19937, and NumPy's ``RandomState`` is frozen: its streams change with no version.
+    """
+    import numpy as np
+
+    state = np.random.RandomState(seed(base_seed, purpose, *ids) & 0xFFFFFFFF)
+    return state.randint(0, 2**32, count, dtype=np.uint32)
+
+
 def numpy_generator(base_seed: int, purpose: str, *ids: int | str) -> np.random.Generator:
     """Return a fresh ``numpy.random.Generator`` for (base seed, purpose, ids)."""
     import numpy as np

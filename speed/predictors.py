@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -257,14 +258,15 @@ def ranking_rows(bench: Bench, repeats: int) -> Rows:
 def part_rows(bench: Bench, record: Record, prefix: str, repeats: int) -> None:
     """Add where a native step's time goes; reading the clock is some per cent of it."""
     block = bench.block(1, compile=True)
-    state = [part[0].clone() for part in (block.weights, block.first, block.second, block.statistics)]
-    optimiser = torch.tensor([[1e-4, 1.0, 1.0, 0.0]]).repeat(50, 1)
+    buffers = (block.weights, block.first, block.second, block.statistics)
+    state = [part[0].clone().numpy() for part in buffers]
+    optimiser = np.tile(np.array([[1e-4, 1.0, 1.0, 0.0]], dtype=np.float32), (50, 1))
     found: dict[str, list[float]] = {part: [] for part in native.PARTS}
     for _ in range(repeats):
-        spent = torch.zeros(len(native.PARTS), dtype=torch.float64)
+        spent = np.zeros(len(native.PARTS))
         data = (bench.pools[0], bench.accuracy[0], bench.codes[0], torch.randint(BUDGET, (50, BATCH)))
         assert block.native is not None
-        block.native.train(*state, *data, optimiser, 0.003, seconds=spent)
+        block.native.program.train(*state, *(part.numpy() for part in data), optimiser, 0.003, seconds=spent)
         for part, value in zip(native.PARTS, spent.tolist(), strict=True):
             found[part].append(1e3 * value / 50)
     for part, values in found.items():

@@ -26,7 +26,8 @@ from speed.record import ROOT, Record
 
 STARTS = {
     "training shard": "import snas.training.truth, snas.training.codes, snas.networks.nano_population, snas.images.digits",
-    "search block of a predictor": "import snas.search.block, snas.search.predictor_search, snas.predictors.siamese, scipy.stats",
+    "search block in torch": "import snas.search.block, snas.search.on_device, snas.search.predictor_search, snas.predictors.brp, scipy.stats",
+    "search block in native code": "import snas.search.block, snas.search.predictor_search, snas.predictors.native_predictor, scipy.stats, pandas, pyarrow.parquet",
     "search block without a predictor": "import snas.search.block, snas.search.methods, pandas, pyarrow.parquet",
     "figure": "import snas.figures.curves, snas.figures.scatter",
     "small table": "import snas.tables, pandas, pyarrow.parquet",
@@ -36,7 +37,7 @@ KINDS = {
     "code_shard": "training shard",
     "truth_shard": "training shard",
     "proxy_shard": "training shard",
-    "search_block": "search block of a predictor",
+    "search_block": "search block in native code",
     "figure": "figure",
 }
 """Kind of the jobs of a rule; all others are small tables."""
@@ -150,7 +151,7 @@ def starts(record: Record, repeats: int) -> dict[str, float]:
             found[kind].append(spent([sys.executable, "-c", f"import gc; gc.disable(); {imports}"]))
     torch = statistics.median(cpu for cpu, _ in found["torch"])
     for kind in STARTS:
-        needs = kind in ("training shard", "search block of a predictor")
+        needs = kind in ("training shard", "search block in torch")
         floor = {"floor": torch, "floor_assumes": "an interpreter that has imported torch"} if needs else {}
         record.row(
             f"start of a {kind}: interpreter and imports", [cpu for cpu, _ in found[kind]], "s", **floor
@@ -181,9 +182,12 @@ def overhead(record: Record, folder: Path, each: float, start: dict[str, float])
     """Add up what the default run spends beside its work."""
     counts = job_counts()
     counts.pop("all", None)
-    without = sum(not METHODS.load(job.method).computes for job in jobs.search_jobs(config.load({})))
     beside = sum(n * (each + start[KINDS.get(rule, "small table")]) for rule, n in counts.items())
-    beside -= without * (start["search block of a predictor"] - start["search block without a predictor"])
+    for job in jobs.search_jobs(config.load({})):
+        method = METHODS.load(job.method)
+        kind = "without a predictor" if not method.computes else "in torch" if not method.native else None
+        if kind is not None:
+            beside += start[f"search block {kind}"] - start["search block in native code"]
     driver = next(row["median"] for row in record.rows if row["what"].startswith("dry run of the default"))
     work = computed(folder)
     title = f"default run, {sum(counts.values())} jobs"

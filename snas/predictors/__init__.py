@@ -17,6 +17,14 @@ REGISTRY = Registry(
     },
 )
 
-NATIVE = frozenset({"neural_predictor", "neural_predictor+nsam", "siamese", "siamese+nsam"})
-"""Those that native code computes on a CPU: a block of runs takes it seconds, so that they lease a GPU only where one is
-asked for by name (compiling them for it alone takes longer)."""
+NATIVE = Registry(
+    "predictor with native code",
+    {
+        "neural_predictor": "snas.predictors.kinds:NEURAL",
+        "neural_predictor+nsam": "snas.predictors.kinds:NEURAL_NSAM",
+        "siamese": "snas.predictors.kinds:SIAMESE",
+        "siamese+nsam": "snas.predictors.kinds:SIAMESE_NSAM",
+    },
+)
+"""Those that native code computes on a CPU, without torch: a block of runs takes it seconds, so that they lease a GPU only
+where one is asked for by name (compiling them for it alone takes longer)."""

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from snas import InputError
-from snas.predictors import native
 from snas.predictors import parameters as par
-from snas.predictors.adam import adam, corrections
-from snas.predictors.compiling import Compiled, said
+from snas.predictors.adam import adam
+from snas.predictors.compiling import Compiled
 from snas.predictors.fused import Kernels
-from snas.predictors.graphs import Graphs
-from snas.predictors.layers import (
-    FEATURES,
-    Norms,
-    evaluate_products,
-    graph_convolution,
-    graph_convolution_layout,
-    head,
-    head_layout,
-    huber,
-    nsam,
-    nsam_layout,
-    product,
-    statistics_layout,
-)
+from snas.predictors.graphs import Graphs, checked
+from snas.predictors.kinds import Kind, checked_options, statistics_layout
+from snas.predictors.layers import Norms, evaluate_products, graph_convolution, head, huber, nsam, product
+from snas.predictors.native_predictor import BUFFERS, NativePredictor, check_state, check_training, made
 from snas.predictors.predictor import Predictor
 from snas.predictors.schedule import Schedule, draw_batches
 
@@ -44,6 +32,8 @@ ROWS_AT_ONCE = {"cpu": 2**13, "cuda": 2**18}
 class AccuracyPredictor(Predictor):
     """The basic branch GC(64) → GC(64) → (NSAM) → GC(64) → head, and the training that its kinds share.
 
+    A subclass names its ``kind``.  With ``compile`` on a CPU everything is native code's (``native``), in the same buffers.
+
     Options (a variant is named by them, see ``variant``):
         epochs: length of the schedule; SPEC: 200.
         bn_momentum: of the running statistics, in torch's sense; SPEC: 0.003.
@@ -53,12 +43,12 @@ class AccuracyPredictor(Predictor):
     Weights start Glorot-uniform and biases at zero, Keras' default and so the authors' program's.
     """
 
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 200,
-        "bn_momentum": 0.003,
-        "nsam": False,
-        "dtype": torch.float32,
-    }
+    kind: ClassVar[Kind]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name, cls.uses_code = cls.kind.name, cls.kind.uses_code
+        cls.defaults = {**cls.kind.defaults, "dtype": torch.float32}
 
     def __init__(
         self,
@@ -76,16 +66,26 @@ class AccuracyPredictor(Predictor):
         self.device, self.dtype = torch.device(device), self.options["dtype"]
         self.epochs = self.options["epochs"]
         self.schedule = Schedule(self.epochs, budget)
-        self.graphs = Graphs(encoding, device=self.device, dtype=self.dtype)
-        self.layout = self._layout()
-        self.statistics_layout = statistics_layout(self.layout)
-        self.weights = par.initial(self.layout, self.runs, base_seed, dtype=self.dtype).to(self.device)
-        self.statistics = par.initial(self.statistics_layout, self.runs, base_seed, dtype=self.dtype).to(
-            self.device
+        self.encoding = encoding
+        checked(encoding)
+        self.layout = self.kind.layout(
+            self.options, nodes=encoding.nodes, vocabulary=len(encoding.vocabulary)
         )
-        self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        self.adam_step = self.reached = 0
+        self.statistics_layout = statistics_layout(self.layout)
         self.native = self._native() if compile else None
+        if self.native is None:
+            start = (
+                par.initial(layout, self.runs, base_seed) for layout in (self.layout, self.statistics_layout)
+            )
+            self.weights, self.statistics = (
+                torch.from_numpy(part).to(self.device, self.dtype) for part in start
+            )
+            self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        else:
+            self.weights, self.statistics, self.first, self.second = (
+                torch.from_numpy(getattr(self.native, name)) for name in BUFFERS
+            )
+        self.reached = 0
         inductor = compile and self.device.type != "cpu"
         self.kernels = Kernels(self.device, compile=inductor)
         self._adam = Compiled(_adam, self.device, enabled=inductor)
@@ -95,15 +95,19 @@ class AccuracyPredictor(Predictor):
             k: v.detach().requires_grad_() for k, v in par.views(self.layout, self.weights).items()
         }
 
-    def _native(self) -> native.Program | None:
-        """Return the native program where it can serve; where one could expect it and it cannot, one line says why."""
+    def _native(self) -> NativePredictor | None:
+        """Return the native predictors where they can serve; where one could expect it and they cannot, one line says why."""
         if self.device.type != "cpu" or self.dtype != torch.float32:
             return None
-        reason = native.why_not(self.graphs)
-        if reason is not None:
-            said(reason)
-            return None
-        return native.Program(self.layout, self.statistics_layout, self.graphs)
+        options = {k: v for k, v in self.options.items() if k != "dtype"}
+        return made(
+            self.kind, self.encoding, self.runs, base_seed=self.base_seed, budget=self.budget, **options
+        )
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        """Return the space on the device; native code needs none of it."""
+        return Graphs(self.encoding, device=self.device, dtype=self.dtype)
 
     @property
     def variant(self) -> str:
@@ -112,16 +116,6 @@ class AccuracyPredictor(Predictor):
         return self.name + (f"[{','.join(changed)}]" if changed else "")
 
     # --- the network -------------------------------------------------------------------------------------------------
-
-    def _layout(self) -> dict[str, par.Initial]:
-        """Return names, shapes and starts of the parameters."""
-        return {
-            **graph_convolution_layout("gc1", self.graphs.vocabulary),
-            **graph_convolution_layout("gc2", FEATURES),
-            **(nsam_layout() if self.options["nsam"] else {}),
-            **graph_convolution_layout("gc3", FEATURES),
-            **head_layout(self.graphs.nodes),
-        }
 
     def _features(
         self,
@@ -199,43 +193,20 @@ class AccuracyPredictor(Predictor):
         stop: int,
     ) -> None:
         """Train epochs ``start`` .. ``stop`` - 1; see :meth:`Predictor.fit`."""
-        pool, accuracy, codes = self._checked(pool, accuracy, codes)
-        if start != self.reached or not start <= stop <= self.epochs:
-            raise ValueError(f"epochs {start}..{stop}: training stands at {self.reached} of {self.epochs}")
+        check_training(accuracy, start, stop, reached=self.reached, epochs=self.epochs)
+        if codes is None or not self.uses_code:
+            codes = torch.full((*pool.shape, 3), float("nan"))
         if self.native is not None:
-            self._fit_natively(self.native, pool, accuracy, codes, range(start, stop))
+            self.native.tell = self.tell
+            self.native.fit(*(part.cpu().numpy() for part in (pool, accuracy, codes)), start=start, stop=stop)
         else:
+            pool = pool.to(self.device)
+            accuracy, codes = (part.to(self.device, self.dtype) for part in (accuracy, codes))
             for epoch in range(start, stop):
                 self._epoch(epoch, pool, accuracy, codes)
                 if self.tell:
                     self.tell((epoch + 1 - start) / (stop - start))
         self.reached = stop
-
-    def _fit_natively(
-        self, program: native.Program, pool: Tensor, accuracy: Tensor, codes: Tensor, epochs: range
-    ) -> None:
-        """Train one run after the other, each through all the epochs: its weights then stay in the core's cache."""
-        if not epochs:
-            return
-        steps, size = self.schedule.steps, pool.shape[1]
-        batches = [draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=size) for epoch in epochs]
-        draws = torch.cat(batches).transpose(0, 1).contiguous()
-        optimiser = torch.cat([self._optimiser(epoch) for epoch in epochs])
-        for r in range(len(self.runs)):
-            buffers = (self.weights[r], self.first[r], self.second[r], self.statistics[r])
-            data = (pool[r].contiguous(), accuracy[r].contiguous(), codes[r].contiguous())
-            program.train(*buffers, *data, draws[r], optimiser, self.options["bn_momentum"])
-            if self.tell:
-                self.tell((r + 1) / len(self.runs))
-
-    def _optimiser(self, epoch: int) -> Float[Tensor, "steps 4"]:
-        """Return learning rate, Adam's bias corrections and whether Adam is new, of each step of an epoch; counts them."""
-        if epoch in self.schedule.fresh_adam:
-            self.adam_step = 0
-        steps = range(self.adam_step + 1, self.adam_step + 1 + self.schedule.steps)
-        self.adam_step += self.schedule.steps
-        rate = self.schedule.rate(epoch)
-        return torch.tensor([(rate, *corrections(s), s == 1) for s in steps], dtype=self.dtype)
 
     def _epoch(
         self,
@@ -249,9 +220,8 @@ class AccuracyPredictor(Predictor):
             self.first.zero_()
             self.second.zero_()
         steps = self.schedule.steps
-        draws = draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=pool.shape[1]).to(
-            self.device
-        )
+        drawn = draw_batches(self.base_seed, self.runs, epoch, steps=steps, pool=pool.shape[1])
+        draws = torch.from_numpy(drawn).to(self.device)
         rows = torch.arange(len(self.runs), device=self.device)[None, :, None]
         archs, code = pool[rows, draws], codes[rows, draws]
         has_code = ~code.isnan().any(-1, keepdim=True)
@@ -262,18 +232,10 @@ class AccuracyPredictor(Predictor):
             torch.where(has_code, code, 0.0),
             None if bool(has_code.all()) else has_code[..., 0].to(self.dtype),
         )
-        optimiser = self._optimiser(epoch)[:, :3].to(self.device)
+        rates = self.schedule.optimiser(range(epoch, epoch + 1))[:, :3]
+        optimiser = torch.from_numpy(rates).to(self.device, self.dtype)
         for s in range(steps):
             self.step(optimiser[s], *(None if part is None else part[s] for part in batches))
-
-    def _checked(self, pool: Tensor, accuracy: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pool on the device, codes as NaN where there are none; raises for what cannot be trained on."""
-        accuracy = accuracy.to(self.device, self.dtype)
-        if not bool(((accuracy >= 0) & (accuracy <= 1)).all()):
-            raise InputError("accuracies to train on must be fractions in [0, 1], not percent and not NaN")
-        if codes is None or not self.uses_code:
-            codes = torch.full((*pool.shape, 3), float("nan"))
-        return pool.to(self.device), accuracy, codes.to(self.device, self.dtype)
 
     # --- prediction --------------------------------------------------------------------------------------------------
 
@@ -283,10 +245,10 @@ class AccuracyPredictor(Predictor):
 
         The first GC and the second one's products are computed once per distinct row of the space, then looked up.
         """
+        if self.native is not None:
+            return torch.from_numpy(self.native.coarse(None if archs is None else archs.cpu().numpy()))
         if archs is None:
             archs = torch.arange(self.graphs.size)[None].expand(len(self.runs), -1)
-        if self.native is not None:
-            return self._predict_natively(self.native, archs)
         p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
         tables = self._tables(p, norms)
         run = torch.arange(len(self.runs), device=self.device)[:, None, None]
@@ -296,19 +258,6 @@ class AccuracyPredictor(Predictor):
             return head(p, self._above_second(p, norms, adjacency, x))
 
         return self._chunks(predict, archs, lambda ids: (self.graphs.adjacency[ids], self.graphs.rows[ids]))
-
-    def _predict_natively(
-        self,
-        program: native.Program,
-        archs: Int64[Tensor, "runs archs"],
-        codes: Float[Tensor, "runs archs code"] | None = None,
-    ) -> Float[Tensor, "runs archs"]:
-        """Predict one run after the other; with codes by the estimation branch."""
-        rows = []
-        for r, each in enumerate(archs):
-            code = None if codes is None else codes[r].to("cpu", torch.float32).contiguous()
-            rows.append(program.predict(self.weights[r], self.statistics[r], each.cpu().contiguous(), code))
-        return torch.stack(rows)
 
     def _tables(
         self, p: Mapping[str, Tensor], norms: Norms
@@ -339,35 +288,20 @@ class AccuracyPredictor(Predictor):
     # --- saving ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return copies of weights, running statistics, Adam's moments and the counters."""
-        counters = torch.tensor([self.reached, self.adam_step])
-        parts = {
-            "weights": self.weights,
-            "statistics": self.statistics,
-            "first": self.first,
-            "second": self.second,
-        }
-        return {name: part.detach().cpu().clone() for name, part in parts.items()} | {"counters": counters}
+        """Return copies of weights, running statistics, Adam's moments and the epoch reached."""
+        parts = {name: getattr(self, name).detach().cpu().clone() for name in BUFFERS}
+        return parts | {"counters": torch.tensor([self.reached])}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up what :meth:`state_dict` gave for the same runs, space and options; raises ``InputError`` otherwise."""
-        for name in ("weights", "statistics", "first", "second"):
-            part: Tensor = getattr(self, name)
-            if name not in state or state[name].shape != part.shape:
-                found = tuple(state[name].shape) if name in state else "nothing"
-                raise InputError(f"saved {self.name}: {name} is {found}; {tuple(part.shape)} would be right")
-            part.copy_(state[name])
-        self.reached, self.adam_step = (int(x) for x in state["counters"])
+        check_state(self.name, {name: getattr(self, name).shape for name in BUFFERS}, state)
+        for name in BUFFERS:
+            getattr(self, name).copy_(state[name])
+        self.reached = int(state["counters"][0])
+        if self.native is not None:
+            self.native.reached = self.reached
 
 
 def _adam(weights: Tensor, gradient: Tensor, first: Tensor, second: Tensor, optimiser: Tensor) -> None:
     """Adam as Keras sets it: epsilon 1e-7."""
     adam(weights, gradient, first, second, *optimiser.unbind(), epsilon=1e-7)
-
-
-def checked_options(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults with the given options; raises ``InputError`` that lists the known ones for an unknown one."""
-    for key in options:
-        if key not in defaults:
-            raise InputError(f"predictor {name!r} has no option {key!r}; known: {', '.join(defaults)}")
-    return {**defaults, **options}

@@ -6,12 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BETAS = (0.9, 0.999)
-
-
-def corrections(step: int) -> tuple[float, float]:
-    """Return 1 − β₁ᵗ and √(1 − β₂ᵗ) of step t = 1, 2, …"""
-    return 1 - BETAS[0] ** step, (1 - BETAS[1] ** step) ** 0.5
+from snas.predictors.schedule import BETAS
 
 
 def adam(

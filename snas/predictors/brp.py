@@ -31,12 +31,13 @@ from torch import Tensor
 
 from snas import InputError, seeds
 from snas.predictors import parameters as par
-from snas.predictors.accuracy import checked_options
-from snas.predictors.adam import adam, corrections
+from snas.predictors.adam import adam
 from snas.predictors.compiling import Compiled
 from snas.predictors.graphs import Graphs
+from snas.predictors.kinds import checked_options
 from snas.predictors.layers import product
 from snas.predictors.predictor import Predictor
+from snas.predictors.schedule import corrections
 
 if TYPE_CHECKING:
     from snas.spaces.space import Encoding
@@ -162,7 +163,8 @@ class BRPNAS(Predictor):
         self.adjacency = _with_global_node(graphs.adjacency)
         self.inputs = self.adjacency @ _with_global_symbol(graphs)
         self.layout = self._layout(graphs.vocabulary + 1)
-        self.weights = par.initial(self.layout, self.runs, base_seed, dtype=self.dtype).to(self.device)
+        start = torch.from_numpy(par.initial(self.layout, self.runs, base_seed))
+        self.weights = start.to(self.device, self.dtype)
         self.reached = 0
         self._adam = Compiled(_adamw, self.device, enabled=compile)
 

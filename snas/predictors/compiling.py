@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +9,7 @@ from typing import Any
 import torch
 
 from snas.compiler import why_not
-
-log = logging.getLogger(__name__)
-
-
-@functools.cache
-def said(reason: str) -> None:
-    """Say once per process why predictors are not compiled."""
-    log.warning("predictors run in eager mode, several times slower: %s", reason)
+from snas.predictors.native import said
 
 
 class Compiled:

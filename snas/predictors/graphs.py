@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
 
 from snas import InputError
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from snas.spaces.space import Encoding
 
 
@@ -27,8 +28,9 @@ class Graphs:
     """
 
     def __init__(self, encoding: Encoding, *, device: torch.device, dtype: torch.dtype) -> None:
-        adjacency, operations = np.asarray(encoding.adjacency), np.asarray(encoding.operations)
-        _check(adjacency, operations, len(encoding.vocabulary))
+        import torch
+
+        adjacency, operations = checked(encoding)
         self.size, self.nodes = operations.shape
         self.vocabulary = len(encoding.vocabulary)
         distinct, rows = _distinct_rows(adjacency, operations, self.vocabulary)
@@ -76,7 +78,12 @@ def _distinct_rows(
     return np.concatenate([out, into], 1), rows
 
 
-def _check(adjacency: np.ndarray, operations: np.ndarray, vocabulary: int) -> None:
+def checked(
+    encoding: Encoding,
+) -> tuple[Float[np.ndarray, "space nodes nodes"], Int64[np.ndarray, "space nodes"]]:
+    """Return adjacency and operations of a space; raises ``InputError`` where no predictor can read them."""
+    adjacency, operations = np.asarray(encoding.adjacency), np.asarray(encoding.operations)
+    vocabulary = len(encoding.vocabulary)
     if operations.ndim != 2 or adjacency.shape != (*operations.shape, operations.shape[1]):
         raise InputError(
             f"encoding: adjacency {adjacency.shape} and operations {operations.shape} do not fit;"
@@ -90,3 +97,4 @@ def _check(adjacency: np.ndarray, operations: np.ndarray, vocabulary: int) -> No
         raise InputError(
             "encoding: the adjacency lacks the identity; a 1 on every diagonal entry would be right"
         )
+    return adjacency, operations

@@ -16,9 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from snas.predictors.fused import EPSILON, GraphConvolution, Kernels, NormMish, mish
-from snas.predictors.parameters import Initial, Layout, glorot
-
-FEATURES = 64
+from snas.predictors.kinds import FEATURES
 
 
 def huber(error: Float[Tensor, "*any"], delta: float = 0.5) -> Float[Tensor, "*any"]:
@@ -77,33 +75,6 @@ class Norms:
         y, mean, variance = NormMish.apply(self.kernels, x, p[f"{name}.scale"], p[f"{name}.shift"], used)
         self.note(name, mean, variance, weight)
         return y
-
-
-def norm_layout(name: str, features: int) -> dict[str, Initial]:
-    """Return scale 1 and shift 0 of a batch norm."""
-    return {f"{name}.scale": Initial((features,), value=1.0), f"{name}.shift": Initial((features,))}
-
-
-def statistics_layout(parameters: Layout) -> dict[str, Initial]:
-    """Return the running statistics (mean 0, variance 1) that belong to the batch norms of a parameter layout."""
-    out: dict[str, Initial] = {}
-    for key, entry in parameters.items():
-        name, _, what = key.rpartition(".")
-        if what == "scale":
-            out[f"{name}.mean"] = Initial(entry.shape)
-            out[f"{name}.variance"] = Initial(entry.shape, value=1.0)
-    return out
-
-
-def graph_convolution_layout(name: str, inputs: int, groups: int = 1) -> dict[str, Initial]:
-    """Return the parameters of ``groups`` GC(64) side by side, W and W' each ``groups``·64 wide."""
-    width = groups * FEATURES
-    return {
-        f"{name}.out.weight": glorot((inputs, width), inputs, FEATURES),
-        **norm_layout(f"{name}.out", width),
-        f"{name}.in.weight": glorot((inputs, width), inputs, FEATURES),
-        **norm_layout(f"{name}.in", width),
-    }
 
 
 def product(
@@ -177,13 +148,6 @@ def attend(
     return x + (out + into) @ v
 
 
-def nsam_layout() -> dict[str, Initial]:
-    """Return the parameters of NSAM: GC(64) for q, k and v side by side, and the closing GC(64)."""
-    return graph_convolution_layout("nsam.qkv", FEATURES, 3) | graph_convolution_layout(
-        "nsam.close", FEATURES
-    )
-
-
 def nsam(
     p: Mapping[str, Tensor],
     norms: Norms,
@@ -193,18 +157,6 @@ def nsam(
     """Return the Nodes self-Attention Module of x (section 3.2.2, figure 3b), the closing GC included."""
     q, k, v = graph_convolution("nsam.qkv", p, norms, adjacency, x).split(FEATURES, -1)
     return graph_convolution("nsam.close", p, norms, adjacency, attend(x, q, k, v, adjacency))
-
-
-def efm_layout(nodes: int, *, shared_qv: bool) -> dict[str, Initial]:
-    """Return the parameters of EFM: linear 3 → n·64 with BN for the code, GC(64) for q, v (one where shared), k and the close."""
-    return {
-        "efm.code.weight": glorot((3, nodes * FEATURES), 3, nodes * FEATURES),
-        "efm.code.bias": Initial((nodes * FEATURES,)),
-        **norm_layout("efm.code", FEATURES),
-        **graph_convolution_layout("efm.qv", FEATURES, 1 if shared_qv else 2),
-        **graph_convolution_layout("efm.k", FEATURES),
-        **graph_convolution_layout("efm.close", FEATURES),
-    }
 
 
 def efm(
@@ -229,11 +181,6 @@ def efm(
     qv = graph_convolution("efm.qv", p, norms, adjacency, x, weight)
     fused = attend(x, qv[..., :FEATURES], k, qv[..., -FEATURES:], adjacency)  # a shared layer is both q and v
     return graph_convolution("efm.close", p, norms, adjacency, fused, weight)
-
-
-def head_layout(nodes: int) -> dict[str, Initial]:
-    """Return the linear layer over nodes that both branches share."""
-    return {"head.weight": glorot((nodes, 1), nodes, 1), "head.bias": Initial((1,))}
 
 
 def head(

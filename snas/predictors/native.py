@@ -1,24 +1,26 @@
-"""The accuracy predictors on a CPU by ``native.cpp``: one run at a time, all steps of a span of epochs in one call.
+"""The functions of ``native.cpp`` on NumPy arrays: an accuracy predictor on a CPU, one run at a time, all steps of a span of
+epochs in one call.
 
 It computes what :mod:`snas.predictors.layers` defines, in single precision.  The plain torch path stays the reference,
-and serves GPUs, double precision and machines without a C++ compiler.
+and serves GPUs, double precision and machines without a C++ compiler.  No torch is imported here.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
+from jaxtyping import Float, Float32, Float64, Int64
 
 from snas import compiler
-from snas.predictors.graphs import Graphs
+from snas.predictors.kinds import FEATURES
 from snas.predictors.parameters import Layout, size
+
+log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("native.cpp")
 FLAGS = ("-ffp-contract=fast",)
@@ -30,7 +32,7 @@ SIGNATURES = {
 CONVOLUTIONS = ("gc1", "gc2", "nsam.qkv", "nsam.close", "gc3", "efm.qv", "efm.k", "efm.close")
 PARTS = ("products", "batch norm + mish", "neighbours", "attention", "Adam", "rest")
 """What :meth:`Program.train` and :meth:`Program.predict` tell apart when they are timed."""
-FEATURES, ALIGNMENT = 64, 16
+ALIGNMENT = 16
 
 
 @functools.cache
@@ -39,9 +41,15 @@ def load() -> ctypes.CDLL | None:
     return compiler.library(SOURCE, FLAGS, SIGNATURES)
 
 
-def why_not(graphs: Graphs) -> str | None:
+@functools.cache
+def said(reason: str) -> None:
+    """Say once per process why predictors are not compiled."""
+    log.warning("predictors run in eager mode, several times slower: %s", reason)
+
+
+def why_not(adjacency: Float[np.ndarray, "space nodes nodes"]) -> str | None:
     """Return why native code cannot serve predictors of this space here, or ``None``."""
-    if not bool(((graphs.adjacency == 0) | (graphs.adjacency == 1)).all()):
+    if not bool(((adjacency == 0) | (adjacency == 1)).all()):
         return "the adjacency of the space has entries other than 0 and 1"
     return None if load() is not None else "no working C++ compiler was found"
 
@@ -52,38 +60,45 @@ class Program:
     Args:
         parameters: names and shapes in the flat buffer of a run.
         statistics: the same of the running statistics.
-        graphs: the space, on the CPU.
+        adjacency, operations: of the space, checked.
+        vocabulary: number of operations.
     """
 
-    def __init__(self, parameters: Layout, statistics: Layout, graphs: Graphs) -> None:
+    def __init__(
+        self,
+        parameters: Layout,
+        statistics: Layout,
+        adjacency: Float[np.ndarray, "space nodes nodes"],
+        operations: Int64[np.ndarray, "space nodes"],
+        vocabulary: int,
+    ) -> None:
         library = load()
         assert library is not None
         self.library = library
-        self.size = graphs.size
-        self.plan = _plan(parameters, statistics, graphs)
-        adjacency = np.asarray(graphs.adjacency.numpy())
+        self.size, nodes = operations.shape
+        self.plan = _plan(parameters, statistics, nodes=nodes, vocabulary=vocabulary)
         self.space = (
             *_neighbours(adjacency),
             *_neighbours(adjacency.transpose(0, 2, 1)),
-            graphs.operations.contiguous(),
+            np.ascontiguousarray(operations, dtype=np.int64),
         )
 
     def train(
         self,
-        weights: Float[Tensor, " parameters"],
-        first: Float[Tensor, " parameters"],
-        second: Float[Tensor, " parameters"],
-        statistics: Float[Tensor, " statistics"],
-        pool: Int64[Tensor, " pool"],
-        accuracy: Float[Tensor, " pool"],
-        codes: Float[Tensor, "pool code"],
-        draws: Int64[Tensor, "steps batch"],
-        optimiser: Float[Tensor, "steps 4"],
+        weights: Float32[np.ndarray, " parameters"],
+        first: Float32[np.ndarray, " parameters"],
+        second: Float32[np.ndarray, " parameters"],
+        statistics: Float32[np.ndarray, " statistics"],
+        pool: Int64[np.ndarray, " pool"],
+        accuracy: Float32[np.ndarray, " pool"],
+        codes: Float32[np.ndarray, "pool code"],
+        draws: Int64[np.ndarray, "steps batch"],
+        optimiser: Float32[np.ndarray, "steps 4"],
         momentum: float,
         *,
-        losses: Float[Tensor, " steps"] | None = None,
-        gradient: Float[Tensor, " parameters"] | None = None,
-        seconds: Float[Tensor, " parts"] | None = None,
+        losses: Float32[np.ndarray, " steps"] | None = None,
+        gradient: Float32[np.ndarray, " parameters"] | None = None,
+        seconds: Float64[np.ndarray, " parts"] | None = None,
     ) -> None:
         """Train one run in place for the steps whose batches are ``draws``, positions in the pool.
 
@@ -97,11 +112,11 @@ class Program:
             momentum: of the running statistics.
             losses: receives the loss of each step.
             gradient: receives the gradient of the last step.
-            seconds: float64; each of :data:`PARTS` gains the processor time that it took.
+            seconds: each of :data:`PARTS` gains the processor time that it took.
         """
         self._check(pool)
         self.library.train(
-            self.plan.data_ptr(),
+            *_addresses(self.plan),
             *_addresses(*self.space, weights, first, second, statistics, pool, accuracy, codes),
             len(draws),
             *_addresses(draws, optimiser, losses),
@@ -111,42 +126,42 @@ class Program:
 
     def predict(
         self,
-        weights: Float[Tensor, " parameters"],
-        statistics: Float[Tensor, " statistics"],
-        archs: Int64[Tensor, " archs"],
-        codes: Float[Tensor, "archs code"] | None = None,
+        weights: Float32[np.ndarray, " parameters"],
+        statistics: Float32[np.ndarray, " statistics"],
+        archs: Int64[np.ndarray, " archs"],
+        codes: Float32[np.ndarray, "archs code"] | None = None,
         *,
-        seconds: Float[Tensor, " parts"] | None = None,
-    ) -> Float[Tensor, " archs"]:
+        seconds: Float64[np.ndarray, " parts"] | None = None,
+    ) -> Float32[np.ndarray, " archs"]:
         """Return the accuracies that one run predicts, with codes by the estimation branch."""
         self._check(archs)
-        out = torch.empty(len(archs))
+        out = np.empty(len(archs), dtype=np.float32)
         self.library.predict(
-            self.plan.data_ptr(),
+            *_addresses(self.plan),
             *_addresses(*self.space, weights, statistics),
             len(archs),
             *_addresses(archs, codes, out, seconds),
         )
         return out
 
-    def _check(self, archs: Tensor) -> None:
+    def _check(self, archs: np.ndarray) -> None:
         if len(archs) and not 0 <= int(archs.min()) <= int(archs.max()) < self.size:
             raise IndexError(f"architectures {int(archs.min())} to {int(archs.max())} of {self.size}")
 
 
-def _addresses(*tensors: Tensor | None) -> Iterator[int | None]:
-    """Return where contiguous tensors lie (None stays None)."""
-    for tensor in tensors:
-        if tensor is not None and not tensor.is_contiguous():
-            raise ValueError(f"native kernels take contiguous tensors, not strides {tensor.stride()}")
-        yield None if tensor is None else tensor.data_ptr()
+def _addresses(*arrays: np.ndarray | None) -> Iterator[int | None]:
+    """Return where contiguous arrays lie (None stays None)."""
+    for array in arrays:
+        if array is not None and not array.flags.c_contiguous:
+            raise ValueError(f"native kernels take contiguous arrays, not strides {array.strides}")
+        yield None if array is None else array.ctypes.data
 
 
-def _neighbours(adjacency: np.ndarray) -> tuple[Tensor, Tensor]:
+def _neighbours(adjacency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where each node's neighbours start (archs · nodes + 1), and all neighbours, in ascending order."""
     starts = np.zeros(adjacency.shape[0] * adjacency.shape[1] + 1, dtype=np.int64)
     np.cumsum(adjacency.astype(bool).sum(2).ravel(), out=starts[1:])
-    return torch.from_numpy(starts), torch.from_numpy(np.nonzero(adjacency)[2].astype(np.int16))
+    return starts, np.nonzero(adjacency)[2].astype(np.int16)
 
 
 def _places(layout: Layout, step: int) -> dict[str, int]:
@@ -158,7 +173,9 @@ def _places(layout: Layout, step: int) -> dict[str, int]:
     return out
 
 
-def _plan(parameters: Layout, statistics: Layout, graphs: Graphs) -> Int64[Tensor, " plan"]:
+def _plan(
+    parameters: Layout, statistics: Layout, *, nodes: int, vocabulary: int
+) -> Int64[np.ndarray, " plan"]:
     """Return the ``Plan`` of native.cpp: sizes, where each tensor lies, and where it lies in the flat buffer."""
     flat, place = _places(parameters, 1), _places(parameters, ALIGNMENT)
     running = _places(statistics, 1)
@@ -167,7 +184,7 @@ def _plan(parameters: Layout, statistics: Layout, graphs: Graphs) -> Int64[Tenso
         *(place.get(f"{name}.{what}", -1) for what in ("scale", "shift")),
         *(running.get(f"{name}.{what}", -1) for what in ("mean", "variance")),
     ]
-    numbers = [graphs.nodes, graphs.vocabulary, size(parameters), total, size(statistics), len(parameters)]
+    numbers = [nodes, vocabulary, size(parameters), total, size(statistics), len(parameters)]
     for name in CONVOLUTIONS:
         entry = parameters.get(f"{name}.out.weight")
         numbers.append(entry.shape[1] // FEATURES if entry else 0)
@@ -177,4 +194,4 @@ def _plan(parameters: Layout, statistics: Layout, graphs: Graphs) -> Int64[Tenso
     numbers += [place["head.weight"], place["head.bias"]]
     for name, entry in parameters.items():
         numbers += [flat[name], place[name], entry.size]
-    return torch.tensor(numbers)
+    return np.array(numbers, dtype=np.int64)

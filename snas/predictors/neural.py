@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from snas.predictors.accuracy import AccuracyPredictor
+from snas.predictors.kinds import NEURAL, NEURAL_NSAM
 from snas.predictors.layers import Norms
 
 
 class NeuralPredictor(AccuracyPredictor):
     """GC(64) → GC(64) → GC(64) → mean over features → linear over nodes → sigmoid; option ``nsam=True`` adds NSAM."""
 
-    name: ClassVar[str] = "neural_predictor"
-    uses_code: ClassVar[bool] = False
+    kind = NEURAL
 
     def _loss(
         self,
@@ -35,5 +34,4 @@ class NeuralPredictor(AccuracyPredictor):
 class NeuralNSAM(NeuralPredictor):
     """The basic branch with NSAM: what the siamese predictor with NSAM is without its estimation branch (ablation)."""
 
-    name: ClassVar[str] = "neural_predictor+nsam"
-    defaults: ClassVar[Mapping[str, Any]] = {**NeuralPredictor.defaults, "nsam": True}
+    kind = NEURAL_NSAM

@@ -1,6 +1,6 @@
 """Parameters of R runs in one flat buffer ``(runs, P)``: names, shapes, initial values, views.
 
-One buffer per block keeps the optimiser one fused pass, and keeps runs apart: nothing ever sums over the leading axis.
+No torch is imported here: native code trains without it.  One buffer per block keeps the optimiser one fused pass, and keeps runs apart: nothing ever sums over the leading axis.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from snas import seeds
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,27 @@ def views(layout: Layout, flat: Float[Tensor, "runs parameters"]) -> dict[str, T
 
 def flatten(layout: Layout, tensors: Mapping[str, Tensor]) -> Float[Tensor, "runs parameters"]:
     """Return the flat buffer of ``tensors``: the inverse of :func:`views`."""
+    import torch
+
     return torch.cat([tensors[name].flatten(1) for name in layout], dim=1)
 
 
-def initial(
-    layout: Layout, runs: Sequence[int], base_seed: int, *, dtype: torch.dtype = torch.float32
-) -> Float[Tensor, "runs parameters"]:
-    """Return the initial buffer.  Each (run, layer name) draws from its own generator.
+def initial(layout: Layout, runs: Sequence[int], base_seed: int) -> Float[np.ndarray, "runs parameters"]:
+    """Return the initial buffer.  Each (run, layer name) draws from its own stream.
 
     So a run starts the same in any block, and a layer that two kinds of predictor share starts the same in both, which
     makes their paired comparison sharper.
     """
-    rows = [torch.cat([_draw(name, entry, run, base_seed) for name, entry in layout.items()]) for run in runs]
-    return torch.stack(rows).to(dtype)
+    rows = [
+        np.concatenate([_draw(name, entry, run, base_seed) for name, entry in layout.items()]) for run in runs
+    ]
+    return np.stack(rows)
 
 
-def _draw(name: str, entry: Initial, run: int, base_seed: int) -> Float[Tensor, " size"]:
+def _draw(name: str, entry: Initial, run: int, base_seed: int) -> Float[np.ndarray, " size"]:
+    """Return the start of a parameter; what is drawn is ``torch.Tensor.uniform_``'s, 24 bits of each word."""
     if not entry.limit:
-        return torch.full((entry.size,), entry.value)
-    generator = seeds.generator(base_seed, "predictor", run, name)
-    return torch.empty(entry.size).uniform_(-entry.limit, entry.limit, generator=generator)
+        return np.full(entry.size, entry.value, dtype=np.float32)
+    low, high = float(np.float32(-entry.limit)), float(np.float32(entry.limit))
+    share = (seeds.words(entry.size, base_seed, "predictor", run, name) & 0xFFFFFF) * 2.0**-24
+    return (share * (high - low) + low).astype(np.float32)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from snas.predictors import parameters as par
 from snas.predictors.accuracy import AccuracyPredictor
-from snas.predictors.layers import Norms, efm, efm_layout, head, huber
+from snas.predictors.kinds import SIAMESE, SIAMESE_NSAM
+from snas.predictors.layers import Norms, efm, head, huber
 
 
 class Siamese(AccuracyPredictor):
@@ -21,12 +20,7 @@ class Siamese(AccuracyPredictor):
         shared_qv: one GC for EFM's q and v, as the authors' code has it (SPEC: two, as figure 3).
     """
 
-    name: ClassVar[str] = "siamese"
-    uses_code: ClassVar[bool] = True
-    defaults: ClassVar[Mapping[str, Any]] = {**AccuracyPredictor.defaults, "shared_qv": False}
-
-    def _layout(self) -> dict[str, par.Initial]:
-        return super()._layout() | efm_layout(self.graphs.nodes, shared_qv=self.options["shared_qv"])
+    kind = SIAMESE
 
     def _loss(
         self,
@@ -53,7 +47,7 @@ class Siamese(AccuracyPredictor):
     ) -> Float[Tensor, "runs archs"]:
         """Predict accuracies with the estimation branch and running BN statistics; NaN where the code has a NaN."""
         if self.native is not None:
-            return self._predict_natively(self.native, archs, codes)
+            return torch.from_numpy(self.native.fine(archs.cpu().numpy(), codes.cpu().numpy()))
         p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
 
         def predict(adjacency: Tensor, one_hot: Tensor, code: Tensor) -> Tensor:
@@ -66,5 +60,4 @@ class Siamese(AccuracyPredictor):
 class SiameseNSAM(Siamese):
     """The siamese predictor with NSAM between the second and the third GC of the basic branch (figure 2b)."""
 
-    name: ClassVar[str] = "siamese+nsam"
-    defaults: ClassVar[Mapping[str, Any]] = {**Siamese.defaults, "nsam": True}
+    kind = SIAMESE_NSAM

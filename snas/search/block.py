@@ -149,10 +149,10 @@ def rounds(method: str, budget: int, options: Mapping[str, Any] | None = None) -
 
 
 def place(method: str, device: str, *, compile: bool) -> torch.device | None:
-    """Return the device that a method computes on; None, and no import of torch, where it computes nothing there."""
+    """Return the device that a method computes on; None, and no import of torch, where that is the CPU."""
     chosen: Method = METHODS.load(method)
     asked = chosen.device(device, compile=compile)
-    return None if asked is None else torch_device(asked)
+    return None if asked in (None, "cpu") else torch_device(asked)
 
 
 def run_block(
@@ -215,14 +215,21 @@ def advance(
 
 
 def finish(
-    bench_path: str | Path, settings: Settings, *, state_in: str | Path, answers: Sequence[str | Path]
+    bench_path: str | Path,
+    settings: Settings,
+    *,
+    state_in: str | Path,
+    answers: Sequence[str | Path],
+    compile: bool = False,
 ) -> pd.DataFrame:
     """Return the SEARCH table of an on-demand search after its last round; the top K must be answered.
+
+    Nothing is predicted; with ``compile`` no torch is imported for a predictor with native code.
 
     Correlations are missing where the bench does not know all accuracies.
     """
     bench, settings = Bench.read(bench_path), settings.resolved()
-    search = _continued(bench, settings, state_in, answers, "cpu", False)
+    search = _continued(bench, settings, state_in, answers, "cpu", compile)
     if not search.done:
         raise InputError(f"{state_in}: only {search.number} of {search.total} rounds are done")
     waiting = search.counter.waiting()

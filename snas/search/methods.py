@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -20,6 +20,10 @@ from snas.search.counter import QueryCounter
 from snas.search.method import Method, Problem, Search, check_budget
 from snas.search.ranking import Ranking
 from snas.search.samplers import Sampler
+
+if TYPE_CHECKING:
+    from snas.predictors.native_predictor import NativePredictor
+    from snas.search.on_device import OnDevice
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class PredictorMethod(Method):
         return (
             __name__,
             "snas.search.predictor_search",
+            *(("snas.predictors.native_predictor",) if self.native else ()),
             PREDICTORS.module(self.predictor),
             SAMPLERS.module(self.sampler),
         )
@@ -111,17 +116,23 @@ class PredictorMethod(Method):
         sampler: Sampler = kind(**chosen)
         return sampler
 
-    def make_predictor(self, problem: Problem) -> Any:
-        """Return the predictor of a block of runs."""
-        return PREDICTORS.load(self.predictor)(
-            problem.encoding,
-            problem.runs,
-            base_seed=problem.base_seed,
-            budget=problem.budget,
-            device=problem.device,
-            compile=problem.compile,
-            **{**self.predictor_options, **_part(problem.options, "predictor")},
-        )
+    def make_predictor(self, problem: Problem) -> NativePredictor | OnDevice:
+        """Return the predictor of a block of runs: native code's, without torch, where it can serve."""
+        options: dict[str, Any] = {**self.predictor_options, **_part(problem.options, "predictor")}
+        options |= {"base_seed": problem.base_seed, "budget": problem.budget}
+        of = (problem.encoding, problem.runs)
+        native = problem.compile and problem.device == "cpu" and self.native
+        if native and "dtype" not in options:
+            from snas.predictors.native_predictor import made
+
+            found = made(NATIVE.load(self.predictor), *of, **options)
+            if found is not None:
+                return found
+        from snas.search.on_device import OnDevice
+
+        kind = PREDICTORS.load(self.predictor)
+        made_there = kind(*of, device=problem.device, compile=problem.compile, **options)
+        return OnDevice(made_there, problem.device)
 
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
         """Return the number of the sampler's updates, its start included."""

@@ -1,6 +1,7 @@
 """A predictor that is trained on what a sampler picks: algorithm 2 of the paper with any predictor and sampler.
 
-Everything here is for R runs at once; nothing is done per architecture in Python.
+Everything here is for R runs at once; nothing is done per architecture in Python.  It speaks to predictors in arrays, and
+imports no torch: those with native code need none (``PredictorMethod.make_predictor``).
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
 
 from snas.search.bench import CODES
 from snas.search.counter import QueryCounter
@@ -58,7 +57,7 @@ class PredictorSearch(Search):
         """Train to the end and Siamese-Rank the whole space (algorithm 1 with c = ``problem.rerank``)."""
         with self._clock():
             self._fit(self.predictor.epochs)
-        coarse = _numpy(self.predictor.coarse(None))
+        coarse = self.predictor.coarse(None)
         ties = self.problem.ties(self.size, "final")
         plain = rank(coarse, ties)
         if not self.uses_code:
@@ -72,9 +71,9 @@ class PredictorSearch(Search):
         count = candidates.shape[1]
         # Predicting the whole space lets a predictor share work among its architectures; a part is then only picked out.
         if 2 * count > self.size:
-            coarse = np.take_along_axis(_numpy(self.predictor.coarse(None)), candidates, axis=1)
+            coarse = np.take_along_axis(self.predictor.coarse(None), candidates, axis=1)
         else:
-            coarse = _numpy(self.predictor.coarse(self._tensor(candidates)))
+            coarse = self.predictor.coarse(candidates)
         ties = self.problem.ties(count, update)
         if not self.uses_code:
             return rank(coarse, ties).take(candidates)
@@ -85,7 +84,7 @@ class PredictorSearch(Search):
         """Return the coarse accuracies by the predictor as it is; None before its first training."""
         if self.epoch == 0 or archs.shape[1] == 0:
             return None
-        return _numpy(self.predictor.coarse(self._tensor(archs)))
+        return self.predictor.coarse(archs)
 
     def generators(self, purpose: str, *ids: int | str) -> list[np.random.Generator]:
         """Return the problem's generators, one per run."""
@@ -98,7 +97,7 @@ class PredictorSearch(Search):
             "epoch": np.array(self.epoch),
             "train_seconds": np.array(self.train_seconds),
         }
-        return own | {f"predictor/{k}": _numpy(v) for k, v in self.predictor.state_dict().items()}
+        return own | {f"predictor/{k}": v for k, v in self.predictor.state_dict().items()}
 
     def restore(self, state: Mapping[str, np.ndarray], rounds: int) -> None:
         """Take up a saved state."""
@@ -106,18 +105,16 @@ class PredictorSearch(Search):
         self.train_seconds = float(state["train_seconds"])
         mark = "predictor/"
         self.predictor.load_state_dict(
-            {k.removeprefix(mark): torch.from_numpy(v) for k, v in state.items() if k.startswith(mark)}
+            {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
         )
 
     def _fit(self, stop: int) -> None:
         if stop == self.epoch:
             return
-        accuracy = torch.from_numpy(self.counter.accuracies(self.pool)).float()
+        accuracy = self.counter.accuracies(self.pool).astype(np.float32)
         codes = self._codes(self.pool) if self.uses_code else None
         self.predictor.tell = self._teller(stop)
-        self.predictor.fit(
-            self._tensor(self.pool), self._moved(accuracy), self._moved(codes), start=self.epoch, stop=stop
-        )
+        self.predictor.fit(self.pool, accuracy, codes, start=self.epoch, stop=stop)
         self.epoch = stop
 
     def _teller(self, stop: int) -> Callable[[float], None] | None:
@@ -131,29 +128,17 @@ class PredictorSearch(Search):
         )
 
     def _fine(self, archs: Int64[np.ndarray, "runs top"]) -> Float[np.ndarray, "runs top"]:
-        return _numpy(self.predictor.fine(self._tensor(archs), self._moved(self._codes(archs))))
+        return self.predictor.fine(archs, self._codes(archs))
 
-    def _codes(self, archs: Int64[np.ndarray, "runs archs"]) -> Float[Tensor, "runs archs code"]:
+    def _codes(self, archs: Int64[np.ndarray, "runs archs"]) -> Float[np.ndarray, "runs archs code"]:
         """Return the codes of ``archs``; a proxy is one number, and stands three times."""
         values = self.counter.look(self.code, archs)
         codes = values if values.ndim == 3 else np.repeat(values[..., None], len(CODES), axis=-1)
-        return torch.from_numpy(codes).float()
-
-    def _tensor(self, archs: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(archs)).to(self.problem.device)
-
-    def _moved(self, values: Tensor | None) -> Tensor | None:
-        return None if values is None else values.to(self.problem.device)
+        return codes.astype(np.float32)
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        if torch.device(self.problem.device).type == "cuda":
-            torch.cuda.synchronize()  # training is asynchronous there; its time belongs to it
+        self.predictor.synchronize()  # on a GPU training is asynchronous; its time belongs to it
         self.train_seconds += time.perf_counter() - started
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    array: np.ndarray = values.detach().cpu().numpy()
-    return array

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from snas import InputError
-from snas.predictors import REGISTRY
+from snas import InputError, seeds
+from snas.predictors import REGISTRY, kinds
+from snas.predictors import parameters as par
 from snas.predictors.graphs import Graphs
 from snas.predictors.schedule import Schedule, draw_batches
 from tests.predictors import toys
@@ -110,20 +111,45 @@ def test_schedule_of_the_paper(budget, steps):
 
 
 def test_adam_is_new_at_a_fifth_and_at_seven_tenths():
-    predictor, (ids, accuracy, codes) = build("neural_predictor", epochs=10)
-    counts = []
-    for epoch in range(10):
-        predictor.fit(ids, accuracy, codes, start=epoch, stop=epoch + 1)
-        counts.append(predictor.adam_step // 10)
-    assert counts == [1, 2, 1, 2, 3, 4, 5, 1, 2, 3]
+    schedule = Schedule(10, budget=80)
+    rows = schedule.optimiser(range(10))
+    assert rows.shape == (100, 4)
+    assert np.flatnonzero(rows[:, 3]).tolist() == [0, 20, 70]
+    assert rows[:, 0].tolist() == [1e-3] * 70 + [1e-4] * 30
+    for place, step in ((0, 1), (19, 20), (20, 1), (69, 50), (99, 30)):
+        assert rows[place, 1:3].tolist() == [1 - 0.9**step, (1 - 0.999**step) ** 0.5]
+    parts = [schedule.optimiser(range(a, b)) for a, b in ((0, 1), (1, 1), (1, 8), (8, 10))]
+    np.testing.assert_array_equal(np.concatenate(parts), rows)
 
 
 def test_batches_are_the_runs_own_and_reach_the_whole_pool():
     together = draw_batches(0, [4, 9], 3, steps=50, pool=6)
     assert together.shape == (50, 2, 8)
-    assert torch.equal(together[:, 1:], draw_batches(0, [9], 3, steps=50, pool=6))
-    assert together.unique().tolist() == list(range(6))
-    assert not torch.equal(together[:, 0], together[:, 1])
+    np.testing.assert_array_equal(together[:, 1:], draw_batches(0, [9], 3, steps=50, pool=6))
+    assert np.unique(together).tolist() == list(range(6))
+    assert (together[:, 0] != together[:, 1]).any()
+
+
+@pytest.mark.parametrize("pool", [1, 7, 100, 15625])
+def test_batches_are_what_torch_draws(pool):
+    expected = [
+        torch.randint(pool, (9, 8), generator=seeds.generator(5, "batches", run, 199)) for run in (0, 77)
+    ]
+    drawn = draw_batches(5, [0, 77], 199, steps=9, pool=pool)
+    assert torch.equal(torch.from_numpy(drawn), torch.stack(expected, 1))
+
+
+@pytest.mark.parametrize("kind", [kinds.NEURAL, kinds.SIAMESE_NSAM])
+def test_weights_start_as_torch_draws_them(kind):
+    layout = kind.layout(kind.defaults, nodes=7, vocabulary=5)
+    views = par.views(layout, torch.from_numpy(par.initial(layout, [3], 11)))
+    for name, entry in layout.items():
+        if entry.limit:
+            generator = seeds.generator(11, "predictor", 3, name)
+            expected = torch.empty(entry.shape).uniform_(-entry.limit, entry.limit, generator=generator)
+        else:
+            expected = torch.full(entry.shape, entry.value)
+        assert torch.equal(views[name][0], expected), name
 
 
 def test_percent_and_nan_accuracies_are_refused():

@@ -93,11 +93,13 @@ def test_gradient_and_loss_are_autograds(kind, missing):
     reference.weights.copy_(fast.weights)
     draws = torch.tensor([[0, 5, 11, 3, 3, 8, 1, 2]])
     losses, gradient = torch.empty(1), torch.empty_like(fast.weights[0])
-    fast.native.train(
+    parts = (
         *(part[1].clone() for part in (fast.weights, fast.first, fast.second, fast.statistics)),
-        ids[1], accuracy[1].float(), codes[1].float(), draws, torch.tensor([[1e-3, 0.1, 0.03, 1.0]]), 0.1,
-        losses=losses, gradient=gradient,
+        ids[1], accuracy[1].float(), codes[1].float(), draws, torch.tensor([[1e-3, 0.1, 0.03, 1.0]]),
     )  # fmt: skip
+    fast.native.program.train(
+        *(part.numpy() for part in parts), 0.1, losses=losses.numpy(), gradient=gradient.numpy()
+    )
     archs, drawn = ids[:, draws[0]], codes[:, draws[0]]
     has_code = ~drawn.isnan().any(-1)
     expected, _, loss = reference.gradient(
@@ -179,10 +181,8 @@ def test_architectures_outside_the_space_are_refused():
 
 
 def test_without_a_compiler_torch_serves_and_one_line_says_so(monkeypatch, caplog):
-    from snas.predictors import compiling
-
     monkeypatch.setattr(native, "load", lambda: None)
-    compiling.said.cache_clear()
+    native.said.cache_clear()
     made = [
         REGISTRY.load("siamese+nsam")(toys.encoding(), [0], base_seed=0, budget=8, epochs=10, compile=compile)
         for compile in (True, True, False)
@@ -196,9 +196,7 @@ def test_without_a_compiler_torch_serves_and_one_line_says_so(monkeypatch, caplo
 
 
 def test_weighted_edges_are_left_to_torch(caplog):
-    from snas.predictors import compiling
-
-    compiling.said.cache_clear()
+    native.said.cache_clear()
     plain = toys.encoding()
     adjacency = plain.adjacency.copy()
     adjacency[0, 0, 1] = 0.5

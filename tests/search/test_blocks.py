@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from snas import InputError, seeds, tables
+from snas.predictors import REGISTRY as PREDICTORS
+from snas.predictors import native
 from snas.search import METHODS, block
 from snas.search.block import SEARCH, Settings, run_block
 from snas.search.counter import BudgetExceeded, NotAsked
@@ -494,6 +496,28 @@ def test_rounds_and_modules_are_known_without_torch():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert [block.rounds(m, 100) for m in ("random", "siamese+nsam+bts", "brp_nas")] == [2, 12, 6]
+
+
+@pytest.mark.parametrize("method", ["neural_predictor", "siamese+nsam+bts"])
+def test_native_code_searches_without_torch_as_the_predictor_in_torch_does(
+    method, bench, tmp_path, monkeypatch
+):
+    """An import of torch takes longer than most blocks of searches, and four times their memory."""
+    if native.load() is None:
+        pytest.skip("no C++ compiler")
+    code = (
+        "import sys, snas.search.block as block\n"
+        "settings = block.Settings(sys.argv[3], 20, 6, runs=(0, 1))\n"
+        "assert block.place(settings.method, 'cpu', compile=True) is None\n"
+        "block.run_block(sys.argv[1], settings, compile=True).to_pickle(sys.argv[2])\n"
+        "assert 'torch' not in sys.modules"
+    )
+    path, made = bench(space="tiny_nanobench"), tmp_path / "made.pkl"
+    subprocess.run([sys.executable, "-c", code, str(path), str(made), method], check=True)
+    PREDICTORS.load("siamese")  # the class of torch has the same native code
+    monkeypatch.setattr("snas.predictors.native_predictor.made", lambda *_, **__: None)
+    expected = block.run_block(path, block.Settings(method, 20, 6, runs=(0, 1)), compile=True)
+    same(pd.read_pickle(made), expected)
 
 
 def test_random_search_needs_no_torch(bench):
