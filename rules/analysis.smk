@@ -23,7 +23,7 @@ rule bench_analysis:
         tops=lambda wildcards: jobs.tops(CONFIG, wildcards.bench),
         top=CONFIG.top_k,
         seed=CONFIG.seed,
-        code=snas.provenance.code_hash("snas.analysis.statistics"),
+        code=code_of("bench_analysis.py", "snas.analysis.statistics"),
     script:
         "../scripts/bench_analysis.py"
 
@@ -37,7 +37,7 @@ rule counts:
     conda:
         "../environment.yml"
     params:
-        code=snas.provenance.code_hash("snas.analysis.counting"),
+        code=code_of("counts.py", "snas.analysis.counting"),
     script:
         "../scripts/counts.py"
 
@@ -53,6 +53,6 @@ rule stage_costs:
     conda:
         "../environment.yml"
     params:
-        code=snas.provenance.code_hash("snas.analysis.costs"),
+        code=code_of("costs.py", "snas.analysis.costs"),
     script:
         "../scripts/costs.py"

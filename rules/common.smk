@@ -109,17 +109,18 @@ TRAINING = dict(
 
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
 NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []
-TRAINING_CODE = snas.provenance.code_hash(
-    "snas.training.codes",
-    "snas.training.truth",
-    IMAGE_SETS.module(CONFIG.images),
-    *NETWORKS,
-)
-OWN_CODE = snas.provenance.code_hash("snas.training.truth", "snas.images.split", *NETWORKS)
+TRAINS = ["snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG.images), *NETWORKS]
+
+
+def code_of(script, *modules, without=()):
+    """Return the hash of a rule's script and of all that its modules import."""
+    path = Path(workflow.basedir, "scripts", script)
+    return snas.provenance.code_hash(*modules, without=without, script=path)
+
+
+OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", *NETWORKS)
 # What trained and scored, and how searches go, is in these modules' closure for the sake of schemas alone.
 MADE_BEFORE = ("snas.networks", "snas.training", "snas.proxies", "snas.search.block")
-BENCH_CODE = snas.provenance.code_hash("snas.search.benches", without=MADE_BEFORE)
-OWN_BENCH_CODE = snas.provenance.code_hash("snas.search.own", without=MADE_BEFORE)
 
 # A job that can use a GPU asks for one, where jobs may find one; `nodes` is set where a cluster runs them.
 ELSEWHERE = workflow.resource_settings.nodes is not None
@@ -178,12 +179,14 @@ def search_settings(wildcards):
     return dict(method=job.method, budget=job.budget, top=top, runs=runs, base_seed=CONFIG.seed)
 
 
-def search_code(wildcards):
-    """Return the hash of the code that a method's results hang on."""
-    space = BENCHES[wildcards.bench].space
-    return snas.provenance.code_hash(
-        "snas.search.block", SPACES.module(space), *jobs.modules(wildcards.method)
-    )
+def search_code(script):
+    """Return what gives the hash of the code that a method's results hang on."""
+
+    def found(wildcards):
+        space = SPACES.module(BENCHES[wildcards.bench].space)
+        return code_of(script, "snas.search.block", space, *jobs.modules(wildcards.method))
+
+    return found
 
 
 def fewest_job(wildcards):
@@ -208,9 +211,9 @@ def fewest_settings(wildcards):
 
 def fewest_code(wildcards):
     """Return the hash of the code that its results hang on."""
-    space = BENCHES[wildcards.bench].space
+    space = SPACES.module(BENCHES[wildcards.bench].space)
     modules = jobs.modules(fewest_job(wildcards).entry.method)
-    return snas.provenance.code_hash("snas.search.block", SPACES.module(space), *modules)
+    return code_of("search.py", "snas.search.block", space, *modules)
 
 
 def fewest_searches():
@@ -351,7 +354,7 @@ OWN_SETTINGS = dict(
 # Where every class is drawn equally often, every class counts equally.
 if CONFIG.truth_recipe.endswith("_balanced"):
     OWN_SETTINGS["labels"] = "balanced"
-OWN_SEARCH_CODE = snas.provenance.code_hash("snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method))
+OWN_SEARCH_MODULES = ["snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method)]
 
 
 def one_training(space, recipe, share, width):

@@ -31,7 +31,7 @@ rule complete:
         space=CONFIG.space,
         width=CONFIG.width,
         openings=f"{RUN}/export/openings.jsonl",
-        code=snas.provenance.code_hash("snas.export.complete", *NETWORKS),
+        code=code_of("complete.py", "snas.export.complete", *NETWORKS),
     script:
         "../scripts/complete.py"
 
@@ -55,7 +55,7 @@ rule export_network:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        code=snas.provenance.code_hash("snas.export.onnx_file", *NETWORKS),
+        code=code_of("export_network.py", "snas.export.onnx_file", *NETWORKS),
     script:
         "../scripts/export_network.py"
 
@@ -82,7 +82,7 @@ rule best_page:
     params:
         run=CONFIG.run,
         figures=f"{RUN}/export/figures",
-        code=snas.provenance.code_hash("snas.export.page"),
+        code=code_of("best_page.py", "snas.export.page"),
     script:
         "../scripts/best_page.py"
 

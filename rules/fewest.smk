@@ -15,7 +15,7 @@ rule removed_bench:
     conda:
         "../environment.yml"
     params:
-        code=snas.provenance.code_hash("snas.search.removed"),
+        code=code_of("removed_bench.py", "snas.search.removed"),
     script:
         "../scripts/removed_bench.py"
 
@@ -44,11 +44,13 @@ rule fewest_tables:
         page=f"{RUN}/fewest/tables.md",
     log:
         f"{LOGS}/fewest/tables.log",
+    benchmark:
+        f"{BENCHMARKS}/fewest/tables.jsonl"
     conda:
         "../environment.yml"
     params:
         seed=CONFIG.seed,
-        code=snas.provenance.code_hash("snas.analysis.fewest_page"),
+        code=code_of("fewest_tables.py", "snas.analysis.fewest_page"),
     script:
         "../scripts/fewest_tables.py"
 

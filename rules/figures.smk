@@ -26,9 +26,7 @@ rule figure:
         "../environment.yml"
     params:
         options=lambda wildcards: FIGURE_OPTIONS.get(wildcards.figure, {}),
-        code=lambda wildcards: snas.provenance.code_hash(
-            "snas.figures.drawing", FIGURES.module(wildcards.figure)
-        ),
+        code=lambda wildcards: code_of("figure.py", "snas.figures.drawing", FIGURES.module(wildcards.figure)),
     script:
         "../scripts/figure.py"
 
@@ -48,6 +46,6 @@ rule report_page:
         "../environment.yml"
     params:
         config=dict(CONFIG),
-        code=snas.provenance.code_hash("snas.figures.report"),
+        code=code_of("report.py", "snas.figures.report"),
     script:
         "../scripts/report.py"

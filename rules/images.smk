@@ -18,7 +18,7 @@ rule share:
         images=IMAGES,
         share=CONFIG.code_share,
         seed=CONFIG.seed,
-        code=snas.provenance.code_hash("snas.images.share", IMAGE_SETS.module(CONFIG.images)),
+        code=code_of("share.py", "snas.images.share", IMAGE_SETS.module(CONFIG.images)),
     script:
         "../scripts/share.py"
 
@@ -44,6 +44,6 @@ rule split:
         ],
         seed=CONFIG.seed,
         resize=IMAGE_FILTER if CONFIG.image_side else "not at all",
-        code=snas.provenance.code_hash("snas.images.split", IMAGE_SETS.module(CONFIG.images)),
+        code=code_of("split.py", "snas.images.split", IMAGE_SETS.module(CONFIG.images)),
     script:
         "../scripts/split.py"

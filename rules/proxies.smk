@@ -29,8 +29,8 @@ rule proxy_shard:
         seed=CONFIG.seed,
         device=CONFIG.device,
         shards=CONFIG.proxy_shards,
-        code=lambda wildcards: snas.provenance.code_hash(
-            "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
+        code=lambda wildcards: code_of(
+            "proxy.py", "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
         ),
     script:
         "../scripts/proxy.py"
@@ -69,7 +69,8 @@ use rule proxy_shard as nasbench201_proxy_shard with:
         seed=CONFIG.seed,
         device=CONFIG.device,
         shards=CONFIG.proxy_shards,
-        code=lambda wildcards: snas.provenance.code_hash(
+        code=lambda wildcards: code_of(
+            "proxy.py",
             "snas.proxies.scores",
             PROXIES.module(wildcards.proxy),
             SPACES.module("nasbench201"),

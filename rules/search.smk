@@ -31,7 +31,7 @@ rule trained_bench:
     params:
         code_source=CONFIG.code,
         width=CONFIG.width,
-        code=BENCH_CODE,
+        code=code_of("trained_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/trained_bench.py"
 
@@ -52,7 +52,7 @@ rule table_bench:
     params:
         space=CONFIG.space,
         dataset=CONFIG.images,
-        code=BENCH_CODE,
+        code=code_of("table_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/table_bench.py"
 
@@ -79,7 +79,7 @@ rule imported_bench:
         select=CONFIG.nasbench201_select,
         code_source=CONFIG.nasbench201_code,
         seed=CONFIG.seed,
-        code=BENCH_CODE,
+        code=code_of("imported_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/imported_bench.py"
 
@@ -106,7 +106,7 @@ rule search_block:
     params:
         **COMPUTE,
         settings=search_settings,
-        code=search_code,
+        code=search_code("search.py"),
     script:
         "../scripts/search.py"
 
@@ -135,7 +135,7 @@ rule search_begin:
     params:
         **COMPUTE,
         settings=search_settings,
-        code=search_code,
+        code=search_code("search_round.py"),
     script:
         "../scripts/search_round.py"
 
@@ -161,7 +161,7 @@ rule wanted:
     conda:
         "../environment.yml"
     params:
-        code=BENCH_CODE,
+        code=code_of("wanted.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/wanted.py"
 
@@ -213,7 +213,7 @@ rule search_finish:
     params:
         settings=search_settings,
         compile=CONFIG.compile,
-        code=search_code,
+        code=search_code("search_finish.py"),
     script:
         "../scripts/search_finish.py"
 
@@ -230,7 +230,7 @@ rule known_bench:
     conda:
         "../environment.yml"
     params:
-        code=BENCH_CODE,
+        code=code_of("known_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/known_bench.py"
 
@@ -251,7 +251,7 @@ rule own_candidates:
         width=CONFIG.width,
         max_macs=CONFIG.max_macs,
         max_params=CONFIG.max_params,
-        code=snas.provenance.code_hash("snas.search.own", *NETWORKS),
+        code=code_of("own_candidates.py", "snas.search.own", *NETWORKS),
     script:
         "../scripts/own_candidates.py"
 
@@ -280,7 +280,7 @@ rule own_code_shard:
         share=CONFIG.code_share,
         recipe=CONFIG.code_recipe,
         truth_recipe=CONFIG.truth_recipe,
-        code=snas.provenance.code_hash("snas.training.codes", "snas.images.split", *NETWORKS),
+        code=code_of("own_codes.py", "snas.training.codes", "snas.images.split", *NETWORKS),
     script:
         "../scripts/own_codes.py"
 
@@ -307,7 +307,7 @@ rule own_bench:
         "../environment.yml"
     params:
         images=CONFIG.images,
-        code=OWN_BENCH_CODE,
+        code=code_of("own_bench.py", "snas.search.own", without=MADE_BEFORE),
     script:
         "../scripts/own_bench.py"
 
@@ -325,7 +325,7 @@ use rule search_begin as own_begin with:
     params:
         **COMPUTE,
         settings=OWN_SETTINGS,
-        code=OWN_SEARCH_CODE,
+        code=code_of("search_round.py", *OWN_SEARCH_MODULES),
 
 
 use rule own_begin as own_round with:
@@ -376,7 +376,8 @@ use rule search_finish as own_finish with:
         f"{LOGS}/search/own/{OWN_SEARCH.name}_finish.log",
     params:
         settings=OWN_SETTINGS,
-        code=OWN_SEARCH_CODE,
+        compile=CONFIG.compile,
+        code=code_of("search_finish.py", *OWN_SEARCH_MODULES),
 
 
 rule own_choice:

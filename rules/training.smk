@@ -28,7 +28,7 @@ rule code_shard:
         shards=CONFIG.code_shards,
         recipe=CONFIG.code_recipe,
         truth_recipe=CONFIG.truth_recipe,
-        code=TRAINING_CODE,
+        code=code_of("codes.py", *TRAINS),
     script:
         "../scripts/codes.py"
 
@@ -65,8 +65,8 @@ use rule code_shard as nasbench201_code_shard with:
         shards=CONFIG.nasbench201_code_shards,
         recipe=CONFIG.code_recipe,
         truth_recipe=CONFIG.truth_recipe,
-        code=snas.provenance.code_hash(
-            "snas.training.codes", IMAGE_SETS.module(CONFIG.images), SPACES.module("nasbench201")
+        code=code_of(
+            "codes.py", "snas.training.codes", IMAGE_SETS.module(CONFIG.images), SPACES.module("nasbench201")
         ),
 
 
@@ -105,7 +105,7 @@ rule truth_shard:
         shards=CONFIG.truth_shards,
         recipe=CONFIG.truth_recipe,
         kept=f"{RUN}/training/kept",
-        code=TRAINING_CODE,
+        code=code_of("truth.py", *TRAINS),
     script:
         "../scripts/truth.py"
 

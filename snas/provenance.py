@@ -15,6 +15,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -39,8 +40,8 @@ TARGET = re.compile(r"^(snas(?:\.\w+)+):\w+$")
 
 
 @functools.cache
-def code_hash(*modules: str, without: tuple[str, ...] = ()) -> str:
-    """Return 16 hex digits of the code of ``modules`` and of all package modules that they import, in any order.
+def code_hash(*modules: str, without: tuple[str, ...] = (), script: Path | None = None) -> str:
+    """Return 16 hex digits of the code of ``modules``, of all package modules that they import, in any order, and of ``script``.
 
     ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
     imported for the schema of a table (an edit of them makes the inputs anew, and that is enough).
@@ -48,6 +49,8 @@ def code_hash(*modules: str, without: tuple[str, ...] = ()) -> str:
     digest = hashlib.sha256()
     for name in closure(*modules, without=without):
         digest.update(f"{name}\n{_parsed(name)[0]}\n".encode())
+    if script is not None:
+        digest.update(_plain(ast.parse(script.read_text(encoding="utf-8"))).encode())
     return digest.hexdigest()[:16]
 
 
@@ -64,7 +67,16 @@ def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
 
 
 def _path(module: str) -> Path | None:
-    base = PACKAGE.joinpath(*module.split(".")[1:])
+    """Return the file of a module of this package, or of another one (an entry of a registry may stand there)."""
+    top, *inner = module.split(".")
+    folder = PACKAGE
+    if top != "snas":
+        spec = importlib.util.find_spec(top)  # imports nothing
+        origin = None if spec is None or spec.origin is None else Path(spec.origin)
+        if origin is None or not inner:
+            return origin
+        folder = origin.parent
+    base = folder.joinpath(*inner)
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path
@@ -73,10 +85,12 @@ def _path(module: str) -> Path | None:
 
 @functools.cache
 def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
-    """Return the plain source of ``module`` and the package modules that it names."""
+    """Return the plain source of ``module`` and the modules of its own package and of this one that it names."""
     path = _path(module)
     if path is None:
-        raise ModuleNotFoundError(f"{module} is not a module of {PACKAGE}")
+        raise ModuleNotFoundError(
+            f"{module} is not a module of {PACKAGE}, nor of another package that is installed"
+        )
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if not _is_registry(node)]
     found: set[str] = set()
@@ -92,10 +106,13 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
             and (match := TARGET.match(node.value))
         ):
             found.add(match.group(1))
-    inside = sorted(n for n in found if (n == "snas" or n.startswith("snas.")) and _path(n) is not None)
-    beside = "".join(
-        p.read_text(encoding="utf-8") for s in (".cpp", ".cu") if (p := path.with_suffix(s)).is_file()
-    )
+    packages = {"snas", module.partition(".")[0]}
+    inside = sorted(n for n in found if n.partition(".")[0] in packages and _path(n) is not None)
+    code = [p for suffix in (".cpp", ".cu") if (p := path.with_suffix(suffix)).is_file()]
+    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    if any(word.endswith(".jinja") for word in words):  # templates include each other
+        code += sorted(PACKAGE.rglob("*.jinja"))
+    beside = "".join(p.read_text(encoding="utf-8") for p in code)
     return _plain(tree) + beside, tuple(inside)
 
 

@@ -80,6 +80,44 @@ def test_a_registry_of_a_class_of_its_own_is_left_out_and_modules_can_be(package
     assert provenance.closure("snas.spaces.a", without=("snas.networks",)) == ["snas.spaces.a"]
 
 
+def test_a_script_counts_but_for_its_comments(package, tmp_path):
+    script = tmp_path / "made.py"
+    script.write_text("# how\nx = 1\n")
+    without, before = hashed("snas.seeds"), provenance.code_hash("snas.seeds", script=script)
+    assert before != without
+    script.write_text('"""What."""\nx = 1  # why\n')
+    forget()
+    assert provenance.code_hash("snas.seeds", script=script) == before
+    script.write_text("x = 2\n")
+    forget()
+    assert provenance.code_hash("snas.seeds", script=script) != before
+
+
+def test_templates_count_where_one_is_named(package):
+    (package / "figures/page.py").write_text("TEMPLATE = 'page.html.jinja'\n")
+    for name in ("page.html.jinja", "page.css.jinja"):
+        (package / "figures" / name).write_text("old")
+    page, other = hashed("snas.figures.page"), hashed("snas.figures.fig1")
+    edit(package / "figures/page.css.jinja", "old", "new")  # the page includes it
+    assert hashed("snas.figures.page") != page
+    assert hashed("snas.figures.fig1") == other
+
+
+def test_an_entry_of_another_package_counts_with_what_it_imports(package, tmp_path, monkeypatch):
+    mine = tmp_path / "elsewhere/mine_of_another"
+    mine.mkdir(parents=True)
+    (mine / "__init__.py").write_text("raise RuntimeError('a hash imports nothing')\n")
+    (mine / "thing.py").write_text("import json\nimport snas.seeds\nfrom mine_of_another import parts\n")
+    (mine / "parts.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    before = hashed("mine_of_another.thing")
+    edit(mine / "parts.py", "1", "2")
+    after = hashed("mine_of_another.thing")
+    assert after != before
+    edit(package / "seeds.py", "x = 1", "x = 2")
+    assert hashed("mine_of_another.thing") != after
+
+
 def test_what_is_trained_hangs_neither_on_searches_nor_on_importers():
     space, images = "snas.spaces.nanobench", "snas.images.digits"
     trained = provenance.closure(

@@ -34,7 +34,7 @@ from snas.predictors import parameters as par
 from snas.predictors.adam import adam
 from snas.predictors.compiling import Compiled
 from snas.predictors.graphs import Graphs
-from snas.predictors.kinds import checked_options
+from snas.predictors.kinds import BRP_OPTIONS, checked_options
 from snas.predictors.layers import product
 from snas.predictors.predictor import Predictor
 from snas.predictors.schedule import corrections
@@ -135,13 +135,7 @@ class BRPNAS(Predictor):
 
     name: ClassVar[str] = "brp_nas"
     uses_code: ClassVar[bool] = False
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "hidden": 600,
-        "dropout": 0.2,
-        "patience": 35,
-        "epochs_each": 50,
-        "dtype": torch.float32,
-    }
+    defaults: ClassVar[Mapping[str, Any]] = {**BRP_OPTIONS, "dtype": torch.float32}
     warm_up = 21  # epochs before early stopping looks
 
     def __init__(

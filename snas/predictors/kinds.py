@@ -48,6 +48,19 @@ NEURAL = Kind("neural_predictor", False, _BASIC)
 NEURAL_NSAM = Kind("neural_predictor+nsam", False, _BASIC | {"nsam": True})
 SIAMESE = Kind("siamese", True, _CODED)
 SIAMESE_NSAM = Kind("siamese+nsam", True, _CODED | {"nsam": True})
+BRP_OPTIONS = {"hidden": 600, "dropout": 0.2, "patience": 35, "epochs_each": 50}
+"""BRP-NAS's options and their defaults (see :class:`snas.predictors.brp.BRPNAS`)."""
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "brp_nas": BRP_OPTIONS,
+    **{kind.name: kind.defaults for kind in (NEURAL, NEURAL_NSAM, SIAMESE, SIAMESE_NSAM)},
+}
+"""Options by predictor, where they are known without torch: a typo is found before anything is trained."""
+
+
+def check_names(predictor: str, options: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` for an option that a predictor is known not to have."""
+    if predictor in OPTIONS:
+        checked_options(predictor, OPTIONS[predictor], {k: v for k, v in options.items() if k != "dtype"})
 
 
 def checked_options(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

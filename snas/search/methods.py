@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from snas import InputError
 from snas.predictors import NATIVE
 from snas.predictors import REGISTRY as PREDICTORS
+from snas.predictors.kinds import check_names
 from snas.search import SAMPLERS
 from snas.search.counter import QueryCounter
 from snas.search.method import Method, Problem, Search, check_budget
@@ -136,6 +137,7 @@ class PredictorMethod(Method):
 
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
         """Return the number of the sampler's updates, its start included."""
+        check_names(self.predictor, _part(options, "predictor"))
         sampler = self.make_sampler(options)
         check_budget(budget, sampler.smallest, f"sampler {self.sampler!r}")
         return len(sampler.plan(budget, 1))

@@ -1,11 +1,12 @@
-"""A new space, image set and predictor: one file each and one line in a registry, nothing else; then all of it works."""
+"""A new space, image set, recipe, proxy, predictor, sampler and method: one file each and one line in a registry, nothing
+else; then all of it works."""
 
 import sys
 import textwrap
 
 import pytest
 
-from snas import InputError, config, images, networks, spaces, tables, training
+from snas import InputError, config, images, networks, proxies, spaces, tables, training
 from snas.analysis.inputs import read_bench, read_search
 from snas.analysis.scores import score_runs
 from snas.figures import REGISTRY as FIGURES
@@ -89,10 +90,69 @@ PREDICTOR = """
         def load_state_dict(self, state):
             self.w = state["w"]
 """
+RECIPE = """
+    from snas.images.augmentation import Augmentation
+    from snas.training.recipes import Recipe
+
+    TWO = Recipe("two", 10, ((1e-2, 2),), Augmentation(mixup=0.0), bn_momentum=0.3)
+"""
+PROXY = """
+    def weights(network, image):
+        '''Number of weights that are above zero.'''
+        return float(sum((p > 0).sum() for p in network.parameters()))
+"""
+SAMPLER = """
+    from dataclasses import dataclass
+    import numpy as np
+    from snas.search.samplers import Sampler, Update, outside
+
+    @dataclass(frozen=True)
+    class Halves(Sampler):
+        '''Half of N at random, then the top of the ranking.'''
+        smallest = 2
+
+        def plan(self, budget, epochs):
+            return Update(0, budget // 2), Update(epochs // 2, budget - budget // 2)
+
+        def choose(self, update, new, pool, ranker):
+            every = np.broadcast_to(np.arange(ranker.size), (len(pool), ranker.size))
+            return ranker.rank_candidates(outside(pool, every), codes=0, update=update).archs[:, :new]
+"""
+METHOD = """
+    import numpy as np
+    from snas.search.method import Method, Search
+    from snas.search.ranking import Ranking
+
+    class InOrder(Method):
+        '''The first N of the space; its ranking is the order of the space.'''
+        def rounds(self, budget, options=None):
+            return 1
+
+        def start(self, problem, counter):
+            return OneAfterTheOther(problem)
+
+    class OneAfterTheOther(Search):
+        def __init__(self, problem):
+            self.every = np.broadcast_to(np.arange(problem.size), (len(problem.runs), problem.size))
+            self.budget = problem.budget
+
+        def propose(self, number):
+            return self.every[:, : self.budget]
+
+        def rank(self):
+            ranking = Ranking(self.every, self.every)
+            return ranking, ranking
+
+    IN_ORDER = InOrder()
+"""
 NEW = [
     (spaces.REGISTRY, "chains", SPACE, "Chains"),
     (images.REGISTRY, "stripes", IMAGES, "stripes"),
+    (training.REGISTRY, "two", RECIPE, "TWO"),
+    (PROXIES, "weights", PROXY, "weights"),
     (PREDICTORS, "counting", PREDICTOR, "Counting"),
+    (SAMPLERS, "halves", SAMPLER, "Halves"),
+    (METHODS, "in_order", METHOD, "IN_ORDER"),
 ]
 
 
@@ -110,16 +170,20 @@ def added(tmp_path, monkeypatch):
         sys.modules.pop(f"one_file_{registry.kind.replace(' ', '_')}", None)
 
 
-def test_a_space_an_image_set_and_a_predictor_in_one_file_each(added, tmp_path):
-    config.load({"space": "chains", "images": "stripes", "methods": ["random", "counting", "siamese+bts"]})
+def test_everything_new_in_one_file_each_works_together(added, tmp_path):
+    methods = ["random", "counting", "counting+halves", "in_order", "siamese+bts"]
+    names = {"space": "chains", "images": "stripes", "truth_recipe": "two", "proxies": ["weights"]}
+    config.load({**names, "methods": methods})
     space, drawn = spaces.load("chains"), images.load("stripes")
     table = space.table()
     assert networks.count_macs(networks.build(space, 0), (3, 32, 32)) == table["macs"][0]
     archs = list(range(len(space)))
-    recipe, code = training.recipe("smoke_truth"), training.recipe("smoke_code")
+    recipe, code = training.recipe("two"), training.recipe("smoke_code")
     share = images.draw_share(len(drawn.train_labels), 0.8, 0)
     truth = ground_truth(space, archs, drawn, recipe, base_seed=0, compile=False)
     codes = estimation_codes(space, archs, drawn, share, code, base_seed=0, compile=False)
+    scored = proxies.score("chains", archs, "weights", base_seed=0, channels=1, side=8, classes=2)
+    assert scored["score"].gt(0).all()
     frame = bench.trained_bench(table, truth=truth, codes=codes)
     facts = dict(
         space="chains",
@@ -131,13 +195,15 @@ def test_a_space_an_image_set_and_a_predictor_in_one_file_each(added, tmp_path):
         chance=0.5,
     )
     bench.write(tmp_path / "table.parquet", frame, facts)
-    runs = run_block(tmp_path / "table.parquet", Settings("counting", 9, 3, (0, 1)))
-    assert (runs["trainings"] <= 12).all()
-    assert set(SEARCH.columns) <= set(runs.columns)
-    tables.write(tmp_path / "runs.parquet", runs, SEARCH, {"score": "top"})
     known = read_bench(tmp_path / "table.parquet", "chains-stripes")
-    scores = score_runs(known, read_search([tmp_path / "runs.parquet"], known), [3])
-    assert scores["score"].between(0, 1).all()
+    for method in methods[1:4]:
+        runs = run_block(tmp_path / "table.parquet", Settings(method, 9, 3, (0, 1)))
+        assert (runs["trainings"] <= 12).all()
+        assert set(SEARCH.columns) <= set(runs.columns)
+        tables.write(tmp_path / "runs.parquet", runs, SEARCH, {"score": "top"})
+        scores = score_runs(known, read_search([tmp_path / "runs.parquet"], known), [3])
+        assert scores["score"].between(0, 1).all()
+    assert runs["pool"].map(list).tolist() == [list(range(9))] * 2
 
 
 def test_names_are_checked_without_torch():

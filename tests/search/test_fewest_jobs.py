@@ -48,6 +48,18 @@ def test_options_and_labels_have_files_of_their_own():
             {"options": {"strat": 3}},
             "key 'fewest.0': the Gaussian process has no option 'strat'; known: start",
         ),
+        (
+            {"method": "siamese", "options": {"predictor": {"bn_momentumm": 0.1}}},
+            "key 'fewest.0': predictor 'siamese' has no option 'bn_momentumm'; known: epochs, bn_momentum",
+        ),
+        (
+            {"method": "brp_nas", "options": {"predictor": {"widht": 9}}},
+            "key 'fewest.0': predictor 'brp_nas' has no option 'widht'; known: hidden",
+        ),
+        (
+            {"method": "gp+rerank", "options": {"predictor": {"epoch": 9}}},
+            "key 'fewest.0': predictor 'siamese\\+nsam' has no option 'epoch'; known: epochs",
+        ),
         ({"budgets": [1]}, "key 'fewest.0': budget 1 is too small for a Gaussian process; the smallest is 2"),
     ],
 )

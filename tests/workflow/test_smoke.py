@@ -118,11 +118,13 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
 
     assert NOTHING in dry_run(), "a copy of the same code elsewhere re-runs nothing"
     for edited, reruns, stays in (
-        ("figures/style.py", "figure", "truth_shard"),
-        ("networks/nano_population.py", "truth_shard", None),
-        ("predictors/siamese.py", "search_block", "truth_shard"),
+        (tmp_path / "snas/figures/style.py", "figure", "truth_shard"),
+        (tmp_path / "snas/networks/nano_population.py", "truth_shard", None),
+        (tmp_path / "snas/predictors/siamese.py", "search_block", "truth_shard"),
+        (workflow.folder / "scripts/search.py", "search_block", "truth_shard"),
+        (workflow.folder / "scripts/truth.py", "truth_shard", "code_shard"),
     ):
-        path = tmp_path / "snas" / edited
+        path = edited
         before = path.read_text()
         path.write_text(before + "\n\nEDITED = 1\n")
         said = dry_run()
