@@ -60,7 +60,7 @@ def table1(sources: Sources, *, budget: int = 100) -> Drawing:
 def headline(
     sources: Sources, *, top: int = 20, published_top: int = 30, budgets: Sequence[int] = (30, 70, 120, 180)
 ) -> Drawing:
-    """All methods at a few budgets, a block per bench: mean ± sd, below it the fair score and the published mean."""
+    """All methods at a few budgets, a block per bench: mean ± sd, below it fair score, published mean and regret."""
     title = "Methods at equal budgets"
     columns = ["bench", "method", "budget", "top", "trained", "n", "mean", "sd", "se", "median", "regret", "fair_mean",
                "protocol_mean", "spearman", "codes", "code_trainings", "published"]  # fmt: skip
@@ -89,7 +89,7 @@ def headline(
     if not data:
         return card(title, "Search results are needed: give methods and budgets.", columns)
     figure = _headline_figure(lines, spans_)
-    facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K. "
+    facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K, then the regret to the optimum of the bench's own table. "
                  "Label, selection and score are one value here, so these numbers are optimistic.")  # fmt: skip
     if one_run:
         facts.append("Where n = 1 there is no standard deviation.")
@@ -333,21 +333,24 @@ def _headline_figure(lines: list[list[str]], blocks: list[tuple[int, str]]) -> F
 
 
 def _method_lines(frame: pd.DataFrame, method: str, chosen: Sequence[int]) -> list[list[str]]:
+    """Return the line of a method, and below it, two in a line, fair score, published mean and regret."""
     by_budget = {row.budget: row for row in records(frame)}
-    main, below = [style.method_title(method)], ["\t"]
+    main = [style.method_title(method)]
+    below: list[list[str]] = []
     for budget in chosen:
-        if budget not in by_budget:
+        row = by_budget.get(budget)
+        if row is None:
             main.append("–")
-            below.append("")
+            below.append([])
             continue
-        row = by_budget[budget]
         spread = "" if pd.isna(row.sd) else f" ± {row.sd:.4f}"
         main.append("–" if pd.isna(row.mean) else f"{row.mean:.4f}{spread}")
-        parts = [] if pd.isna(row.fair_mean) else [f"fair {_bare(row.fair_mean)}"]
-        parts += [] if pd.isna(row.published) else [f"publ. {_bare(row.published)}"]
-        below.append(", ".join(parts))
-    padding = [""] * (4 - len(chosen))
-    return [[*main, *padding], [*below, *padding]]
+        values = {"fair": row.fair_mean, "publ.": row.published, "regret": row.regret}
+        below.append([f"{name} {_bare(value)}" for name, value in values.items() if not pd.isna(value)])
+    lines = [main]
+    for at in range(0, max(map(len, below)), 2):
+        lines.append(["\t", *(", ".join(parts[at : at + 2]) for parts in below)])
+    return [[*line, *[""] * (4 - len(chosen))] for line in lines]
 
 
 def _with_published(frame: pd.DataFrame, theirs: pd.DataFrame | None) -> pd.DataFrame:

@@ -40,6 +40,8 @@ class Look:
 class QueryCounter:
     """Counts, per run, the distinct architectures whose accuracy or cheap measurements a run has seen.
 
+    It holds a search to the paper's equation (1): with N + K trainings, S₁ + S₂, it may see that many of the S₀ accuracies.
+
     Args:
         runs: number of runs of the block (R).
         size: number of architectures (S); architectures are numbered 0..S-1 here.
