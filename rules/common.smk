@@ -59,6 +59,8 @@ OWN_SEARCH = jobs.configured_search(CONFIG)
 OWN_FOLDER = f"{RUN}/search/own"
 OWN_PLAN = f"{OWN_FOLDER}/{OWN_SEARCH.name}"
 PAID = f"{RUN}/training/paid"
+# Snakemake goes back from the last round to the first in a recursion, two functions deep at each.
+sys.setrecursionlimit(1000 + 4 * max(ROUNDS, OWN_SEARCH.rounds))
 FORECAST = f"{OWN_FOLDER}/forecast.json"
 
 ANALYSES = [
@@ -251,14 +253,9 @@ def answers_before(bench, count):
 
 
 def own_shards(number):
-    """Return the trainings that round ``number`` of the search on own images asks for."""
-    count = min(CONFIG.truth_shards, OWN_SEARCH.trainings)
+    """Return the trainings that round ``number`` of the search on own images asks for: no job would have none to do."""
+    count = max(min(CONFIG.truth_shards, OWN_SEARCH.asks[number]), 1)
     return shards(f"{OWN_PLAN}/{number:02d}/truth_{{shard}}.parquet", count)
-
-
-def own_answers(count):
-    """Return the trainings that the first ``count`` rounds of the search on own images ask for."""
-    return [file for number in range(count) for file in own_shards(number)]
 
 
 def bench_known(wildcards):
