@@ -8,6 +8,7 @@ from pathlib import Path
 import snas.config
 import snas.device
 import snas.images.known
+import snas.machine
 import snas.progress
 import snas.provenance
 import snas.spaces
@@ -407,6 +408,13 @@ def needed():
     return {str(file) for job in dag.needrun_jobs() for file in job.output} if dag else None
 
 
+def check_gpu():
+    """Refuse device = cuda where a job of this start is to have a GPU of this machine, which has none."""
+    dag = None if ELSEWHERE or workflow.touch else getattr(workflow.persistence, "dag", None)
+    if dag and any(job.resources.get("gpu") for job in dag.needrun_jobs()):
+        snas.machine.check_gpu(CONFIG.device)
+
+
 def fewest_result(job):
     """Return the file of a search of the study of few trainings."""
     home = f"{RUN}/fewest/{job.bench}/removed_{job.removed}"
@@ -455,6 +463,7 @@ def begin(files):
     """Check what this start is to make, then say how far it is."""
     try:
         check_needed(files)
+        check_gpu()
     except InputError as error:
         raise WorkflowError(str(error)) from None
     REFUSED.unlink(missing_ok=True)
