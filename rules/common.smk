@@ -454,6 +454,15 @@ def check_needed(files):
         jobs.check_nasbench201(CONFIG, whole=any(file.startswith(beside) for file in files))
 
 
+def say_memory(files):
+    """Say where the networks that this start trains on this machine's cores are too large for its memory."""
+    trained = [f for f in files or () if re.match(f"{RUN}/training/(codes|truth)/shard", f)]
+    if trained and not (GPU or ELSEWHERE):
+        said = snas.machine.memory_in_words(CONFIG.space, CONFIG.width, min(workflow.cores, len(trained)))
+        if said:
+            print(f"[snas] {said}", file=sys.stderr)
+
+
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
 # A job that refuses what it was given leaves this file.
 REFUSED = Path(LOGS, "refused")
@@ -467,6 +476,7 @@ def begin(files):
     except InputError as error:
         raise WorkflowError(str(error)) from None
     REFUSED.unlink(missing_ok=True)
+    say_memory(files)
     PROGRESS.start(files)
 
 
