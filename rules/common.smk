@@ -7,12 +7,11 @@ from pathlib import Path
 
 import snas.config
 import snas.device
-import snas.images.known
 import snas.machine
 import snas.progress
 import snas.provenance
-import snas.spaces
-import snas.training
+import snas.search.expected
+import snas.search.forecast
 from snakemake.cli import get_argument_parser
 from snas import InputError
 from snas.figures import READS as FIGURE_READS
@@ -303,6 +302,9 @@ def stages():
 
 
 STAGES = stages()
+COSTLY = dict(codes="training/codes", truth="training/truth", nasbench201_codes="training/codes_201")
+COSTLY |= {proxy: f"proxies/{proxy}" for proxy in CONFIG.proxies}
+COSTLY |= {f"nasbench201_{proxy}": f"proxies/{proxy}_201" for proxy in CONFIG.nasbench201_proxies}
 
 
 def memory(base):
@@ -352,54 +354,20 @@ if CONFIG.truth_recipe.endswith("_balanced"):
 OWN_SEARCH_CODE = snas.provenance.code_hash("snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method))
 
 
-def one_training(space, recipe, share, width):
-    """Return the seconds that a network is expected to train by a recipe on a share of the images."""
-    images, side = snas.images.known.expected(CONFIG)
-    made = snas.training.recipe(recipe)
-    passes = made.passes(max(round(share * images), made.batch))
-    return snas.progress.training_seconds(space, passes, side, width or snas.spaces.load(space).default_width)
-
-
 def planned():
     """Return every costly file by stage, with its seconds on one core of the machine that they were measured on."""
-    stages = {}
-    add = lambda stage, files, each: stages.setdefault(stage, {}).update(dict.fromkeys(files, each))
-    if TRAINED:
-        size = len(snas.spaces.load(CONFIG.space).sample(CONFIG.architectures, 0))
-        code = one_training(CONFIG.space, CONFIG.code_recipe, CONFIG.code_share, CONFIG.width)
-        truth = one_training(CONFIG.space, CONFIG.truth_recipe, 1.0, CONFIG.width)
-        each = [("training/codes", CONFIG.code_shards, code)]
-        each += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, truth)]
-        each += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.03) for proxy in CONFIG.proxies]
-        for folder, count, seconds in each:
-            add(folder, shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count), seconds * size / count)
-        for i in range(ROUNDS):
-            files = shards(
-                f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, bench=OWN, round=f"{i:02d}"
-            )
-            add("training/truth", files, truth * size / ROUNDS / CONFIG.truth_shards)
-    for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
-        folder, count = f"{RUN}/proxies/nasbench201/{proxy}", CONFIG.proxy_shards
-        add(
-            f"proxies/{proxy}_201", shards(f"{folder}/shard_{{shard}}.parquet", count), 0.034 * 15_625 / count
-        )
-    if CONFIG.nasbench201 and CONFIG.nasbench201_code == "trained":
-        folder, count = f"{RUN}/training/nasbench201_codes", CONFIG.nasbench201_code_shards
-        each = one_training("nasbench201", CONFIG.code_recipe, CONFIG.code_share, 0)
-        add("training/codes_201", shards(f"{folder}/shard_{{shard}}.parquet", count), each * 15_625 / count)
-    for job in SEARCHES:
-        seconds = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
-        add(f"search/{job.method}", [result(job)], seconds)
+    files = {stage: STAGES[name] for name, stage in COSTLY.items() if name in STAGES}
+    own = [shard for number in range(OWN_SEARCH.rounds) for shard in own_shards(number)]
+    asks = [f"{OWN_PLAN}/{number:02d}/asks.parquet" for number in range(OWN_SEARCH.rounds)]
+    files |= {
+        "own": [f"{RUN}/images/split.parquet", *asks],
+        "own/truth": own,
+        "own/best": [f"{BEST}/network.json"],
+    }
+    searches = {result(job): (job.method, job.budget, job.stop - job.first) for job in SEARCHES}
     for job in FEWEST:
-        entry, runs = job.entry, job.stop - job.first
-        seconds = snas.progress.search_seconds(entry.method, entry.budget, runs)
-        add(f"search/{entry.method}", [fewest_result(job)], seconds)
-    add("own", [f"{RUN}/images/split.parquet"], 5.0)
-    for number in range(OWN_SEARCH.rounds):
-        add("own/truth", own_shards(number), 20.0)
-        add("own", [f"{OWN_PLAN}/{number:02d}/asks.parquet"], 5.0)
-    add("own/best", [f"{BEST}/network.json"], 30.0)
-    return stages
+        searches[fewest_result(job)] = (job.entry.method, job.entry.budget, job.stop - job.first)
+    return snas.search.expected.plan(CONFIG, files, searches)
 
 
 def needed():
@@ -458,7 +426,9 @@ def say_memory(files):
     """Say where the networks that this start trains on this machine's cores are too large for its memory."""
     trained = [f for f in files or () if re.match(f"{RUN}/training/(codes|truth)/shard", f)]
     if trained and not (GPU or ELSEWHERE):
-        said = snas.machine.memory_in_words(CONFIG.space, CONFIG.width, min(workflow.cores, len(trained)))
+        said = snas.search.forecast.memory_in_words(
+            CONFIG.space, CONFIG.width, min(workflow.cores, len(trained))
+        )
         if said:
             print(f"[snas] {said}", file=sys.stderr)
 

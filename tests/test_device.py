@@ -163,14 +163,3 @@ def test_a_gpu_that_only_a_device_file_tells_of_is_left_to_torch(tmp_path, monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES='-1'"):
         machine.check_gpu("cuda")
-
-
-def test_memory_is_spoken_of_only_where_even_the_weights_of_the_jobs_do_not_fit(monkeypatch):
-    monkeypatch.setattr(machine, "memory_bytes", lambda: 16e9)
-    assert machine.memory_in_words("tiny_nanobench", 8, 1000) == ""
-    assert machine.memory_in_words("tiny_nanobench", 0, 64) == "", "0 is the space's own width"
-    assert machine.memory_in_words("tiny_nanobench", 1024, 4) == ""
-    assert machine.memory_in_words("tiny_nanobench", 1024, 8) == (
-        "networks of width 1024 take more than 3.3 GB of memory to train, 8 at a time, and this machine has 16.0 GB; a smaller "
-        "width, or fewer --cores, would be right"
-    )

@@ -218,6 +218,24 @@ def check_memory(
         )
 
 
+def memory_in_words(space: str, width: int, jobs: int) -> str:
+    """Return what is to be said where ``jobs`` trainings at a time do not fit into this machine's memory; empty where they may.
+
+    Told by what is sure without torch: the weights of the mean network, in training.  It is said and not refused, as less
+    may run at a time than there are cores (``--resources mem_mb=...``).
+    """
+    chosen = spaces.load(space)
+    width = width or chosen.default_width
+    _, params = chosen.costs(width=width, channels=1, side=8, classes=2)
+    each, there = ADAM_BYTES * float(params.mean()), memory_bytes()
+    if jobs * each <= there:
+        return ""
+    return (
+        f"networks of width {width} take more than {each / 1e9:.1f} GB of memory to train, {jobs} at a time, and this machine has "
+        f"{there / 1e9:.1f} GB; a smaller width, or fewer --cores, would be right"
+    )
+
+
 def training_bytes(space: str, candidates: pd.DataFrame, *, width: int, side: int) -> np.ndarray:
     """Return about how much memory a few of the candidates take in a step of 32 images, from the cheapest to the dearest."""
     from snas import networks
