@@ -7,11 +7,11 @@ from pathlib import Path
 
 import snas.config
 import snas.device
-import snas.images.known
+import snas.machine
 import snas.progress
 import snas.provenance
-import snas.spaces
-import snas.training
+import snas.search.expected
+import snas.search.forecast
 from snakemake.cli import get_argument_parser
 from snas import InputError
 from snas.figures import READS as FIGURE_READS
@@ -59,6 +59,8 @@ OWN_SEARCH = jobs.configured_search(CONFIG)
 OWN_FOLDER = f"{RUN}/search/own"
 OWN_PLAN = f"{OWN_FOLDER}/{OWN_SEARCH.name}"
 PAID = f"{RUN}/training/paid"
+# Snakemake goes back from the last round to the first in a recursion, two functions deep at each.
+sys.setrecursionlimit(1000 + 4 * max(ROUNDS, OWN_SEARCH.rounds))
 FORECAST = f"{OWN_FOLDER}/forecast.json"
 
 ANALYSES = [
@@ -254,14 +256,9 @@ def answers_before(bench, count):
 
 
 def own_shards(number):
-    """Return the trainings that round ``number`` of the search on own images asks for."""
-    count = min(CONFIG.truth_shards, OWN_SEARCH.trainings)
+    """Return the trainings that round ``number`` of the search on own images asks for: no job would have none to do."""
+    count = max(min(CONFIG.truth_shards, OWN_SEARCH.asks[number]), 1)
     return shards(f"{OWN_PLAN}/{number:02d}/truth_{{shard}}.parquet", count)
-
-
-def own_answers(count):
-    """Return the trainings that the first ``count`` rounds of the search on own images ask for."""
-    return [file for number in range(count) for file in own_shards(number)]
 
 
 def bench_known(wildcards):
@@ -308,6 +305,9 @@ def stages():
 
 
 STAGES = stages()
+COSTLY = dict(codes="training/codes", truth="training/truth", nasbench201_codes="training/codes_201")
+COSTLY |= {proxy: f"proxies/{proxy}" for proxy in CONFIG.proxies}
+COSTLY |= {f"nasbench201_{proxy}": f"proxies/{proxy}_201" for proxy in CONFIG.nasbench201_proxies}
 
 
 def memory(base):
@@ -357,60 +357,33 @@ if CONFIG.truth_recipe.endswith("_balanced"):
 OWN_SEARCH_MODULES = ["snas.search.block", *NETWORKS, *jobs.modules(OWN_SEARCH.method)]
 
 
-def one_training(space, recipe, share, width):
-    """Return the seconds that a network is expected to train by a recipe on a share of the images."""
-    images, side = snas.images.known.expected(CONFIG)
-    made = snas.training.recipe(recipe)
-    passes = made.passes(max(round(share * images), made.batch))
-    return snas.progress.training_seconds(space, passes, side, width or snas.spaces.load(space).default_width)
-
-
 def planned():
     """Return every costly file by stage, with its seconds on one core of the machine that they were measured on."""
-    stages = {}
-    add = lambda stage, files, each: stages.setdefault(stage, {}).update(dict.fromkeys(files, each))
-    if TRAINED:
-        size = len(snas.spaces.load(CONFIG.space).sample(CONFIG.architectures, 0))
-        code = one_training(CONFIG.space, CONFIG.code_recipe, CONFIG.code_share, CONFIG.width)
-        truth = one_training(CONFIG.space, CONFIG.truth_recipe, 1.0, CONFIG.width)
-        each = [("training/codes", CONFIG.code_shards, code)]
-        each += [] if ON_DEMAND else [("training/truth", CONFIG.truth_shards, truth)]
-        each += [(f"proxies/{proxy}", CONFIG.proxy_shards, 0.03) for proxy in CONFIG.proxies]
-        for folder, count, seconds in each:
-            add(folder, shards(f"{RUN}/{folder}/shard_{{shard}}.parquet", count), seconds * size / count)
-        for i in range(ROUNDS):
-            files = shards(
-                f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, bench=OWN, round=f"{i:02d}"
-            )
-            add("training/truth", files, truth * size / ROUNDS / CONFIG.truth_shards)
-    for proxy in CONFIG.nasbench201_proxies if CONFIG.nasbench201 else ():
-        folder, count = f"{RUN}/proxies/nasbench201/{proxy}", CONFIG.proxy_shards
-        add(
-            f"proxies/{proxy}_201", shards(f"{folder}/shard_{{shard}}.parquet", count), 0.034 * 15_625 / count
-        )
-    if CONFIG.nasbench201 and CONFIG.nasbench201_code == "trained":
-        folder, count = f"{RUN}/training/nasbench201_codes", CONFIG.nasbench201_code_shards
-        each = one_training("nasbench201", CONFIG.code_recipe, CONFIG.code_share, 0)
-        add("training/codes_201", shards(f"{folder}/shard_{{shard}}.parquet", count), each * 15_625 / count)
-    for job in SEARCHES:
-        seconds = snas.progress.search_seconds(job.method, job.budget, job.stop - job.first)
-        add(f"search/{job.method}", [result(job)], seconds)
+    files = {stage: STAGES[name] for name, stage in COSTLY.items() if name in STAGES}
+    own = [shard for number in range(OWN_SEARCH.rounds) for shard in own_shards(number)]
+    asks = [f"{OWN_PLAN}/{number:02d}/asks.parquet" for number in range(OWN_SEARCH.rounds)]
+    files |= {
+        "own": [f"{RUN}/images/split.parquet", *asks],
+        "own/truth": own,
+        "own/best": [f"{BEST}/network.json"],
+    }
+    searches = {result(job): (job.method, job.budget, job.stop - job.first) for job in SEARCHES}
     for job in FEWEST:
-        entry, runs = job.entry, job.stop - job.first
-        seconds = snas.progress.search_seconds(entry.method, entry.budget, runs)
-        add(f"search/{entry.method}", [fewest_result(job)], seconds)
-    add("own", [f"{RUN}/images/split.parquet"], 5.0)
-    for number in range(OWN_SEARCH.rounds):
-        add("own/truth", own_shards(number), 20.0)
-        add("own", [f"{OWN_PLAN}/{number:02d}/asks.parquet"], 5.0)
-    add("own/best", [f"{BEST}/network.json"], 30.0)
-    return stages
+        searches[fewest_result(job)] = (job.entry.method, job.entry.budget, job.stop - job.first)
+    return snas.search.expected.plan(CONFIG, files, searches)
 
 
 def needed():
     """Return the files that this start is to make, so that time left is said of them alone; None where unknown."""
     dag = getattr(workflow.persistence, "dag", None)
     return {str(file) for job in dag.needrun_jobs() for file in job.output} if dag else None
+
+
+def check_gpu():
+    """Refuse device = cuda where a job of this start is to have a GPU of this machine, which has none."""
+    dag = None if ELSEWHERE or workflow.touch else getattr(workflow.persistence, "dag", None)
+    if dag and any(job.resources.get("gpu") for job in dag.needrun_jobs()):
+        snas.machine.check_gpu(CONFIG.device)
 
 
 def fewest_result(job):
@@ -452,6 +425,17 @@ def check_needed(files):
         jobs.check_nasbench201(CONFIG, whole=any(file.startswith(beside) for file in files))
 
 
+def say_memory(files):
+    """Say where the networks that this start trains on this machine's cores are too large for its memory."""
+    trained = [f for f in files or () if re.match(f"{RUN}/training/(codes|truth)/shard", f)]
+    if trained and not (GPU or ELSEWHERE):
+        said = snas.search.forecast.memory_in_words(
+            CONFIG.space, CONFIG.width, min(workflow.cores, len(trained))
+        )
+        if said:
+            print(f"[snas] {said}", file=sys.stderr)
+
+
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
 # A job that refuses what it was given leaves this file.
 REFUSED = Path(LOGS, "refused")
@@ -461,9 +445,11 @@ def begin(files):
     """Check what this start is to make, then say how far it is."""
     try:
         check_needed(files)
+        check_gpu()
     except InputError as error:
         raise WorkflowError(str(error)) from None
     REFUSED.unlink(missing_ok=True)
+    say_memory(files)
     PROGRESS.start(files)
 
 

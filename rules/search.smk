@@ -332,7 +332,8 @@ use rule own_begin as own_round with:
     input:
         bench=rules.own_bench.output.table,
         state=lambda wildcards: f"{OWN_PLAN}/{int(wildcards.round) - 1:02d}/state.npz",
-        answers=lambda wildcards: own_answers(int(wildcards.round)),
+        # Answers to earlier rounds stand in the state: with all of them the inputs would grow with the square of the rounds.
+        answers=lambda wildcards: own_shards(int(wildcards.round) - 1),
     wildcard_constraints:
         round=r"(?!00)\d\d+",
 
@@ -358,7 +359,7 @@ rule own_truth:
     params:
         **OWN_TRAINING,
         paid=PAID,
-        shards=len(own_shards(0)),
+        shards=lambda wildcards: len(own_shards(int(wildcards.round))),
         recipe=CONFIG.truth_recipe,
         code=OWN_CODE,
     script:
@@ -369,7 +370,7 @@ use rule search_finish as own_finish with:
     input:
         bench=rules.own_bench.output.table,
         state=f"{OWN_PLAN}/{OWN_SEARCH.rounds - 1:02d}/state.npz",
-        answers=own_answers(OWN_SEARCH.rounds),
+        answers=own_shards(OWN_SEARCH.rounds - 1),
     output:
         runs=f"{OWN_PLAN}/runs.parquet",
     log:

@@ -221,10 +221,10 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from snas import config, images
+    from snas import config, device, images
     from snas.export import compare
     from snas.images.split import LEAST
-    from snas.search import command
+    from snas.search import command, forecast, own
 
     values = command.named(options)
     values.setdefault("image_side", command.side_of(values, options.device))
@@ -241,6 +241,16 @@ def _compare(options: argparse.Namespace) -> int:
         train_images=options.train_images,
         least=LEAST,
     )
+    if not device.wanted(options.device):
+        searched, _ = own.candidates(contest.space, width=contest.width, **drawn.size)
+        forecast.check_memory(
+            contest.space,
+            searched,
+            width=contest.width,
+            side=drawn.side,
+            jobs=1,
+            smaller="a smaller --width or --side",
+        )
     frame = compare.run(
         contest, drawn, range(options.seeds), options.out, lambda text: print(text, file=sys.stderr)
     )

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from snas import InputError, device
+from snas import InputError, device, machine
 
 HOLD = """
 import sys, time
@@ -144,3 +144,22 @@ def test_devices_of_a_container_without_nvidia_smi_are_counted(tmp_path, monkeyp
         assert device.wanted("auto")
     finally:
         device._machine_devices.cache_clear()
+
+
+@pytest.mark.parametrize("file", ["nvidia0", "nvhost-gpu", "dxg", "kfd"])
+def test_a_gpu_that_only_a_device_file_tells_of_is_left_to_torch(tmp_path, monkeypatch, file):
+    """In a container without nvidia-smi, on a Jetson board, below Windows, or AMD's."""
+    monkeypatch.setattr(device, "DEVICE_FILES", tmp_path)
+    monkeypatch.setattr(device, "_machine_devices", lambda: ())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    machine.check_gpu("auto")
+    machine.check_gpu("cpu")
+    with pytest.raises(
+        InputError, match=r"no GPU to be used here \(CUDA_VISIBLE_DEVICES=not set\); 'auto' or"
+    ):
+        machine.check_gpu("cuda")
+    (tmp_path / file).touch()
+    machine.check_gpu("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with pytest.raises(InputError, match=r"CUDA_VISIBLE_DEVICES='-1'"):
+        machine.check_gpu("cuda")

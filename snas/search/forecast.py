@@ -196,19 +196,44 @@ def _more_trainings(one: Plan, fits: Any, plan: Any, *, fixed: bool) -> Plan:
     return next((other for other in larger if fits(other)), one)
 
 
-def check_memory(space: str, candidates: pd.DataFrame, *, width: int, side: int, jobs: int) -> None:
+SMALLER = "a smaller --width or --side, fewer --cores, or limits (--max-params, --max-macs)"
+"""What makes a search on own images take less memory."""
+
+
+def check_memory(
+    space: str, candidates: pd.DataFrame, *, width: int, side: int, jobs: int, smaller: str = SMALLER
+) -> None:
     """Raise :class:`InputError` where ``jobs`` trainings of the candidates at a time do not fit into this machine's memory.
 
-    Asking for it would tell nothing: Linux promises memory that it has not, and ends processes later.
+    ``smaller`` says what would be right.  Asking for it would tell nothing: Linux promises memory that it has not, and ends
+    processes later.
     """
     needed = training_bytes(space, candidates, width=width, side=side)
     there = memory_bytes()
     if max(needed.max(), jobs * needed.mean()) > there:
         raise InputError(
             f"networks of width {width} take about {needed.mean() / 1e9:.1f} GB of memory to train, the dearest "
-            f"{needed.max() / 1e9:.1f} GB, {jobs} at a time, and this machine has {there / 1e9:.1f} GB; a smaller --width "
-            "or --side, fewer --cores, or limits (--max-params, --max-macs) would be right"
+            f"{needed.max() / 1e9:.1f} GB, {jobs} at a time, and this machine has {there / 1e9:.1f} GB; {smaller} "
+            "would be right"
         )
+
+
+def memory_in_words(space: str, width: int, jobs: int) -> str:
+    """Return what is to be said where ``jobs`` trainings at a time do not fit into this machine's memory; empty where they may.
+
+    Told by what is sure without torch: the weights of the mean network, in training.  It is said and not refused, as less
+    may run at a time than there are cores (``--resources mem_mb=...``).
+    """
+    chosen = spaces.load(space)
+    width = width or chosen.default_width
+    _, params = chosen.costs(width=width, channels=1, side=8, classes=2)
+    each, there = ADAM_BYTES * float(params.mean()), memory_bytes()
+    if jobs * each <= there:
+        return ""
+    return (
+        f"networks of width {width} take more than {each / 1e9:.1f} GB of memory to train, {jobs} at a time, and this machine has "
+        f"{there / 1e9:.1f} GB; a smaller width, or fewer --cores, would be right"
+    )
 
 
 def training_bytes(space: str, candidates: pd.DataFrame, *, width: int, side: int) -> np.ndarray:

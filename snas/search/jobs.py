@@ -350,7 +350,7 @@ class OwnSearch:
 
     Attributes:
         method, budget, top: N + K trainings of the method.
-        rounds: how often it asks, the top K included.
+        asks: the most networks that each round asks for, the top K last.
         options: of the method.
         needs_codes: whether it looks at estimation codes.
         limits: what marks the plan beside, by letter: ``b`` networks at a time, ``m`` most MACs, ``p`` most parameters.
@@ -359,7 +359,7 @@ class OwnSearch:
     method: str
     budget: int
     top: int
-    rounds: int
+    asks: tuple[int, ...]
     options: Mapping[str, Any]
     needs_codes: bool
     limits: Mapping[str, int]
@@ -369,6 +369,11 @@ class OwnSearch:
         """Folder of its rounds: another plan has another one, so that the log of the earlier one stays."""
         marks = "".join(f"_{letter}{value}" for letter, value in self.limits.items() if value)
         return f"{self.method}_n{self.budget:03d}_k{self.top:03d}{marks}"
+
+    @property
+    def rounds(self) -> int:
+        """How often it asks, the top K included."""
+        return len(self.asks)
 
     @property
     def trainings(self) -> int:
@@ -405,4 +410,6 @@ def own_search(
             "gp, gp+fidelity, siamese+nsam+bts and random are possible, among others"
         )
     limits = {"b": ask_batch if options else 0, "m": max_macs, "p": max_params}
-    return OwnSearch(method, n, k, chosen.rounds(n, options) + 1, options, "code" in looks, limits)
+    # A method that says no more than how many rounds it has may ask for all N in any of them.
+    most = chosen.sizes(n, options) if hasattr(chosen, "sizes") else [n] * chosen.rounds(n, options)
+    return OwnSearch(method, n, k, (*most, k), options, "code" in looks, limits)

@@ -107,11 +107,15 @@ class WalkMethod(Method):
                 raise InputError(f"{self.kind} has no option {name!r}; known: {', '.join(known) or 'none'}")
         return replace(WalkSettings(), **(options or {}))
 
-    def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
-        """Return one round for the first population (evolution), then one per training."""
+    def sizes(self, budget: int, options: Mapping[str, Any] | None = None) -> list[int]:
+        """Return how many trainings each round adds: the first population (evolution), then one each."""
         check_budget(budget, 1, f"{self.kind} search")
         first = min(self.chosen(options).population, budget) if self.kind == "evolution" else 1
-        return 1 + budget - first
+        return [first, *[1] * (budget - first)]
+
+    def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
+        """Return the rounds: the first population, then one per training."""
+        return len(self.sizes(budget, options))
 
     def start(self, problem: Problem, counter: QueryCounter) -> Search:
         """Return the search."""

@@ -1,5 +1,7 @@
 """The comparison: everybody is trained and tested alike, seeds are kept, the summary is plain statistics."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from snas.__main__ import main
 from snas.export import compare
 from snas.export.compare import COMPARED, Contest
 from snas.images.split import load_parts
-from snas.search import own
+from snas.search import forecast, own
 
 CONTEST = Contest("random", "3+2", "own_40", width=2)
 
@@ -150,6 +152,22 @@ def test_images_are_named_by_the_words_of_a_search(taken, photos):
     pd.DataFrame({"image": encoded, "label": [0, 1] * 10}).to_parquet(table)
     assert main(["compare", "--images", str(table)]) == 0
     assert (taken["images"].name, taken["images"].side) == ("parquet", 12)
+
+
+def test_networks_that_do_not_fit_into_the_memory_are_refused_before_anything_is_trained(
+    taken, monkeypatch, capsys
+):
+    monkeypatch.setattr(forecast, "memory_bytes", lambda: 1e8)
+    assert main(["compare", "--width", "128"]) == 2
+    assert re.fullmatch(
+        r"snas: networks of width 128 take about 0\.1 GB of memory to train, the dearest 0\.2 GB, 1 at a time, and this "
+        r"machine has 0\.1 GB; a smaller --width or --side would be right\n",
+        capsys.readouterr().err,
+    )
+    assert not taken
+    assert main(["compare", "--width", "8"]) == 0
+    monkeypatch.setattr("snas.device.wanted", lambda name: name == "auto")
+    assert main(["compare", "--width", "128", "--device", "auto"]) == 0, "a GPU has a memory of its own"
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,17 @@ def test_memory_is_asked_for_by_weights_activations_and_jobs(monkeypatch):
             fits(there, jobs)
 
 
+def test_memory_is_spoken_of_only_where_even_the_weights_of_the_jobs_do_not_fit(monkeypatch):
+    monkeypatch.setattr(forecast, "memory_bytes", lambda: 16e9)
+    assert forecast.memory_in_words("tiny_nanobench", 8, 1000) == ""
+    assert forecast.memory_in_words("tiny_nanobench", 0, 64) == "", "0 is the space's own width"
+    assert forecast.memory_in_words("tiny_nanobench", 1024, 4) == ""
+    assert forecast.memory_in_words("tiny_nanobench", 1024, 8) == (
+        "networks of width 1024 take more than 3.3 GB of memory to train, 8 at a time, and this machine has 16.0 GB; a smaller "
+        "width, or fewer --cores, would be right"
+    )
+
+
 def test_a_container_has_the_memory_that_it_is_given(monkeypatch, tmp_path):
     monkeypatch.setattr(forecast, "MEMORY_LIMITS", (tmp_path / "max", tmp_path / "limit", tmp_path / "none"))
     (tmp_path / "max").write_text("max\n")

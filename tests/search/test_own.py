@@ -71,12 +71,13 @@ class Run:
             }
             if number:
                 earlier = plan / f"{number - 1:02d}/state.npz"
-                block.advance(table, settings, state_in=earlier, answers=answers, **files)
+                block.advance(table, settings, state_in=earlier, answers=answers[-1:], **files)
             else:
                 block.begin(table, settings, **files)
             answers.append(plan / f"{number:02d}/truth.parquet")
             self.answer(files["asks_out"], answers[-1])
-        runs = block.finish(table, settings, state_in=files["state_out"], answers=answers)
+            assert len(tables.read(files["asks_out"], block.ASKS)) <= search.asks[number]
+        runs = block.finish(table, settings, state_in=files["state_out"], answers=answers[-1:])
         arch = own.finish(
             choice=self.folder / "choice.json", trained=self.folder / "trained.parquet",
             candidates=self.folder / "candidates.parquet", runs=runs, plans=own.plans_below(self.folder / "plans"),
@@ -104,7 +105,7 @@ class Run:
         return frame.astype({"arch": "int32", "correct": "int32", "images": "int32"})
 
 
-@pytest.mark.parametrize("method", ["gp", "random", "neural_predictor"])
+@pytest.mark.parametrize("method", ["gp", "random", "neural_predictor", "evolution", "local_search"])
 def test_a_search_trains_its_budget_and_takes_the_best_of_all(tmp_path, method):
     run = Run(tmp_path)
     arch, trained = run.search(method)
@@ -250,4 +251,13 @@ def test_the_rounds_follow_from_the_budget_alone(batch):
     search = own_search("gp", "40+8", batch)
     assert search.rounds == 1 + -(-(40 - max(6, batch)) // batch) + 1
     assert search.trainings == 48
+    assert sum(search.asks) == 48, "no round has more jobs than it can have trainings"
     assert own.PLAN.fullmatch(search.name).groups() == ("gp", "040", "008", str(batch), None, None)
+
+
+def test_what_a_round_asks_for_at_most_is_known_beforehand():
+    assert own_search("evolution", "13+4").asks == (10, 1, 1, 1, 4)
+    assert own_search("local_search", "3+2").asks == (1, 1, 1, 2)
+    assert own_search("siamese+nsam+bts", "20+5").asks == (20,) * 11 + (5,), (
+        "how many each update adds is not told"
+    )

@@ -235,3 +235,15 @@ def test_the_second_driver_is_told_who_works_here(workflow):
     finally:
         first.terminate()
         first.wait(timeout=600)
+
+
+@pytest.mark.parametrize("width", [8, 1024])
+def test_a_start_says_that_networks_are_too_large_for_the_memory(workflow, width):
+    """With ``--touch``, a start that makes nothing."""
+    target = "results/default/training/codes.parquet"
+    words = ("--touch", "--cores", "2000", "--config", "code_shards=2000", f"width={width}", "--", target)
+    said = re.findall(r"^\[snas\] networks of .*", workflow.run(*words).stdout, re.MULTILINE)
+    assert [line.partition(" take")[0] for line in said] == [f"[snas] networks of width {width}"] * (
+        width > 8
+    )
+    assert all("GB of memory to train, 2000 at a time, and this machine has" in line for line in said)

@@ -55,3 +55,51 @@ def test_searches_lease_a_device_only_where_one_is_quicker(leases):
         asked = leases(key)
         assert {"siamese", "brp_nas"} <= asked
         assert "random" not in asked
+
+
+EXECUTOR = """
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.settings import CommonSettings
+
+common_settings = CommonSettings(
+    non_local_exec=True, implies_no_shared_fs=False, job_deploy_sources=False, pass_envvar_declarations_to_cmd=True,
+    auto_deploy_default_storage_provider=False,
+)
+
+
+class Executor(RemoteExecutor):
+    def run_job(self, job):
+        print(f"elsewhere: {job.name}", flush=True)
+        self.report_job_error(SubmittedJobInfo(job=job))
+
+    async def check_active_jobs(self, active_jobs):
+        for job in ():
+            yield job
+
+    def cancel_jobs(self, active_jobs):
+        pass
+"""
+
+
+def test_a_device_that_is_not_here_is_refused_before_any_job_and_only_where_one_needs_it(
+    workflow, monkeypatch
+):
+    """A dry run makes nothing here, and the jobs of a cluster have GPUs that the machine of the driver has not."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cuda = ("--configfile", "config/smoke.yaml", "--config", "device=cuda")
+    done = workflow.run(*cuda, "--cores", "1", check=False)
+    assert done.returncode
+    assert (
+        "key 'device' is 'cuda', but there is no GPU to be used here (CUDA_VISIBLE_DEVICES='')" in done.stdout
+    )
+    assert "Traceback" not in done.stdout
+    assert not (workflow.folder / "results/smoke/spaces").exists(), "no job has begun"
+    assert "gpu=1" in workflow.run(*cuda, "-n").stdout
+    workflow.run(*cuda, "--cores", "1", "--", "results/smoke/spaces/tiny_nanobench.parquet")
+    plugin = workflow.folder / "snakemake_executor_plugin_elsewhere/__init__.py"
+    plugin.parent.mkdir()
+    plugin.write_text(EXECUTOR)
+    done = workflow.run(*cuda, "--executor", "elsewhere", "--jobs", "1", check=False)
+    assert re.search(r"^elsewhere: ", done.stdout, re.MULTILINE), done.stdout
+    assert "there is no GPU" not in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,28 @@ def test_no_job_of_a_search_has_the_test_images_among_its_inputs(workflow):
     assert sum("selection.parquet" in line for line in inputs) > 10
     assert not any("held_out" in line for line in inputs)
     assert sum("rule own_codes:" in line for line in done.stdout.splitlines()) == 1
+
+
+def test_a_round_reads_the_answers_to_the_last_one_alone_and_has_no_job_without_a_training(workflow):
+    """The answers to earlier rounds stand in the state of the search."""
+    done = workflow.run("-n", "--config", "budget=14+2", "ask_batch=3", "run=a", "--", "search").stdout
+    plan = r"results/a/search/own/gp_n014_k002_b3"
+    read = re.findall(rf"^rule own_round:\n    input: (.*)\n    output: {plan}/(\d+)/", done, re.MULTILINE)
+    read += re.findall(
+        rf"^(?:local)?rule own_finish:\n    input: (.*)\n    output: ({plan}/runs)", done, re.MULTILINE
+    )
+    asked = {"01": ("00", 6), "02": ("01", 3), "03": ("02", 3), "04": ("03", 2), f"{plan}/runs": ("04", 2)}
+    assert {number: re.findall(rf"{plan}/(\d+)/truth", line) for line, number in read} == {
+        number: [before] * jobs for number, (before, jobs) in asked.items()
+    }
+
+
+def test_a_search_of_many_rounds_is_laid_out_within_seconds(workflow):
+    """One network at a time: in time and memory that grow with the rounds, and deeper than Python's usual recursion."""
+    words = ("--config", "budget=600+8", "ask_batch=1", "run=a", "--", "search")
+    done = workflow.run("-n", "--quiet", "rules", *words, timeout=120)
+    counts = dict(re.findall(r"^(\w+)\s+(\d+)", done.stdout, re.MULTILINE))
+    assert (counts["own_truth"], counts["own_round"]) == ("608", "595")
 
 
 @pytest.mark.long
