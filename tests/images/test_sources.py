@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_files import SHARED, fill, image_table, pixels, png
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from snas import InputError, images
 from snas.images.cifar import _load
@@ -116,6 +117,28 @@ def test_photos_are_turned_as_they_say() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     np.testing.assert_array_equal(read(saved(image, exif=exif)), np.rot90(np.asarray(image), -1)[:, :, None])
+
+
+@pytest.mark.parametrize("place", ["behind the pixels", "as text", "in XMP"])
+def test_photos_are_turned_wherever_they_say_so(place: str) -> None:
+    image = Image.fromarray(np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 8, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    if place == "behind the pixels":
+        raw = saved(image, exif=exif)
+        start = raw.index(b"eXIf") - 4
+        stop = start + 12 + int.from_bytes(raw[start : start + 4], "big")
+        end = raw.index(b"IEND") - 4
+        raw = raw[:start] + raw[stop:end] + raw[start:stop] + raw[end:]
+    elif place == "as text":  # as ImageMagick writes it
+        text = PngInfo()
+        text.add_text("Raw profile type exif", f"\nexif\n{len(exif.tobytes()):8}\n{exif.tobytes().hex()}\n")
+        raw = saved(image, pnginfo=text)
+    else:
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+        raw = saved(image, pnginfo=text)
+    np.testing.assert_array_equal(read(raw), np.rot90(np.asarray(image), -1)[:, :, None])
 
 
 def test_resizing_takes_the_middle_square_with_pillows_antialiased_bilinear_filter() -> None:
