@@ -185,8 +185,12 @@ def _search(found: Found) -> str:
 
 
 def _confusion(found: Found) -> str:
+    from snas.export.pictures import numbered
+
     labels = found.description.labels
-    text = "## What it takes for what\n\n![Confusion matrix](confusion.png)\n\n"
+    text = "\n\n".join(
+        ["## What it takes for what", "![Confusion matrix](confusion.png)", *numbered(labels), ""]
+    )
     if len(labels) <= WIDEST:
         rows = [(label, *row) for label, row in zip(labels, found.matrix.tolist(), strict=True)]
         return text + "Rows are classes, columns what they were called:\n\n" + table(["", *labels], rows)
