@@ -477,6 +477,18 @@ def test_one_parquet_file_is_split(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image, pixels(k).transpose(2, 0, 1))
 
 
+def test_labels_with_gaps_are_told_from_classes_with_few_images(tmp_path: Path) -> None:
+    table = image_table(60)
+    gaps = pa.array([[3, 7, 9][label] for label in table["label"].to_pylist()])
+    pq.write_table(pa.table({"img": table["img"], "label": gaps}), tmp_path / "all.parquet")
+    refused(
+        "parquet",
+        "class '0' has 0 image.*: labels number the classes from 0 without gaps$",
+        path=tmp_path / "all.parquet",
+        least=10,
+    )
+
+
 def test_paths_that_contradict_the_labels_give_no_names(tmp_path: Path) -> None:
     table = image_table(30)
     mixed = [{**row, "path": f"x{k % 2}/{k}.png"} for k, row in enumerate(table["img"].to_pylist())]
