@@ -396,7 +396,7 @@ def planned(
     limits = {key: values[key] for key in LIMITS}
     space = values.get("space", config.defaults()["space"])
     width = int(values.get("width", 0))
-    macs, refused = {}, None
+    macs, told, refused = {}, {}, None
     for one in (width,) if width else forecasts.WIDTHS:
         try:
             frame, facts = candidates(space, width=one, **size, **limits)
@@ -406,12 +406,11 @@ def planned(
             refused = refused or error
             continue
         macs[one] = frame["macs"].to_numpy(dtype=float)
-        if one == (width or forecasts.WIDTHS[0]):
-            say(
-                f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
-                f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
-                f"on these images at width {one}"
-            )
+        told[one] = (
+            f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
+            f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
+            f"on these images at width {one}"
+        )
     if not macs:
         raise refused or InputError("no network is within the limits")
     least = next(iter(macs))
@@ -443,6 +442,7 @@ def planned(
         method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
         balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid, strict=bool(hours),
     )  # fmt: skip
+    say(told[plan.width])  # not before: what counts is the width that the plan has come to
     least_seconds = work.seconds(plan, speed, paid)  # by the speed that the plan was chosen by
     if plan.width != least:
         speed = forecasts.measure(

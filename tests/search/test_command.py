@@ -353,12 +353,14 @@ counted_once = functools.cache(candidates)
 def planning(tmp_path: Path, monkeypatch):
     """Plan a search on the digits' sizes in a run folder, on a machine of a known speed."""
 
-    def plan(*words: str, jobs: int = 2, stored: dict[str, object] | None = None):
+    def plan(
+        *words: str, jobs: int = 2, stored: dict[str, object] | None = None, widths: tuple[int, ...] = (8,)
+    ):
         facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
         tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
         speed = Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs)
         monkeypatch.setattr(command.forecasts, "measure", lambda *_, **__: speed)
-        monkeypatch.setattr(command.forecasts, "WIDTHS", (8,))
+        monkeypatch.setattr(command.forecasts, "WIDTHS", widths)
         monkeypatch.setattr("snas.search.own.candidates", counted_once)
         start = {
             "run": "a",
@@ -390,6 +392,14 @@ def test_a_time_that_no_plan_fits_into_is_refused_with_what_would_be_enough(plan
     assert seconds <= 3600 * float(enough)
     with pytest.raises(InputError, match="the least, 20 trainings of 800 steps at width 8, takes about"):
         planning("--hours", enough, "--steps", "800")
+
+
+def test_the_candidates_are_told_at_the_width_of_the_plan(planning, capsys) -> None:
+    plan, *_ = planning("--hours", "10", widths=(8, 16))
+    assert plan.width == 16
+    said = [line for line in capsys.readouterr().out.splitlines() if "candidates: " in line]
+    assert len(said) == 1
+    assert said[0].endswith("on these images at width 16")
 
 
 def test_a_time_of_gpus_is_that_of_all_of_them(planning) -> None:
