@@ -11,12 +11,14 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -334,11 +336,13 @@ class Workflow:
         words += ["--resources", f"gpu={self.gpus}"] if self.gpus > 1 else []
         last: deque[str] = deque(maxlen=12)
         said = False
+        before = signal.getsignal(signal.SIGTERM)
         with subprocess.Popen(
             [sys.executable, "-m", "snakemake", target, *words], cwd=self.folder, text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
         ) as process:  # fmt: skip
             try:
+                signal.signal(signal.SIGTERM, partial(_terminated, process))
                 for line in process.stdout or ():
                     if line.startswith("[snas]"):
                         said = said or "log: " in line
@@ -354,9 +358,20 @@ class Workflow:
                 process.terminate()
                 deque(process.stdout or (), maxlen=0)
                 raise
+            finally:
+                signal.signal(signal.SIGTERM, before)
         if process.returncode and not said:
             print(*last, sep="", end="", flush=True)
         return process.returncode
+
+
+def _terminated(process: subprocess.Popen[str], *_: object) -> None:
+    """Stop the workflow where this command alone is told to end (``kill``, a service, a container): it would go on without it.
+
+    Ctrl-C reaches both by itself.
+    """
+    process.terminate()
+    raise KeyboardInterrupt
 
 
 def images_in_words(folder: Path) -> list[str]:

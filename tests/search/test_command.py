@@ -497,8 +497,9 @@ def test_another_projects_snakefile_is_left_alone(tmp_path: Path, monkeypatch) -
     assert command.workflow_folder() == tmp_path
 
 
-def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypatch) -> None:
-    """As in ``snas search | head -1``: no job goes on that nothing is heard of."""
+@pytest.fixture
+def speaking(monkeypatch):
+    """A workflow that says one line and then works on; the processes that were started."""
     started = []
 
     def speaks(words, **settings):
@@ -506,11 +507,37 @@ def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypat
         started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
         return started[0]
 
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=speaks, PIPE=-1, STDOUT=-2))
+    return started
+
+
+def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypatch, speaking) -> None:
+    """As in ``snas search | head -1``: no job goes on that nothing is heard of."""
+
     def closed(*_, **__):
         raise BrokenPipeError
 
-    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=speaks, PIPE=-1, STDOUT=-2))
     monkeypatch.setattr(command, "print", closed, raising=False)
     with pytest.raises(BrokenPipeError):
         command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search")
-    assert started[0].wait(timeout=0) == -signal.SIGTERM
+    assert speaking[0].wait(timeout=0) == -signal.SIGTERM
+
+
+def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeypatch, speaking) -> None:
+    """As by ``kill PID``: else the workflow would hold the run, and the same command would be refused."""
+    said = []
+
+    def told(text, **_):
+        said.append(text)
+        if len(said) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(command, "print", told, raising=False)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # where nothing passes it on, this process lives
+    try:
+        assert command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+    finally:
+        left = signal.signal(signal.SIGTERM, before)
+    assert left.__name__ == "<lambda>", "what was set before is set again"
+    assert speaking[0].wait(timeout=0) == -signal.SIGTERM
+    assert said[1:] == ["[snas] stopped; the same command goes on from here"]
