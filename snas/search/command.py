@@ -450,6 +450,12 @@ def planned(
         )
     steps = int(recipe[1]) if recipe else options.steps or 0
     paid = paid_for(folder)
+    if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
+        say(
+            f"{paid} trainings are paid for already, by another method or within other limits; what is asked for again is not "
+            "done again, and the forecast counts on none of it"
+        )
+        paid = 0
     # a run that goes on keeps its budget unless the user names another budget or time
     budget = str(given_budget(options, values))
     plan = forecasts.choose_plan(

@@ -354,7 +354,11 @@ def planning(tmp_path: Path, monkeypatch):
     """Plan a search on the digits' sizes in a run folder, on a machine of a known speed."""
 
     def plan(
-        *words: str, jobs: int = 2, stored: dict[str, object] | None = None, widths: tuple[int, ...] = (8,)
+        *words: str,
+        jobs: int = 2,
+        stored: dict[str, object] | None = None,
+        widths: tuple[int, ...] = (8,),
+        change: dict[str, object] | None = None,
     ):
         facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
         tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
@@ -370,7 +374,7 @@ def planning(tmp_path: Path, monkeypatch):
             "device": "cpu",
             **dict.fromkeys(LIMITS, 0),
         }
-        values = start | (stored or {})
+        values = start | (stored or {}) | (change or {})
         return command.planned(options("--images", "digits", *words), values, stored or {}, tmp_path, jobs)
 
     return plan
@@ -425,6 +429,25 @@ def test_a_run_that_is_begun_goes_on_in_any_time_and_says_so(planning, capsys) -
     assert said[0].endswith("here, and this run goes on with it")
     planning("--hours", "1", stored=stored)
     assert "no plan is that short" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [{"max_macs": 90_000}, {"method": "random"}])
+def test_what_is_paid_for_is_counted_on_for_the_same_choice_alone(
+    planning, monkeypatch, capsys, change
+) -> None:
+    """Another method and other limits ask for other networks: most of them would be new."""
+    monkeypatch.setattr(command, "paid_for", lambda folder: 40)
+    stored = {"truth_recipe": "own_160000", "width": 8, "budget": "32+8", "method": "gp", "max_macs": 0}
+    *_, same, paid = planning(stored=stored)
+    assert paid == 40
+    assert "for already" not in capsys.readouterr().out
+    *_, other, paid = planning(stored=stored, change=change)
+    assert paid == 0
+    assert other > 3 * same
+    assert (
+        "40 trainings are paid for already, by another method or within other limits"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("width", [64, None])
