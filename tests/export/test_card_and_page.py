@@ -40,6 +40,14 @@ def test_the_card_says_what_was_measured(best):
         assert (best.folder / name).is_file()
 
 
+@pytest.mark.parametrize(
+    ("column", "said"), [("accuracy", "accuracy on the"), ("balanced", "balanced accuracy on the")]
+)
+def test_the_card_says_by_what_it_was_chosen(best, column, said):
+    choice = {**best.found.choice, "chosen_by": f"{column} on the validation images", "balanced": 0.94}
+    assert dict(card.story(replace(best.found, choice=choice)))["chosen by"].startswith(f"{said} validation")
+
+
 def test_the_trained_macs_are_those_of_the_network(best):
     row = best.found.trained.set_index("cell").loc[best.found.title]
     assert (row["macs"], row["params"]) == best.found.costs
