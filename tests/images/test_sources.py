@@ -257,6 +257,13 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert images.load("folder", path=tmp_path).classes == ("bus", "train")
 
 
+def test_parts_without_classes_are_no_classes(tmp_path: Path) -> None:
+    fill(tmp_path, ("test", "train"))
+    refused(
+        "folder", "train and test hold images and no class folders; each of them needs one", path=tmp_path
+    )
+
+
 def test_what_systems_leave_in_folders_is_ignored(class_folders: Path) -> None:
     before = images.load("folder", path=class_folders)
     (class_folders / ".DS_Store").write_bytes(b"x")
