@@ -3,7 +3,8 @@
 The hash replaces Snakemake's ``code`` rerun trigger, which compares modification times and would spend GPU-days after a
 fresh clone.  It covers a module and everything of this package that it imports (also inside functions, and the
 ``"module:attribute"`` strings by which a space names its networks), with comments and docstrings left out; registries
-are left out as well, so that a new entry re-runs nothing.
+are left out as well, so that a new entry re-runs nothing.  Of an entry of another package, that package's modules count
+as this package's do.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(snas.__file__).resolve().parent
 DRIVER = "SNAS_DRIVER"
 """Variable that tells jobs who drives them, as host:process."""
-TARGET = re.compile(r"^(snas(?:\.\w+)+):\w+$")
+TARGET = re.compile(r"^(\w+(?:\.\w+)*):\w+$")
 
 
 @functools.cache
@@ -67,47 +68,51 @@ def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
 
 
 def _path(module: str) -> Path | None:
-    """Return the file of a module of this package, or of another one (an entry of a registry may stand there)."""
-    top, *inner = module.split(".")
-    folder = PACKAGE
-    if top != "snas":
-        spec = importlib.util.find_spec(top)  # imports nothing
-        origin = None if spec is None or spec.origin is None else Path(spec.origin)
-        if origin is None or not inner:
-            return origin
-        folder = origin.parent
-    base = folder.joinpath(*inner)
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
+    top, *inside = module.split(".")
+    places = (PACKAGE,) if top == "snas" else _places(top)
+    for base in (place.joinpath(*inside) for place in places):
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
     return None
 
 
 @functools.cache
+def _places(top: str) -> tuple[Path, ...]:
+    """Return where another package lies, or a module that is one file; it is looked for and not imported."""
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return ()
+    if spec.submodule_search_locations is not None:
+        return tuple(map(Path, spec.submodule_search_locations))
+    return (Path(spec.origin).with_suffix(""),) if spec.has_location and spec.origin else ()
+
+
+@functools.cache
 def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
-    """Return the plain source of ``module`` and the modules of its own package and of this one that it names."""
+    """Return the plain source of ``module`` and the modules that it names of this package and of its own."""
     path = _path(module)
     if path is None:
-        raise ModuleNotFoundError(
-            f"{module} is not a module of {PACKAGE}, nor of another package that is installed"
-        )
+        raise ModuleNotFoundError(f"{module}: no such module, of snas or of a package that can be imported")
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if not _is_registry(node)]
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found.add(name)
+            found.update(f"{name}.{alias.name}" for alias in node.names)
         elif (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and (match := TARGET.match(node.value))
         ):
             found.add(match.group(1))
-    packages = {"snas", module.partition(".")[0]}
-    inside = sorted(n for n in found if n.partition(".")[0] in packages and _path(n) is not None)
+    own = {"snas", module.partition(".")[0]}
+    inside = sorted(n for n in found if n.partition(".")[0] in own and _path(n) is not None)
     code = [p for suffix in (".cpp", ".cu") if (p := path.with_suffix(suffix)).is_file()]
     words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     if any(word.endswith(".jinja") for word in words):  # templates include each other

@@ -38,6 +38,7 @@ def package(tmp_path, monkeypatch):
 def forget():
     provenance._parsed.cache_clear()
     provenance.code_hash.cache_clear()
+    provenance._places.cache_clear()
 
 
 def hashed(*modules):
@@ -103,19 +104,31 @@ def test_templates_count_where_one_is_named(package):
     assert hashed("snas.figures.fig1") == other
 
 
-def test_an_entry_of_another_package_counts_with_what_it_imports(package, tmp_path, monkeypatch):
-    mine = tmp_path / "elsewhere/mine_of_another"
-    mine.mkdir(parents=True)
-    (mine / "__init__.py").write_text("raise RuntimeError('a hash imports nothing')\n")
-    (mine / "thing.py").write_text("import json\nimport snas.seeds\nfrom mine_of_another import parts\n")
-    (mine / "parts.py").write_text("x = 1\n")
+def test_an_entry_of_another_package_counts_with_its_own_modules_and_is_not_imported(
+    package, tmp_path, monkeypatch
+):
+    files = {
+        "theirs/__init__.py": "raise RuntimeError('imported')\n",
+        "theirs/thing.py": "import json\nfrom snas import seeds\nfrom .help import more\nfrom . import other\n",
+        "theirs/help.py": "def more():\n    return 1\n",
+        "theirs/other.py": "network = 'theirs.net:Net'\n",
+        "theirs/net.py": "import theirs.help\n",
+        "alone.py": "from snas import seeds\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "elsewhere" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     monkeypatch.syspath_prepend(tmp_path / "elsewhere")
-    before = hashed("mine_of_another.thing")
-    edit(mine / "parts.py", "1", "2")
-    after = hashed("mine_of_another.thing")
-    assert after != before
-    edit(package / "seeds.py", "x = 1", "x = 2")
-    assert hashed("mine_of_another.thing") != after
+    names = ("theirs", "theirs.help", "theirs.net", "theirs.other", "theirs.thing")
+    assert provenance.closure("theirs.thing") == ["snas", "snas.seeds", *names]
+    assert provenance.closure("alone") == ["alone", "snas", "snas.seeds"]
+    edit(package / "spaces/__init__.py", "Registry({", "Registry('space', {")
+    before, registry = hashed("theirs.thing"), hashed("snas.spaces")
+    edit(tmp_path / "elsewhere/theirs/help.py", "return 1", "return 2")
+    assert hashed("theirs.thing") != before
+    edit(package / "spaces/__init__.py", "'a':", "'b': 'theirs.thing:Thing', 'a':")
+    assert hashed("snas.spaces") == registry, "a registry that names it is left out as before"
 
 
 def test_what_is_trained_hangs_neither_on_searches_nor_on_importers():

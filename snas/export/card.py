@@ -46,6 +46,7 @@ def story(found: Found) -> list[tuple[str, str]]:
     """Return how the network was found: (what, value)."""
     choice, end = found.choice, found.random_search().iloc[-1]
     rho, n = found.belief
+    measure = "balanced accuracy" if found.by == "balanced" else "accuracy"
     rows = [
         ("method", method_title(str(choice["method"]))),
         ("search space", f"{spaces.load(found.description.space).title}, width {found.description.width}"),
@@ -53,7 +54,7 @@ def story(found: Found) -> list[tuple[str, str]]:
         ("paid", f"{len(found.trained)} complete trainings, {choice.get('codes', 0)} estimation codes"),
         ("recipe of a complete training", str(choice["recipe"])),
         ("base seed", str(choice["seed"])),
-        ("chosen by", f"{choice['chosen_by']}: {choice[found.by]:.4f} (the best of all, so optimistic)"),
+        ("chosen by", f"{measure} on the validation images: {choice[found.by]:.4f} (the best of all, so optimistic)"),
         (f"random search with {int(end['trainings'])} trainings", f"{end['start']:.4f} if its draws are like the start, {end['all']:.4f} if like all trained (expectations, not a run)"),
         ("predicted and true accuracy", f"Spearman {rho:.2f}, n = {n}" if np.isfinite(rho) else f"not defined, n = {n}"),
         ("last training", f"{found.facts['train_images']} images (training and validation), {found.facts['seconds']:.0f} s"),
@@ -185,8 +186,12 @@ def _search(found: Found) -> str:
 
 
 def _confusion(found: Found) -> str:
+    from snas.export.pictures import numbered
+
     labels = found.description.labels
-    text = "## What it takes for what\n\n![Confusion matrix](confusion.png)\n\n"
+    text = "\n\n".join(
+        ["## What it takes for what", "![Confusion matrix](confusion.png)", *numbered(labels), ""]
+    )
     if len(labels) <= WIDEST:
         rows = [(label, *row) for label, row in zip(labels, found.matrix.tolist(), strict=True)]
         return text + "Rows are classes, columns what they were called:\n\n" + table(["", *labels], rows)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
 from snas.export.found import Found
@@ -21,6 +26,10 @@ KINDS = {START: style.GREY, LATER: style.SKY, LAST: style.BLUE}
 """Kinds of trained networks and their colours."""
 WRITTEN = 20
 """Most classes whose counts are written into the confusion matrix."""
+NAMED = 60
+"""Most classes whose names stand at its axes."""
+LONGEST = 14
+"""Letters of a name there."""
 
 
 def cell(found: Found) -> Drawing:
@@ -148,6 +157,8 @@ def predicted(found: Found) -> Drawing:
     rho, n = found.belief
     for kind in (LATER, LAST):
         chosen = pairs[(_kinds(found)[pairs.index] == kind).to_numpy()]
+        if chosen.empty:  # N = 8 is the start alone
+            continue
         ax.scatter(chosen["predicted"], chosen[found.by], s=12, color=KINDS[kind], lw=0, label=kind)
     values = np.concatenate([pairs["predicted"], pairs[found.by]])
     if values.min() >= 0 and values.max() <= 1:  # the method speaks of accuracies
@@ -177,15 +188,60 @@ def confusion(found: Found) -> Drawing:
     for row, column in np.argwhere(matrix > 0) if len(labels) <= WRITTEN else ():
         ink = "white" if shares[row, column] > 0.55 else "#202020"
         ax.text(column, row, matrix[row, column], ha="center", va="center", fontsize=6.5, color=ink)
-    names = [label if len(label) <= 14 else f"{label[:13]}…" for label in labels]
-    if len(labels) <= 60:
-        ax.set_xticks(range(len(labels)), names, rotation=90 if max(map(len, names)) > 2 else 0)
-        ax.set_yticks(range(len(labels)), names)
+    if len(labels) <= NAMED:
+        names = class_names(labels)
+        # a name is what a folder is called: a $ in it begins no formula
+        ax.set_xticks(
+            range(len(labels)), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False
+        )
+        ax.set_yticks(range(len(labels)), names, parse_math=False)
     ax.set_xlabel("predicted")
     ax.set_ylabel("true")
     data = pd.DataFrame(matrix, columns=[f"called {label}" for label in labels])
     data.insert(0, "class", labels)
-    return Drawing(figure, data, "Confusion matrix of the test images")
+    return Drawing(figure, data, "Confusion matrix of the test images", numbered(labels))
+
+
+def class_names(labels: Sequence[str]) -> list[str]:
+    """Return what the axes of a confusion matrix call the classes, no two the same: the name, or its beginning, or beginning and
+    end where others begin alike, or the number of the class where that does not tell them apart or the font lacks its letters.
+
+    >>> class_names(["oak", "Corn_(maize)___healthy", "猫"])
+    ['oak', 'Corn_(maize)_…', '#2']
+    >>> class_names(["Corn_(maize)___healthy", "Corn_(maize)___common_rust"])
+    ['Corn_(…healthy', 'Corn_(…on_rust']
+    """
+    forms = (
+        lambda label: label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…",
+        lambda label: label if len(label) <= LONGEST else f"{label[:6]}…{label[7 - LONGEST :]}",
+    )
+    letters = _letters()
+    names = [f"#{number}" for number in range(len(labels))]
+    left = [number for number, label in enumerate(labels) if set(map(ord, label)) <= letters]
+    for form in forms:
+        short = {number: form(labels[number]) for number in left}
+        often = Counter(short.values()) + Counter(names)
+        for number, name in short.items():
+            if often[name] == 1:
+                names[number] = name
+                left.remove(number)
+    return names
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Return the sentence that says which classes stand as numbers in the confusion matrix; none where none does."""
+    if len(labels) > NAMED:
+        return ["Classes are numbered in the order of network.json, from 0."]
+    names = class_names(labels)
+    told = [f"{name} is {labels[n]}" for n, name in enumerate(names) if name == f"#{n}" != labels[n]]
+    return [f"In the picture {', '.join(told)}."] if told else []
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """Return the code points that the font of the pictures has."""
+    font = get_font(findfont(FontProperties(family=style.RC["font.family"])))
+    return frozenset(font.get_charmap())
 
 
 DRAWN = {"cell": cell, "costs": costs, "rounds": rounds, "predicted": predicted, "confusion": confusion}

@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from snas import InputError
@@ -119,7 +119,8 @@ def _check_size(image: Image.Image, where: str, side: int | None) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if "exif" in image.info else image
+    image.load()  # a PNG may have the entry behind its pixels, and some programs leave it in XMP or as text
+    return ImageOps.exif_transpose(image) if ExifTags.Base.Orientation in image.getexif() else image
 
 
 def _convert(image: Image.Image, where: str, channels: int | None) -> Image.Image:

@@ -35,6 +35,10 @@ def folder(options: Options) -> ImageSet:
     parts = [part for part in ("train", "test") if (root / part).is_dir() and _entries(root / part, root)[0]]
     if not parts:
         classes = _classes(root, root)
+        if classes.keys() == {"test", "train"}:  # a network that tells these two apart is what nobody wants
+            raise InputError(
+                f"{root}: train and test hold images and no class folders; each of them needs one folder per class"
+            )
         images, labels = _read(classes, list(classes), options)
         return divide(
             options,

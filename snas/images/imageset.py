@@ -260,12 +260,15 @@ def check_least(
 ) -> None:
     """Raise :class:`InputError` for the first class that has fewer than ``least`` images."""
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
-    for name, count in zip(classes, counts, strict=True):
+    for number, (name, count) in enumerate(zip(classes, counts, strict=True)):
         if count < least:
-            raise InputError(
-                f"{where}: class {name!r} has {count} {what}; at least {least} are needed, as a choice of networks by "
-                "fewer would be a choice by chance"
+            gap = not count and name == str(number)  # no name was given, and no label speaks of it
+            why = (
+                ": labels number the classes from 0 without gaps"
+                if gap
+                else ", as a choice of networks by fewer would be a choice by chance"
             )
+            raise InputError(f"{where}: class {name!r} has {count} {what}; at least {least} are needed{why}")
 
 
 def stratified(

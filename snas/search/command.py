@@ -11,12 +11,14 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -334,11 +336,13 @@ class Workflow:
         words += ["--resources", f"gpu={self.gpus}"] if self.gpus > 1 else []
         last: deque[str] = deque(maxlen=12)
         said = False
+        before = signal.getsignal(signal.SIGTERM)
         with subprocess.Popen(
             [sys.executable, "-m", "snakemake", target, *words], cwd=self.folder, text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
         ) as process:  # fmt: skip
             try:
+                signal.signal(signal.SIGTERM, partial(_terminated, process))
                 for line in process.stdout or ():
                     if line.startswith("[snas]"):
                         said = said or "log: " in line
@@ -354,9 +358,20 @@ class Workflow:
                 process.terminate()
                 deque(process.stdout or (), maxlen=0)
                 raise
+            finally:
+                signal.signal(signal.SIGTERM, before)
         if process.returncode and not said:
             print(*last, sep="", end="", flush=True)
         return process.returncode
+
+
+def _terminated(process: subprocess.Popen[str], *_: object) -> None:
+    """Stop the workflow where this command alone is told to end (``kill``, a service, a container): it would go on without it.
+
+    Ctrl-C reaches both by itself.
+    """
+    process.terminate()
+    raise KeyboardInterrupt
 
 
 def images_in_words(folder: Path) -> list[str]:
@@ -396,7 +411,7 @@ def planned(
     limits = {key: values[key] for key in LIMITS}
     space = values.get("space", config.defaults()["space"])
     width = int(values.get("width", 0))
-    macs, refused = {}, None
+    macs, told, refused = {}, {}, None
     for one in (width,) if width else forecasts.WIDTHS:
         try:
             frame, facts = candidates(space, width=one, **size, **limits)
@@ -406,12 +421,11 @@ def planned(
             refused = refused or error
             continue
         macs[one] = frame["macs"].to_numpy(dtype=float)
-        if one == (width or forecasts.WIDTHS[0]):
-            say(
-                f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
-                f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
-                f"on these images at width {one}"
-            )
+        told[one] = (
+            f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
+            f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
+            f"on these images at width {one}"
+        )
     if not macs:
         raise refused or InputError("no network is within the limits")
     least = next(iter(macs))
@@ -436,6 +450,12 @@ def planned(
         )
     steps = int(recipe[1]) if recipe else options.steps or 0
     paid = paid_for(folder)
+    if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
+        say(
+            f"{paid} trainings are paid for already, by another method or within other limits; what is asked for again is not "
+            "done again, and the forecast counts on none of it"
+        )
+        paid = 0
     # a run that goes on keeps its budget unless the user names another budget or time
     budget = str(given_budget(options, values))
     plan = forecasts.choose_plan(
@@ -443,6 +463,7 @@ def planned(
         method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
         balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid, strict=bool(hours),
     )  # fmt: skip
+    say(told[plan.width])  # not before: what counts is the width that the plan has come to
     least_seconds = work.seconds(plan, speed, paid)  # by the speed that the plan was chosen by
     if plan.width != least:
         speed = forecasts.measure(

@@ -5,6 +5,8 @@ import json
 import re
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -36,6 +38,14 @@ def test_the_card_says_what_was_measured(best):
     assert np.array_equal(np.array(matrix, dtype=int), found.matrix)
     for name in re.findall(r"\]\((\S+)\)", text):
         assert (best.folder / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("column", "said"), [("accuracy", "accuracy on the"), ("balanced", "balanced accuracy on the")]
+)
+def test_the_card_says_by_what_it_was_chosen(best, column, said):
+    choice = {**best.found.choice, "chosen_by": f"{column} on the validation images", "balanced": 0.94}
+    assert dict(card.story(replace(best.found, choice=choice)))["chosen by"].startswith(f"{said} validation")
 
 
 def test_the_trained_macs_are_those_of_the_network(best):
@@ -105,6 +115,52 @@ def test_names_from_outside_stay_text(best, tmp_path):
         if "alert(1)" in line and line.startswith("|")
     ]
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 12 for line in rows)
+
+
+def called(best, tmp_path, labels):
+    """Return what was found as if the classes had these names."""
+    content = json.loads((best.folder / "network.json").read_text())
+    (tmp_path / "network.json").write_text(json.dumps(content | {"labels": labels}))
+    names = {name: best.base / f"{name}.parquet" for name in ("trained", "tested", "split")}
+    return read_found(tmp_path, choice=best.base / "choice.json", latency=best.base / "latency.json", **names)
+
+
+def test_classes_of_any_name_are_told_apart_in_the_picture(best, tmp_path):
+    corn = [f"Corn_(maize)___{what}" for what in ("healthy", "Common_rust", "Northern_Leaf_Blight")]
+    found = called(best, tmp_path, ["$5", "x^$\\frac$", "猫", "犬", *corn, "#2", "a" * 30, "a" * 31])
+    with styled(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = pictures.confusion(found)
+        drawn.figure.savefig(tmp_path / "confusion.png")
+    (axes,) = drawn.figure.axes
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert shown == [
+        "$5",
+        "x^$\\frac$",
+        "#2",
+        "#3",
+        "Corn_(…healthy",
+        "Corn_(…on_rust",
+        "Corn_(…_Blight",
+        "#7",
+        "#8",
+        "#9",
+    ]
+    assert [text.get_text() for text in axes.get_xticklabels()] == shown
+    assert "#2 is 猫, #3 is 犬, #7 is #2, #8 is aaa" in drawn.facts[0]
+    card.write_card(tmp_path / "README.md", found)
+    assert drawn.facts[0] in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_legend_of_a_figure_names_what_it_shows(best, tmp_path):
+    found = best.found
+    last = found.trained[found.trained["round"] == 3].index
+    frame = found.trained.copy()
+    frame.loc[frame.index.difference(last), "predicted"] = np.nan
+    drawn = pictures.predicted(replace(found, trained=frame))
+    names = [text.get_text() for text in drawn.figure.axes[0].get_legend().get_texts()]
+    assert pictures.LAST in names
+    assert pictures.LATER not in names
 
 
 def test_figures_show_the_numbers_of_the_search(best):

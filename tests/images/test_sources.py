@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_files import SHARED, fill, image_table, pixels, png
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from snas import InputError, images
 from snas.images.cifar import _load
@@ -116,6 +117,28 @@ def test_photos_are_turned_as_they_say() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     np.testing.assert_array_equal(read(saved(image, exif=exif)), np.rot90(np.asarray(image), -1)[:, :, None])
+
+
+@pytest.mark.parametrize("place", ["behind the pixels", "as text", "in XMP"])
+def test_photos_are_turned_wherever_they_say_so(place: str) -> None:
+    image = Image.fromarray(np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 8, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    if place == "behind the pixels":
+        raw = saved(image, exif=exif)
+        start = raw.index(b"eXIf") - 4
+        stop = start + 12 + int.from_bytes(raw[start : start + 4], "big")
+        end = raw.index(b"IEND") - 4
+        raw = raw[:start] + raw[stop:end] + raw[start:stop] + raw[end:]
+    elif place == "as text":  # as ImageMagick writes it
+        text = PngInfo()
+        text.add_text("Raw profile type exif", f"\nexif\n{len(exif.tobytes()):8}\n{exif.tobytes().hex()}\n")
+        raw = saved(image, pnginfo=text)
+    else:
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+        raw = saved(image, pnginfo=text)
+    np.testing.assert_array_equal(read(raw), np.rot90(np.asarray(image), -1)[:, :, None])
 
 
 def test_resizing_takes_the_middle_square_with_pillows_antialiased_bilinear_filter() -> None:
@@ -232,6 +255,13 @@ def test_folder_with_train_and_test_keeps_them(tmp_path: Path) -> None:
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     fill(tmp_path, ("bus", "train"))
     assert images.load("folder", path=tmp_path).classes == ("bus", "train")
+
+
+def test_parts_without_classes_are_no_classes(tmp_path: Path) -> None:
+    fill(tmp_path, ("test", "train"))
+    refused(
+        "folder", "train and test hold images and no class folders; each of them needs one", path=tmp_path
+    )
 
 
 def test_what_systems_leave_in_folders_is_ignored(class_folders: Path) -> None:
@@ -452,6 +482,18 @@ def test_one_parquet_file_is_split(tmp_path: Path) -> None:
     assert (len(made.train_images), len(made.test_images)) == (24, 6)
     for image, k in zip(made.test_images, made.test_index.tolist(), strict=True):
         np.testing.assert_array_equal(image, pixels(k).transpose(2, 0, 1))
+
+
+def test_labels_with_gaps_are_told_from_classes_with_few_images(tmp_path: Path) -> None:
+    table = image_table(60)
+    gaps = pa.array([[3, 7, 9][label] for label in table["label"].to_pylist()])
+    pq.write_table(pa.table({"img": table["img"], "label": gaps}), tmp_path / "all.parquet")
+    refused(
+        "parquet",
+        "class '0' has 0 image.*: labels number the classes from 0 without gaps$",
+        path=tmp_path / "all.parquet",
+        least=10,
+    )
 
 
 def test_paths_that_contradict_the_labels_give_no_names(tmp_path: Path) -> None:

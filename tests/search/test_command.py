@@ -353,12 +353,18 @@ counted_once = functools.cache(candidates)
 def planning(tmp_path: Path, monkeypatch):
     """Plan a search on the digits' sizes in a run folder, on a machine of a known speed."""
 
-    def plan(*words: str, jobs: int = 2, stored: dict[str, object] | None = None):
+    def plan(
+        *words: str,
+        jobs: int = 2,
+        stored: dict[str, object] | None = None,
+        widths: tuple[int, ...] = (8,),
+        change: dict[str, object] | None = None,
+    ):
         facts = {"channels": 1, "side": 8, "class_names": list("0123456789"), "validation_images": 100}
         tables.write(tmp_path / "images/selection.parquet", archs(range(2)), WANTED, facts)
         speed = Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs)
         monkeypatch.setattr(command.forecasts, "measure", lambda *_, **__: speed)
-        monkeypatch.setattr(command.forecasts, "WIDTHS", (8,))
+        monkeypatch.setattr(command.forecasts, "WIDTHS", widths)
         monkeypatch.setattr("snas.search.own.candidates", counted_once)
         start = {
             "run": "a",
@@ -368,7 +374,7 @@ def planning(tmp_path: Path, monkeypatch):
             "device": "cpu",
             **dict.fromkeys(LIMITS, 0),
         }
-        values = start | (stored or {})
+        values = start | (stored or {}) | (change or {})
         return command.planned(options("--images", "digits", *words), values, stored or {}, tmp_path, jobs)
 
     return plan
@@ -390,6 +396,14 @@ def test_a_time_that_no_plan_fits_into_is_refused_with_what_would_be_enough(plan
     assert seconds <= 3600 * float(enough)
     with pytest.raises(InputError, match="the least, 20 trainings of 800 steps at width 8, takes about"):
         planning("--hours", enough, "--steps", "800")
+
+
+def test_the_candidates_are_told_at_the_width_of_the_plan(planning, capsys) -> None:
+    plan, *_ = planning("--hours", "10", widths=(8, 16))
+    assert plan.width == 16
+    said = [line for line in capsys.readouterr().out.splitlines() if "candidates: " in line]
+    assert len(said) == 1
+    assert said[0].endswith("on these images at width 16")
 
 
 def test_a_time_of_gpus_is_that_of_all_of_them(planning) -> None:
@@ -415,6 +429,25 @@ def test_a_run_that_is_begun_goes_on_in_any_time_and_says_so(planning, capsys) -
     assert said[0].endswith("here, and this run goes on with it")
     planning("--hours", "1", stored=stored)
     assert "no plan is that short" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", [{"max_macs": 90_000}, {"method": "random"}])
+def test_what_is_paid_for_is_counted_on_for_the_same_choice_alone(
+    planning, monkeypatch, capsys, change
+) -> None:
+    """Another method and other limits ask for other networks: most of them would be new."""
+    monkeypatch.setattr(command, "paid_for", lambda folder: 40)
+    stored = {"truth_recipe": "own_160000", "width": 8, "budget": "32+8", "method": "gp", "max_macs": 0}
+    *_, same, paid = planning(stored=stored)
+    assert paid == 40
+    assert "for already" not in capsys.readouterr().out
+    *_, other, paid = planning(stored=stored, change=change)
+    assert paid == 0
+    assert other > 3 * same
+    assert (
+        "40 trainings are paid for already, by another method or within other limits"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("width", [64, None])
@@ -487,8 +520,9 @@ def test_another_projects_snakefile_is_left_alone(tmp_path: Path, monkeypatch) -
     assert command.workflow_folder() == tmp_path
 
 
-def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypatch) -> None:
-    """As in ``snas search | head -1``: no job goes on that nothing is heard of."""
+@pytest.fixture
+def speaking(monkeypatch):
+    """A workflow that says one line and then works on; the processes that were started."""
     started = []
 
     def speaks(words, **settings):
@@ -496,11 +530,37 @@ def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypat
         started.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
         return started[0]
 
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=speaks, PIPE=-1, STDOUT=-2))
+    return started
+
+
+def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypatch, speaking) -> None:
+    """As in ``snas search | head -1``: no job goes on that nothing is heard of."""
+
     def closed(*_, **__):
         raise BrokenPipeError
 
-    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=speaks, PIPE=-1, STDOUT=-2))
     monkeypatch.setattr(command, "print", closed, raising=False)
     with pytest.raises(BrokenPipeError):
         command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search")
-    assert started[0].wait(timeout=0) == -signal.SIGTERM
+    assert speaking[0].wait(timeout=0) == -signal.SIGTERM
+
+
+def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeypatch, speaking) -> None:
+    """As by ``kill PID``: else the workflow would hold the run, and the same command would be refused."""
+    said = []
+
+    def told(text, **_):
+        said.append(text)
+        if len(said) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(command, "print", told, raising=False)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # where nothing passes it on, this process lives
+    try:
+        assert command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+    finally:
+        left = signal.signal(signal.SIGTERM, before)
+    assert left.__name__ == "<lambda>", "what was set before is set again"
+    assert speaking[0].wait(timeout=0) == -signal.SIGTERM
+    assert said[1:] == ["[snas] stopped; the same command goes on from here"]
