@@ -128,24 +128,20 @@ def sharing(limit: int, folder: Path) -> dict[str, float]:
 
 def ranking(limit: int, folder: Path, runs: int = 2) -> dict[str, float]:
     """Rank the whole space by siamese+nsam (coarse, then the first 60 by the fine accuracy), two runs, as a search does."""
-    import torch
-
-    from snas.predictors import REGISTRY
+    from snas.search import METHODS
+    from snas.search.method import Problem
     from snas.search.ranking import siamese_ranking, tie_breaks
 
-    torch.set_num_threads(1)
-    predictor = REGISTRY.load("siamese+nsam")(
-        Million(limit).encoding(), range(runs), base_seed=0, budget=BUDGET, compile=True
-    )
-    codes = torch.rand(runs, TOP, 3)
+    encoding, numbers = Million(limit).encoding(), tuple(range(runs))
+    problem = Problem("million", encoding, np.arange(limit), BUDGET, numbers, compile=True)
+    predictor = METHODS.load("siamese+nsam").make_predictor(problem)
+    codes = np.random.default_rng(0).random((runs, TOP, 3))
 
     def rank() -> None:
-        coarse = predictor.coarse().numpy()
-        fine = lambda head: predictor.fine(torch.as_tensor(head), codes[:, : head.shape[1]]).numpy()
-        found = siamese_ranking(coarse, fine, TOP, tie_breaks(0, "million", tuple(range(runs)), limit))
+        fine = lambda head: predictor.fine(head, codes[:, : head.shape[1]])
+        found = siamese_ranking(predictor.coarse(), fine, TOP, tie_breaks(0, "million", numbers, limit))
         assert found.archs.shape == (runs, limit)
 
-    predictor.coarse(torch.zeros(runs, 1, dtype=torch.int64))  # compiled before
     return {"seconds": timed(rank) / runs}
 
 
