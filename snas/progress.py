@@ -106,7 +106,7 @@ class Progress:
         self._there = frozenset(found.keys() - self._old.keys())
         before, total = sum(self._weights[path] for path in self._there), sum(self._weights.values()) or 1.0
         self._say(
-            f"[snas] {len(self._weights)} costly files, {len(self._there)} there already ({before / total:.0%} of the work)"
+            f"[snas] {len(self._weights)} costly {'file' if len(self._weights) == 1 else 'files'}, {len(self._there)} there already ({before / total:.0%} of the work)"
         )
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()

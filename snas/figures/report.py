@@ -194,8 +194,10 @@ def _protocol(sources: Sources, configuration: Mapping[str, Any]) -> list[str]:
     lines = []
     for source in sources.all("points"):
         frame = source.frame
+        budgets = frame["budget"].nunique()
+        several = f" ({budgets} budgets)" if budgets > 1 else ""
         lines.append(
-            f"{source.title}: N = {span(frame['budget'])} ({frame['budget'].nunique()} budgets), K = {span(frame['top'])}, "
+            f"{source.title}: N = {span(frame['budget'])}{several}, K = {span(frame['top'])}, "
             f"n = {span(frame['runs'])} runs per point; methods: {', '.join(map(style.method_title, style.order(frame['method'])))}."
         )
     seeds = {str(s.facts["base_seed"]) for s in sources.all("points") if "base_seed" in s.facts}

@@ -14,7 +14,7 @@ from snas.device import torch_device
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema
 from snas.training import recipes
-from snas.training.groups import group_size, run_in_groups
+from snas.training.groups import Told, group_size, run_in_groups
 from snas.training.loop import Progress, make_batches, train
 from snas.training.recipes import Recipe
 
@@ -84,7 +84,10 @@ def estimation_codes(
     size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
     group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
 
+    told = Told(progress, len(archs), "estimation codes")
+
     def work(part: list[int]) -> list[dict[str, Any]]:
+        told.begin(len(part))
         population = networks.population(
             space,
             part,
@@ -98,14 +101,11 @@ def estimation_codes(
             images.train_images[share], images.train_labels[share], recipe,
             classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
         )  # fmt: skip
-        return [{"losses": losses} for losses in train(population, batches, recipe).tolist()]
-
-    def done(count: int) -> None:
-        if progress is not None:
-            progress(count, len(archs), "estimation codes")
+        losses = train(population, batches, recipe, epoch_done=told.epoch_done).tolist()
+        return [{"losses": row} for row in losses]
 
     rows = []
-    for arch, row, seconds in run_in_groups(archs, group, work, done):
+    for arch, row, seconds in run_in_groups(archs, group, work, told.done):
         losses, status = checked(None if row is None else row["losses"])
         code = losses if losses is not None else [None] * EPOCHS
         rows.append((arch, space.cell(arch).name, *code, status, seconds))

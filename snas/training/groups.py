@@ -11,6 +11,7 @@ import torch
 
 from snas import networks
 from snas.spaces.space import Space
+from snas.training.loop import Progress
 
 CPU_BYTES = 512 * 2**20
 """Activations of a group on a CPU: beyond some 100 small networks a larger group gains nothing."""
@@ -19,6 +20,36 @@ GPU_SHARE = 0.5
 
 Work = Callable[[list[int]], list[dict[str, Any]]]
 """Trains a group of architectures and returns one row for each."""
+
+
+class Told:
+    """Tells how many networks are done; a group counts by its epochs, so that the time left is known early.
+
+    Args:
+        progress: who is told; None: nobody.
+        total: number of networks.
+        what: what they are done with.
+    """
+
+    def __init__(self, progress: Progress | None, total: int, what: str) -> None:
+        self.progress, self.total, self.what = progress, total, what
+        self.finished = self.working = 0
+
+    def begin(self, count: int) -> None:
+        """Take up a group of ``count`` networks."""
+        self.working = count
+
+    def epoch_done(self, epoch: int, epochs: int) -> None:
+        """Tell of an epoch of the group; the last is the group's own end, which :meth:`done` tells of."""
+        if self.progress is not None and epoch < epochs:
+            part = self.working * epoch // epochs
+            self.progress(self.finished + part, self.total, f"{self.what}, epoch {epoch} of {epochs}")
+
+    def done(self, count: int) -> None:
+        """Tell that ``count`` networks are done in all."""
+        self.finished = count
+        if self.progress is not None:
+            self.progress(count, self.total, self.what)
 
 
 def group_size(

@@ -11,7 +11,7 @@ from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema
 from snas.training import recipes
 from snas.training.codes import STATUS, checked
-from snas.training.groups import group_size, run_in_groups
+from snas.training.groups import Told, group_size, run_in_groups
 from snas.training.loop import Progress, balanced_accuracy, correct_by_class, make_batches, train
 from snas.training.recipes import Recipe
 
@@ -72,11 +72,10 @@ def ground_truth(
     size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
     group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
 
-    finished, working = 0, 0
+    told = Told(progress, len(archs), "trainings")
 
     def work(part: list[int]) -> list[dict[str, Any]]:
-        nonlocal working
-        working = len(part)
+        told.begin(len(part))
         population = networks.population(
             space,
             part,
@@ -90,7 +89,7 @@ def ground_truth(
             images.train_images, images.train_labels, recipe,
             classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
         )  # fmt: skip
-        losses = train(population, batches, recipe, epoch_done=epoch_done).tolist()
+        losses = train(population, batches, recipe, epoch_done=told.epoch_done).tolist()
         correct = correct_by_class(
             population,
             images.test_images,
@@ -102,21 +101,8 @@ def ground_truth(
         columns = zip(losses, correct.sum(dim=1).tolist(), balanced, strict=True)
         return [{"losses": a, "correct": b, "balanced": c} for a, b, c in columns]
 
-    def epoch_done(epoch: int, epochs: int) -> None:
-        if (
-            progress is not None and epoch < epochs
-        ):  # a group counts by its epochs, so that the time left is known early
-            part = working * epoch // epochs
-            progress(finished + part, len(archs), f"trainings, epoch {epoch} of {epochs}")
-
-    def done(count: int) -> None:
-        nonlocal finished
-        finished = count
-        if progress is not None:
-            progress(finished, len(archs), "trainings")
-
     rows, total = [], len(images.test_labels)
-    for arch, row, seconds in run_in_groups(archs, group, work, done):
+    for arch, row, seconds in run_in_groups(archs, group, work, told.done):
         losses, status = checked(None if row is None else row["losses"])
         correct = row["correct"] if row is not None and losses is not None else 0
         accuracy = correct / total if status == "ok" else None

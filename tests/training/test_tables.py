@@ -26,6 +26,9 @@ def test_tables_are_written_and_read_back(space, digits, share, code_recipe, tru
     calls = []
     options = {"base_seed": 1, "width": 4, "progress": lambda *state: calls.append(state)}
     coded = estimation_codes(space, archs, digits, share, code_recipe, **options)
+    texts = [text for _, _, text in calls]
+    assert "estimation codes, epoch 1 of 3" in texts, "a group of hundreds is silent for long"
+    assert [done for done, *_ in calls] == sorted(done for done, *_ in calls)
     trained = ground_truth(space, archs, digits, truth_recipe, **options)
     for frame, schema in ((coded, CODES), (trained, TRUTH)):
         tables.write(tmp_path / "table.parquet", frame, schema, code_recipe.metadata())
