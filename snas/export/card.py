@@ -105,9 +105,11 @@ def parts(found: Found) -> str:
 
 
 def source(found: Found) -> str:
-    """Return the name of the images."""
+    """Return the name of the images; of a path on this machine the last part, as a card goes out into the world."""
     name, path = str(found.split["image_set"]), str(found.split["image_source"])
-    return dataset_title(name) if name in DATASETS else path or name
+    if name in DATASETS:
+        return dataset_title(name)
+    return Path(path).name if Path(path).is_absolute() else path or name
 
 
 def errors(found: Found) -> list[tuple[str, str, int]]:

@@ -48,6 +48,14 @@ def test_the_card_says_by_what_it_was_chosen(best, column, said):
     assert dict(card.story(replace(best.found, choice=choice)))["chosen by"].startswith(f"{said} validation")
 
 
+@pytest.mark.parametrize(
+    ("images", "said"), [("/home/jane/photos", "photos"), ("data/photos", "data/photos"), ("", "folder")]
+)
+def test_the_card_does_not_say_where_on_a_machine_the_images_lie(best, images, said):
+    split = {**best.found.split, "image_set": "folder", "image_source": images}
+    assert card.source(replace(best.found, split=split)) == said
+
+
 def test_the_trained_macs_are_those_of_the_network(best):
     row = best.found.trained.set_index("cell").loc[best.found.title]
     assert (row["macs"], row["params"]) == best.found.costs
