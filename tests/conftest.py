@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import shapes
+
+shapes.install()  # before anything imports snas
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,6 +26,11 @@ settings.load_profile("any machine")  # how long an example takes says nothing w
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of the workflow first: they take longest, and what comes last is shared among all processes."""
     items.sort(key=lambda item: "tests/workflow/" not in item.nodeid)
+
+
+def pytest_runtest_setup() -> None:
+    """Check the shapes of the first calls of every function in each test, not in the first test alone."""
+    shapes.begin()
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ def paired(
 
 def _differences(
     scores: pd.DataFrame, pairs: Sequence[tuple[str, str]]
-) -> list[tuple[dict[str, object], Float[np.ndarray, " runs"]]]:
+) -> list[tuple[dict[str, object], Float[np.ndarray, " _"]]]:
     """Return (keys, differences of the paired runs) for every pair, N, K and kind that has runs of both.
 
     A pair of which a run has no score is left out: the others are no random choice of runs.

@@ -135,11 +135,11 @@ def smooth_targets(
 
 
 def mix(
-    own: Float[Tensor, batch * rest],
-    partner: Float[Tensor, mixed * rest],
+    own: Float[Tensor, " batch *rest"],
+    partner: Float[Tensor, " mixed *rest"],
     rows: Int64[Tensor, " mixed"],
     lam: Float[Tensor, " mixed"],
-) -> Float[Tensor, batch * rest]:
+) -> Float[Tensor, " batch *rest"]:
     """Return ``own`` with λ·own + (1−λ)·partner in the given rows; changes ``own`` in place."""
     weight = lam.view(-1, *[1] * (own.ndim - 1))
     return own.index_copy_(0, rows, own[rows].mul_(weight).add_(partner * (1 - weight)))

@@ -40,6 +40,11 @@ PerImage = Float[Tensor, "rows batch"]
 Taps = Float[Tensor, "rows 9"]
 Flat = Float[Tensor, " parameters"]
 Windows = Float[Tensor, "taps height width batch"]
+SomeRows = Float[Tensor, "_ height width batch"]
+"""One of several tensors that each have a number of rows of their own."""
+Inputs = Float[Tensor, "inputs height width batch"]
+"""The rows of a step's input, beside a result with another number of rows."""
+Halved = Float[Tensor, "rows half_height half_width batch"]
 
 
 class Ranges:
@@ -54,7 +59,7 @@ class Ranges:
             [(place[part.of], part.start, part.stop - part.start) for part in ranges], dtype=torch.int64
         )
 
-    def of(self, tensors: Mapping[int, Rows]) -> Parts:
+    def of(self, tensors: Mapping[int, SomeRows]) -> Parts:
         """Return the input that lies in the given tensors."""
         return Parts([tensors[number] for number in self.sources], self)
 
@@ -62,7 +67,7 @@ class Ranges:
 class Parts:
     """An input of many rows that need not lie together: row ranges of one or several tensors."""
 
-    def __init__(self, tensors: list[Rows], ranges: Ranges | None) -> None:
+    def __init__(self, tensors: list[SomeRows], ranges: Ranges | None) -> None:
         self.tensors, self.ranges = tensors, ranges
         self.place: tuple[Tensor, Tensor] | None = None
         """Where the rows lie, as kernels on a GPU are told; found once."""
@@ -202,7 +207,7 @@ class Kernels(ABC):
         slopes: Slopes,
         *,
         mish: bool,
-    ) -> Rows:
+    ) -> Inputs:
         """Return the gradient by x; ``y`` is W x."""
 
     @abstractmethod
@@ -482,7 +487,7 @@ class TorchKernels(Kernels):
         slopes: Slopes,
         *,
         mish: bool,
-    ) -> Rows:
+    ) -> Inputs:
         """See :class:`Kernels`."""
         inputs = x.together()
         gy = self._norm_backward(go.together(), y, affine, slopes, mish=mish)
@@ -634,14 +639,14 @@ class NativeKernels(Kernels):
         slopes: Slopes,
         *,
         mish: bool,
-    ) -> Rows:
+    ) -> Inputs:
         """See :class:`Kernels`."""
         gx = y.new_empty(x.shape)
         self._matmul_backward(go, x, y, gx, shapes, weight, affine, slopes, mish=mish)
         return gx
 
     def _matmul_backward(
-        self, go: Parts, x: Parts, y: Rows, gx: Rows | None, shapes: Shapes, weight: Flat, affine: Affine,
+        self, go: Parts, x: Parts, y: Rows, gx: Inputs | None, shapes: Shapes, weight: Flat, affine: Affine,
         slopes: Slopes, *, mish: bool,
     ) -> None:  # fmt: skip
         self._library.matmul_backward(

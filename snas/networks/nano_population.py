@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from snas import seeds
 from snas.networks import kernels as fused
-from snas.networks.kernels import Affine, Kernels, Parts, Ranges, Rows, Shapes, Slopes, whole
+from snas.networks.kernels import Affine, Halved, Inputs, Kernels, Parts, Ranges, Rows, Shapes, Slopes, whole
 from snas.networks.nano import NanoNetwork, check_size
 from snas.networks.nano_layout import (
     ATTENTION,
@@ -255,7 +255,7 @@ class CellProgram:
         ]  # fmt: skip
         self.output, self.input_gradient = Ranges(layout.output), Ranges(layout.input_gradient)
 
-    def forward(self, x: Rows, run: Pass, *plus: Rows) -> Rows:
+    def forward(self, x: Inputs, run: Pass, *plus: Rows) -> Rows:
         """Return the cell's output of all networks, in their order, plus another tensor."""
         values = {CELL_INPUT: x}
         for operation, numbers, reads, _, last_reads in self.steps:
@@ -265,7 +265,7 @@ class CellProgram:
                 del values[number]
         return run.kernels.gather(self.output.of(values), *([x] if self.residual else []), *plus)
 
-    def backward(self, go: Rows, run: Pass, *plus: Rows) -> Rows:
+    def backward(self, go: Rows, run: Pass, *plus: Inputs) -> Inputs:
         """Return the gradient by the cell's input, plus another tensor."""
         reads = {OUTPUT_READ: go}
         for index in range(len(self.steps) - 1, -1, -1):
@@ -342,7 +342,7 @@ class Classifier:
         return (g_pooled / (height * width)).view(rows, 1, 1, batch).expand(shape).contiguous()
 
 
-def _halve(x: Rows) -> Rows:
+def _halve(x: Rows) -> Halved:
     """Return the 2×2 average pool; a last odd row or column is left out."""
     height, width = x.shape[1:3]
     x = x[:, : height // 2 * 2, : width // 2 * 2]
@@ -350,7 +350,7 @@ def _halve(x: Rows) -> Rows:
     return (pairs[:, :, 0::2] + pairs[:, :, 1::2]).mul_(0.25)
 
 
-def _halve_backward(go: Rows, shape: torch.Size) -> Rows:
+def _halve_backward(go: Halved, shape: torch.Size) -> Rows:
     """Return the gradient of :func:`_halve` by its input of ``shape``."""
     gx = go.new_zeros(shape)
     height, width = go.shape[1:3]

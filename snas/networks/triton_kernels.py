@@ -26,6 +26,7 @@ from snas.networks.kernels import (
     BN_EPS,
     Affine,
     Flat,
+    Inputs,
     Kernels,
     Parts,
     PerImage,
@@ -33,6 +34,7 @@ from snas.networks.kernels import (
     Rows,
     Shapes,
     Slopes,
+    SomeRows,
     Windows,
     whole,
 )
@@ -161,7 +163,7 @@ class TritonKernels(Kernels):
         slopes: Slopes,
         *,
         mish: bool,
-    ) -> Rows:
+    ) -> Inputs:
         """See :class:`Kernels`."""
         gy = self._norm_backward(go, y, affine, slopes, mish=mish)
         self._weight_gradient(gy, x, shapes, slopes.weight)
@@ -317,7 +319,7 @@ class TritonKernels(Kernels):
             x.place = self._pointers(x.tensors), self._table(x)
         return x.place
 
-    def _pointers(self, tensors: list[Rows]) -> Tensor:
+    def _pointers(self, tensors: list[SomeRows]) -> Tensor:
         """Return the addresses on the device; the allocator gives the same ones step after step."""
         addresses = tuple([tensor.data_ptr() for tensor in tensors])
         found = self._addresses.get(addresses)

@@ -186,7 +186,7 @@ class BRPNAS(Predictor):
         self,
         p: Mapping[str, Tensor],
         archs: Int64[Tensor, "runs archs"],
-        keep: Sequence[Float[Tensor, "runs rows hidden"]] | None = None,
+        keep: Sequence[Float[Tensor, "runs _ hidden"]] | None = None,
     ) -> Float[Tensor, "runs archs hidden"]:
         """Return the embedding of each architecture: the global node after four layers; ``keep`` is the dropout per layer."""
         runs, count = archs.shape
@@ -388,7 +388,7 @@ class _Training:
         members: Int64[Tensor, "active members"],
         first: Int64[Tensor, "active pairs"],
         second: Int64[Tensor, "active pairs"],
-        keep: Sequence[Float[Tensor, "active rows hidden"]] | None,
+        keep: Sequence[Float[Tensor, "active _ hidden"]] | None,
     ) -> Float[Tensor, "active parameters"]:
         """Return the gradient of the summed divergence of a batch of pairs."""
         archs = self.pool[active.to(self.pool.device)].gather(1, members)
@@ -403,7 +403,7 @@ class _Training:
 
     def _keep(
         self, generators: Sequence[torch.Generator], members: Int64[Tensor, "active members"]
-    ) -> list[Float[Tensor, "active rows hidden"]] | None:
+    ) -> list[Float[Tensor, "active _ hidden"]] | None:
         """Draw the dropout of a step: 0, or 1/(1 − dropout), per layer; each run from its own generator.
 
         What is drawn does not depend on the other runs of the block, so it is drawn for all slots, and the members' is taken.
