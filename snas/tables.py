@@ -173,36 +173,40 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {schema.name} table (Parquet)")
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        with pq.ParquetFile(path) as file:
+            _check_size(path, file)
+            present = file.schema_arrow
+            _check_columns(path, present, schema)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "truncated or foreign", error) from error
-    with file:
-        _check_size(path, file)
-        present = file.schema_arrow
-        for name, column in schema.columns.items():
-            index = present.get_field_index(name)
-            if index < 0:
-                raise InputError(
-                    f"{path}: column {name!r} of the {schema.name} table is missing; it has {', '.join(present.names)}"
-                )
-            found, wanted = present.field(index).type, arrow_type(column.type)
-            if found != wanted:
-                raise InputError(f"{path}: column {name!r} has type {found}, expected {wanted}")
-        for key, value in (expect or {}).items():
-            found = metadata(path).get(key)
-            if found != value:
-                raise InputError(
-                    f"{path}: made with {key} = {found!r}, expected {value!r}; delete the file and run again"
-                )
+    for key, value in (expect or {}).items():
+        found = metadata(path).get(key)
+        if found != value:
+            raise InputError(
+                f"{path}: made with {key} = {found!r}, expected {value!r}; delete the file and run again"
+            )
     names = list(schema.columns)
     if schema.extra:
         names += [f.name for f in present if f.name not in schema.columns and _is_plain(f.type)]
     try:
         frame = _read(path, names, present).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "damaged", error) from error
     _check(path, frame, schema)
     return frame
+
+
+def _check_columns(path: Path, present: Any, schema: Schema) -> None:
+    """Refuse a file that lacks a column, or has one of another type."""
+    for name, column in schema.columns.items():
+        index = present.get_field_index(name)
+        if index < 0:
+            raise InputError(
+                f"{path}: column {name!r} of the {schema.name} table is missing; it has {', '.join(present.names)}"
+            )
+        found, wanted = present.field(index).type, arrow_type(column.type)
+        if found != wanted:
+            raise InputError(f"{path}: column {name!r} has type {found}, expected {wanted}")
 
 
 def _check_size(path: Path, file: Any) -> None:
@@ -310,7 +314,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
 
     try:
         raw = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "truncated or foreign", error) from error
     try:
         loaded = json.loads(raw.get(METADATA_KEY, b"{}"))

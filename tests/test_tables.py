@@ -114,6 +114,23 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
         tables.read(tmp_path / "absent.parquet", THINGS)
 
 
+@pytest.mark.parametrize("which", range(4))
+def test_a_column_whose_name_is_damaged_is_refused(which, tmp_path):
+    """The name stands in the schema, in the paths of the columns and in Arrow's own schema."""
+    path = tmp_path / "things.parquet"
+    tables.write(path, frame(), THINGS)
+    parts = path.read_bytes().split(b"accuracy")
+    path.write_bytes(
+        b"accuracy".join(parts[: which + 1]) + b"\x80ccuracy" + b"accuracy".join(parts[which + 1 :])
+    )
+    try:
+        found = tables.read(path, THINGS)
+    except InputError as error:
+        assert "things.parquet: " in str(error)
+    else:  # Arrow's own schema is a hint that is not looked at where it does not fit
+        assert found["arch"].tolist() == [0, 1]
+
+
 def test_metadata_of_another_recipe_is_refused(tmp_path):
     path = tmp_path / "things.parquet"
     tables.write(path, frame(), THINGS, {"recipe": "short"})

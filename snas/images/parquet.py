@@ -23,6 +23,8 @@ LARGEST_GROUP = 4 * 2**30
 """Bytes that the images of one row group may announce; a row group is the least that is read at a time."""
 LARGEST_PIECE = 2**30
 LONGEST_PATH = 4096
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for a damaged file; the last, for the name of a column."""
 
 
 def parquet(options: Options) -> ImageSet:
@@ -103,15 +105,14 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            file = pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+            with pq.ParquetFile(path) as file:
+                self.schema, self.rows = file.schema_arrow, file.metadata.num_rows
+                self.image = self._column(IMAGE_COLUMNS, "image")
+                self.label = self._column(LABEL_COLUMNS, "label")
+                self._check_types()
+                self._check_sizes(file.metadata)
+        except UNREADABLE as error:
             raise InputError(f"{path}: not a readable Parquet file (truncated or foreign)") from error
-        with file:
-            self.schema, self.rows = file.schema_arrow, file.metadata.num_rows
-            self.image = self._column(IMAGE_COLUMNS, "image")
-            self.label = self._column(LABEL_COLUMNS, "label")
-            self._check_types()
-            self._check_sizes(file.metadata)
 
     def _column(self, names: tuple[str, ...], what: str) -> str:
         for name in names:
@@ -171,7 +172,7 @@ class _File:
                 for batch in file.iter_batches(rows, columns=[column], use_threads=False):
                     array = batch.column(0)
                     yield array.flatten()[0] if pa.types.is_struct(array.type) else array
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{self.path}: not a readable Parquet file (damaged)") from error
 
     def labels(self) -> np.ndarray:

@@ -580,6 +580,17 @@ def test_a_path_that_is_no_text(image_parquet: Path) -> None:
     refused("parquet", "column 'img', row 4: the path is not UTF-8 text", path=image_parquet)
 
 
+@pytest.mark.parametrize("which", range(3))
+def test_a_column_whose_name_is_damaged(image_parquet: Path, which: int) -> None:
+    """The name stands in the file several times: in its schema, in each column's path, in Arrow's own schema."""
+    target = image_parquet / "damaged.parquet"
+    parts = (image_parquet / "train.parquet").read_bytes().split(b"img")
+    assert len(parts) > 3
+    target.write_bytes(b"img".join(parts[: which + 1]) + b"\x80mg" + b"img".join(parts[which + 1 :]))
+    got = outcome(lambda: images.load("parquet", path=target))
+    assert isinstance(got, ImageSet) or one_sentence(got)
+
+
 def test_a_grey_test_part_beside_coloured_training_images(image_parquet: Path) -> None:
     pq.write_table(image_table(6, channels=1), image_parquet / "test.parquet")
     refused("parquet", "one of train and test is grey", path=image_parquet)
