@@ -114,21 +114,21 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
         tables.read(tmp_path / "absent.parquet", THINGS)
 
 
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("which", range(2))
 def test_a_column_whose_name_is_damaged_is_refused(which, tmp_path):
-    """The name stands in the schema, in the paths of the columns and in Arrow's own schema."""
+    """The name stands in the file twice."""
     path = tmp_path / "things.parquet"
     tables.write(path, frame(), THINGS)
     parts = path.read_bytes().split(b"accuracy")
+    assert len(parts) == 3
     path.write_bytes(
         b"accuracy".join(parts[: which + 1]) + b"\x80ccuracy" + b"accuracy".join(parts[which + 1 :])
     )
-    try:
-        found = tables.read(path, THINGS)
-    except InputError as error:
-        assert "things.parquet: " in str(error)
-    else:  # Arrow's own schema is a hint that is not looked at where it does not fit
-        assert found["arch"].tolist() == [0, 1]
+    if which == 1:  # nothing is read by this one
+        assert tables.read(path, THINGS)["arch"].tolist() == [0, 1]
+        return
+    with pytest.raises(InputError, match=r"things\.parquet: "):
+        tables.read(path, THINGS)
 
 
 def test_metadata_of_another_recipe_is_refused(tmp_path):
