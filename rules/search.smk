@@ -402,6 +402,7 @@ rule own_choice:
         paid=PAID,
         recipe=CONFIG.truth_recipe,
         facts=dict(recipe=CONFIG.truth_recipe, seed=CONFIG.seed),
-        code=OWN_CODE,
+        trained=OWN_CODE,
+        code=code_of("own_choice.py", "snas.search.own", without=MADE_BEFORE),
     script:
         "../scripts/own_choice.py"

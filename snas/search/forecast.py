@@ -136,11 +136,8 @@ class Work:
 
 def sizes(search: OwnSearch) -> list[int]:
     """Return how many networks each round asks for, the last one the top K."""
-    from snas.search import METHODS
-
-    method = METHODS.load(search.method)
-    if hasattr(method, "sizes"):
-        return [*method.sizes(search.budget, search.options), search.top]
+    if sum(search.asks) == search.trainings:
+        return list(search.asks)
     middle = search.rounds - 1
     each = [search.budget // middle] * middle
     each[0] += search.budget - sum(each)

@@ -410,6 +410,4 @@ def own_search(
             "gp, gp+fidelity, siamese+nsam+bts and random are possible, among others"
         )
     limits = {"b": ask_batch if options else 0, "m": max_macs, "p": max_params}
-    # A method that says no more than how many rounds it has may ask for all N in any of them.
-    most = chosen.sizes(n, options) if hasattr(chosen, "sizes") else [n] * chosen.rounds(n, options)
-    return OwnSearch(method, n, k, (*most, k), options, "code" in looks, limits)
+    return OwnSearch(method, n, k, (*chosen.sizes(n, options), k), options, "code" in looks, limits)

@@ -153,6 +153,10 @@ class Method(ABC):
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
         """Return the number of rounds of proposals for N = ``budget``; raises ``InputError`` where N is too small."""
 
+    def sizes(self, budget: int, options: Mapping[str, Any] | None = None) -> list[int]:
+        """Return the most that each round adds; a method that says no more may ask for all N in any of them."""
+        return [budget] * self.rounds(budget, options)
+
     @abstractmethod
     def start(self, problem: Problem, counter: QueryCounter) -> Search:
         """Return the search of a block of runs."""

@@ -137,10 +137,14 @@ class PredictorMethod(Method):
 
     def rounds(self, budget: int, options: Mapping[str, Any] | None = None) -> int:
         """Return the number of the sampler's updates, its start included."""
+        return len(self.sizes(budget, options))
+
+    def sizes(self, budget: int, options: Mapping[str, Any] | None = None) -> list[int]:
+        """Return how many architectures each update adds."""
         check_names(self.predictor, _part(options, "predictor"))
         sampler = self.make_sampler(options)
         check_budget(budget, sampler.smallest, f"sampler {self.sampler!r}")
-        return len(sampler.plan(budget, 1))
+        return [update.new for update in sampler.plan(budget, 1)]
 
     def looks(self, budget: int, rerank: int, options: Mapping[str, Any] | None = None) -> dict[str, int]:
         """Return the most codes per run: the pool, the re-ranked ones of all updates, the last ``rerank``."""

@@ -258,6 +258,5 @@ def test_the_rounds_follow_from_the_budget_alone(batch):
 def test_what_a_round_asks_for_at_most_is_known_beforehand():
     assert own_search("evolution", "13+4").asks == (10, 1, 1, 1, 4)
     assert own_search("local_search", "3+2").asks == (1, 1, 1, 2)
-    assert own_search("siamese+nsam+bts", "20+5").asks == (20,) * 11 + (5,), (
-        "how many each update adds is not told"
-    )
+    assert own_search("siamese+nsam+bts", "20+5").asks == (6, *(1,) * 9, 5, 5)
+    assert own_search("random", "7+3").asks == (7, 3)
