@@ -5,6 +5,7 @@ Importing this package imports neither torch nor pandas, so that a workflow can 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from snas.registry import Registry
@@ -23,6 +24,14 @@ REGISTRY = Registry(
 
 
 def load(name: str) -> Space:
-    """Return a new space of the registered ``name``; raises ``InputError`` that lists the known ones."""
-    space: Space = REGISTRY.load(name)()
-    return space
+    """Return the space of the registered ``name``; raises ``InputError`` that lists the known ones.
+
+    A space has no state but its cells, which are enumerated once in a process.
+    """
+    return _made(REGISTRY.load(name))
+
+
+@cache
+def _made(kind: type[Space]) -> Space:
+    """Return the only space of its class."""
+    return kind()

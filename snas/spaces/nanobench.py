@@ -10,11 +10,11 @@ networks at once all read it, so that they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -31,12 +31,20 @@ VOCABULARY = (*BAG, "output", "none")
 """Symbols of the predictor encoding; ``none`` pads."""
 CELLS_PER_STAGE = 3
 STAGES = 3
+OUT_CHANNELS: Mapping[str, Callable[[int, int], int]] = {
+    "dwconv3x3": lambda channels, width: channels,
+    "conv1x1": lambda channels, width: width,
+    "attention": lambda channels, width: channels,
+    "expand": lambda channels, width: 3 * channels,
+    "split": lambda channels, width: channels + channels % 2,
+    "output": lambda channels, width: width,
+}
+"""Channels that an operation gives of the channels that it reads, in a cell of some width (f)."""
 INPUT = -1
 """Source number of the cell's input in a plan."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Channels ``start`` to ``stop`` of the output of node ``source`` (:data:`INPUT`: of the cell's input)."""
 
     source: int
@@ -49,8 +57,7 @@ class Piece:
         return self.stop - self.start
 
 
-@dataclass(frozen=True)
-class NodePlan:
+class NodePlan(NamedTuple):
     """One node of a cell with its channel numbers.
 
     ``pieces`` are concatenated on channels in this order (by source node).  For ``split``, ``out_channels`` is even: one
@@ -90,32 +97,42 @@ class CellPlan:
 
 def plan(cell: Cell, in_channels: int, width: int) -> CellPlan:
     """Return the channel book of ``cell`` with ``in_channels`` at its input and ``width`` (f) at its output."""
+    return _planned(_wires(cell), in_channels, width)
+
+
+Wires = list[tuple[str, list[tuple[int, int | None]]]]
+"""Each node's operation, and the sources that it reads: all of one (None), or the first (0) or second (1) half of a split."""
+
+
+def _wires(cell: Cell) -> Wires:
+    """Return what reads what: the part of a plan that hangs on no size, as a plan is made for each width of a network."""
+    read: dict[int, list[int]] = {}
+    for source, target in sorted(cell.edges):
+        read.setdefault(source, []).append(target)
+    wires: Wires = [(operation, []) for operation in (*cell.operations, "output")]
+    for source, targets in read.items():
+        for half, target in enumerate(targets):  # one reader: also a split as the last node gives both halves
+            wires[target][1].append((source, None if len(targets) == 1 else half))
+    return wires
+
+
+def _planned(wires: Wires, in_channels: int, width: int) -> CellPlan:
+    """Return the channel book of the cell that has these wires."""
     nodes: list[NodePlan] = []
-    for index, operation in enumerate((*cell.operations, "output")):
-        pieces = tuple(_piece(cell, nodes, source, index) for source in cell.sources(index))
+    for operation, reads in wires:
+        pieces = tuple([_piece(source, half, nodes[source].out_channels) for source, half in reads])
         if not pieces:
             pieces = (Piece(INPUT, 0, in_channels),)
-        channels = sum(piece.channels for piece in pieces)
-        out = {
-            "dwconv3x3": channels,
-            "conv1x1": width,
-            "attention": channels,
-            "expand": 3 * channels,
-            "split": channels + channels % 2,
-            "output": width,
-        }[operation]
-        nodes.append(NodePlan(operation, pieces, channels, out))
+        channels = sum([piece.stop - piece.start for piece in pieces])
+        nodes.append(NodePlan(operation, pieces, channels, OUT_CHANNELS[operation](channels, width)))
     return CellPlan(tuple(nodes), in_channels, width)
 
 
-def _piece(cell: Cell, nodes: Sequence[NodePlan], source: int, target: int) -> Piece:
-    """Return what ``target`` reads of ``source``: all of it, or a half of a split that feeds two nodes."""
-    channels = nodes[source].out_channels
-    readers = sorted(b for a, b in cell.edges if a == source)
-    if len(readers) == 1:  # also a split as the last node: both halves go to the output
+def _piece(source: int, half: int | None, channels: int) -> Piece:
+    """Return what is read of ``source`` with ``channels`` at its output: all of it, or a half."""
+    if half is None:
         return Piece(source, 0, channels)
-    half = channels // 2
-    return Piece(source, 0, half) if target == readers[0] else Piece(source, half, channels)
+    return Piece(source, channels // 2, channels) if half else Piece(source, 0, channels // 2)
 
 
 def stage_widths(width: int) -> tuple[int, ...]:
@@ -170,9 +187,10 @@ def network_costs(
     stem = 9 * channels * width
     macs = np.full(len(cells), stem * side * side + features * classes, dtype=np.int64)
     params = np.full(len(cells), stem + 2 * width + (features + 1) * classes, dtype=np.int64)
+    wired = [_wires(cell) for cell in cells]
     for (stage, in_channels, f), times in places.items():
         pixels = (side // 2**stage) ** 2
-        costs = np.array([cell_costs(plan(cell, in_channels, f)) for cell in cells], dtype=np.int64)
+        costs = np.array([cell_costs(_planned(wires, in_channels, f)) for wires in wired], dtype=np.int64)
         per_pixel, fixed, weights = costs.reshape(len(cells), 3).T
         macs += times * (per_pixel * pixels + fixed)
         params += times * weights
