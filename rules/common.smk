@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import snas.code_hash
 import snas.config
 import snas.device
 import snas.machine
@@ -117,7 +118,7 @@ TRAINS = ["snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG
 def code_of(script, *modules, without=()):
     """Return the hash of a rule's script and of all that its modules import."""
     path = Path(workflow.basedir, "scripts", script)
-    return snas.provenance.code_hash(*modules, without=without, script=path)
+    return snas.code_hash.code_hash(*modules, without=without, script=path)
 
 
 OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", *NETWORKS)

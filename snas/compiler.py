@@ -72,10 +72,13 @@ def why_not(device: torch.device) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder that built libraries are kept in."""
+    """Return the folder that built libraries are kept in, and other things that would be made anew without it."""
     if "SNAS_CACHE" in os.environ:
         return Path(os.environ["SNAS_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snas"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snas"
+    except RuntimeError:  # a container's user without a name and a home
+        return _temporary_room()
 
 
 def found() -> str | None:
@@ -109,8 +112,12 @@ def _build(source: Path, command: list[str]) -> Path:
 def _rooms() -> Iterator[Path]:
     """Yield folders to keep a library in: the cache; the user's own in the temporary directory; one for this process."""
     yield cache_folder()
-    yield Path(tempfile.gettempdir()) / f"snas-cache-{os.getuid()}"
+    yield _temporary_room()
     yield Path(tempfile.mkdtemp(prefix="snas-"))
+
+
+def _temporary_room() -> Path:
+    return Path(tempfile.gettempdir()) / f"snas-cache-{os.getuid()}"
 
 
 def _writable(folder: Path) -> bool:

@@ -20,9 +20,9 @@ print(len(sys.argv) - 1)
 IMPORT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from snas import config, device, progress, provenance, seeds, tables
+from snas import code_hash, config, device, progress, provenance, seeds, tables
 from snas import spaces, networks, images, training, proxies, predictors, search, analysis, figures
-print(provenance.code_hash("snas.training.truth"), "torch" in sys.modules)
+print(code_hash.code_hash("snas.training.truth"), "torch" in sys.modules)
 """
 
 

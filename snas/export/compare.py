@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snas import InputError, networks, seeds, spaces, tables, training
+from snas.code_hash import code_hash
 from snas.device import torch_device
 from snas.export.card import table
 from snas.export.complete import complete_training, probabilities
@@ -25,7 +26,6 @@ from snas.images.imageset import ImageSet
 from snas.images.split import load_parts, write_split
 from snas.networks import handmade
 from snas.networks.populations import Singles
-from snas.provenance import code_hash
 from snas.search import block, own
 from snas.search.jobs import OwnSearch, own_search
 from snas.tables import Column, Schema
