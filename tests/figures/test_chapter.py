@@ -111,13 +111,12 @@ def test_a_folder_without_analysis_is_refused(tmp_path, capsys):
 
 
 def test_images_are_small(run, tmp_path, monkeypatch):
-    written = chapter.images(run, tmp_path / "small", width=300)
-    assert [path.name for path in written] == [f"nb201_{name}.png" for name in chapter.IMAGES]
-    for path in written:
-        assert Image.open(path).width <= 300
     noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
     monkeypatch.setattr(chapter, "draw", lambda name, _, stem: Image.fromarray(noise).save(f"{stem}.png"))
-    for path in chapter.images(run, tmp_path / "noise", width=200):
+    written = chapter.images(run, tmp_path / "noise", width=200)
+    assert [path.name for path in written] == [f"nb201_{name}.png" for name in chapter.IMAGES]
+    for path in written:
+        assert Image.open(path).width <= 200
         assert path.stat().st_size <= chapter.LARGEST
     with pytest.raises(InputError, match="no analysis in it"):
         chapter.images(tmp_path, tmp_path)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from snas import tables
+from snas.search.forecast import memory_bytes
 from snas.training.codes import CODES
 from tests.conftest import ROOT
 from tests.spaces import nasbench201_sources as sources
@@ -239,11 +240,11 @@ def test_the_second_driver_is_told_who_works_here(workflow):
 
 @pytest.mark.parametrize("width", [8, 1024])
 def test_a_start_says_that_networks_are_too_large_for_the_memory(workflow, width):
-    """With ``--touch``, a start that makes nothing."""
-    target = "results/default/training/codes.parquet"
-    words = ("--touch", "--cores", "2000", "--config", "code_shards=2000", f"width={width}", "--", target)
+    """With ``--touch``, a start that makes nothing; jobs of 3.3 GB each, or next to nothing, until the memory is full."""
+    target, jobs = "results/default/training/codes.parquet", int(memory_bytes() / 3e9) + 1
+    words = f"--touch --cores {jobs} --config code_shards={jobs} width={width} -- {target}".split()
     said = re.findall(r"^\[snas\] networks of .*", workflow.run(*words).stdout, re.MULTILINE)
     assert [line.partition(" take")[0] for line in said] == [f"[snas] networks of width {width}"] * (
         width > 8
     )
-    assert all("GB of memory to train, 2000 at a time, and this machine has" in line for line in said)
+    assert all(f"GB of memory to train, {jobs} at a time, and this machine has" in line for line in said)
