@@ -78,7 +78,7 @@ def shortened(value: Any) -> str:
     """Return how a value is written, cut where it is long.
 
     >>> shortened("x" * 1000)[-20:]
-    "xxxxxxxxxxxxxxxxx…'"
+    "xxxxxxxxxxxxxxxxxx…'"
     """
     try:
         text = repr(value)

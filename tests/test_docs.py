@@ -1,5 +1,7 @@
 """Documents that name code are held to it."""
 
+import doctest
+import importlib
 import os
 import re
 import signal
@@ -54,6 +56,19 @@ def test_the_results_page_has_the_tables_of_the_kept_analysis():
     assert runs, "docs/data keeps the analysis of no run"
     page = set((ROOT / "docs/results.md").read_text().splitlines())
     assert [line for line in chapter(runs).splitlines() if line not in page] == []
+
+
+def modules_with_examples():
+    files = sorted((ROOT / "snas").rglob("*.py"))
+    names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files if ">>> " in f.read_text()]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+@pytest.mark.parametrize("module", modules_with_examples())
+def test_the_examples_of_docstrings_are_true(module):
+    found = doctest.testmod(importlib.import_module(module))
+    assert found.attempted
+    assert not found.failed
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
