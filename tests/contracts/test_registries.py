@@ -12,6 +12,7 @@ from snas.analysis.scores import score_runs
 from snas.figures import REGISTRY as FIGURES
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.proxies import REGISTRY as PROXIES
+from snas.registry import Registry
 from snas.search import METHODS, SAMPLERS, bench
 from snas.search.block import SEARCH, Settings, run_block
 from snas.training.codes import estimation_codes
@@ -210,6 +211,22 @@ def test_names_are_checked_without_torch():
     assert METHODS.check("siamese+fts") == "siamese+fts"
     with pytest.raises(InputError, match="unknown method 'siamese\\+xyz'"):
         METHODS.check("siamese+xyz")
+
+
+def test_a_line_that_leads_nowhere_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "one_file_lacking.py").write_text("import no_such_package\n")
+    registry = Registry(
+        "thing", {"gone": "snas.gone:A", "typo": "snas.seeds:generater", "lacking": "one_file_lacking:A"}
+    )
+    with pytest.raises(
+        InputError, match=r"thing 'gone' is registered as 'snas.gone:A', but there is no module 'snas.gone'"
+    ):
+        registry.load("gone")
+    with pytest.raises(InputError, match=r"thing 'typo' is .*, but 'snas.seeds' has no 'generater'"):
+        registry.load("typo")
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        registry.load("lacking")
 
 
 ALL = {
