@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from snas import InputError
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.search import METHODS, SAMPLERS, block
 from snas.search.block import Settings, run_block
@@ -89,6 +90,14 @@ def test_a_run_is_the_same_alone_and_saved_between_rounds(name, search, bench, t
         assert list(table[column][0]) == list(at_once[column])
     for column in ("trainings", "codes", "price", "seed"):
         assert table[column][0] == at_once[column]
+
+
+@pytest.mark.parametrize("method", ["linear_bts", "linear_fts", "linear_brp"])
+def test_no_sampler_asks_a_predictor_that_has_learnt_nothing(method, bench):
+    """What it would add were a draw by the breaking of ties, and nothing would say so."""
+    few = Settings(method, BUDGET, 5, (0,), options={"predictor": {"epochs": 1}})
+    with pytest.raises(InputError, match=r"'linear' has a schedule of 1 epoch\(s\).* more epochs are needed"):
+        run_block(bench(), few)
 
 
 @pytest.mark.parametrize("name", METHOD_NAMES)
