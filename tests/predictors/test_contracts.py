@@ -77,7 +77,7 @@ def test_nan_or_an_explosion_in_one_run_leaves_the_others_bit_identical(name, we
     state["weights"][1] = weight
     ill.load_state_dict(state)
     before = ill.coarse()
-    assert weight == 1e30 or bool(before[1].isnan().all())
+    assert weight == 1e30 or not bool(before[1].isfinite().any())
     assert torch.equal(healthy.coarse()[[0, 2]], before[[0, 2]])
     for predictor in (healthy, ill):
         predictor.fit(*data(runs), start=0, stop=2)
