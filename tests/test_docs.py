@@ -58,6 +58,17 @@ def test_the_results_page_has_the_tables_of_the_kept_analysis():
     assert [line for line in chapter(runs).splitlines() if line not in page] == []
 
 
+def test_the_programs_of_the_library_page_run():
+    page = (ROOT / "docs/library.md").read_text()
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S))
+    assert program
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def modules_with_examples():
     files = sorted((ROOT / "snas").rglob("*.py"))
     names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files if ">>> " in f.read_text()]
