@@ -247,8 +247,11 @@ def test_everything_new_in_one_file_each_works_together(added, tmp_path):
     assert all((np.diff(pool) % len(space) == 1).all() for pool in runs["pool"])
 
 
-CONTRACTS = ("spaces/test_contract.py", "networks/test_contract.py", "images/test_image_contract.py", "training/test_recipes.py",
-             "proxies/test_contract.py", "predictors/test_contracts.py", "search/test_samplers.py", "search/test_methods.py")  # fmt: skip
+CONTRACTS = (
+    "spaces/test_contract.py", "spaces/test_features.py", "networks/test_contract.py", "images/test_image_contract.py",
+    "training/test_recipes.py", "training/test_tables.py", "proxies/test_contract.py", "predictors/test_contracts.py",
+    "search/test_samplers.py", "search/test_methods.py",
+)  # fmt: skip
 
 
 def test_everything_new_passes_the_contract_tests_of_its_room(tmp_path):
