@@ -200,7 +200,7 @@ def clock(seconds: float) -> str:
     """Return a duration as people say it.
 
     >>> clock(59), clock(125), clock(7300)
-    ('59 s', '2 min 05 s', '2 h 02 min')
+    ('59 s', '2 min 05 s', '2 h 01 min')
     """
     whole = round(seconds)
     if whole < 60:

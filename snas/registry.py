@@ -58,8 +58,23 @@ class Registry:
         return self._targets[self.check(name)].split(":")[0]
 
     def load(self, name: str) -> Any:
-        """Import and return the thing behind ``name``."""
-        return resolve(self._targets[self.check(name)])
+        """Import and return the thing behind ``name``; raises :class:`InputError` where its line leads nowhere."""
+        target = self._targets[self.check(name)]
+        module, _, attribute = target.partition(":")
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # it is there, and lacks something itself
+            raise InputError(
+                f"{self.kind} {name!r} is registered as {target!r}, but there is no module {error.name!r}; "
+                "a module of another package must be importable where jobs run"
+            ) from None
+        if not hasattr(found, attribute):
+            raise InputError(
+                f"{self.kind} {name!r} is registered as {target!r}, but {module!r} has no {attribute!r}"
+            )
+        return getattr(found, attribute)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._targets)
@@ -78,7 +93,7 @@ def shortened(value: Any) -> str:
     """Return how a value is written, cut where it is long.
 
     >>> shortened("x" * 1000)[-20:]
-    "xxxxxxxxxxxxxxxxx…'"
+    "xxxxxxxxxxxxxxxxxx…'"
     """
     try:
         text = repr(value)

@@ -389,6 +389,7 @@ def test_config_check_counts_the_architectures(tmp_path, capsys):
         ({"images": "cifar10", "image_channels": 1}, "key 'image_channels' is 1, and images = cifar10 has no use for it"),
         ({"images": "folder", "images_path": ".", "images_download": True}, "key 'images_download' is True, and images = folder"),
         ({"train_images": 1788}, "key 'train_images' is 1788; digits has 1,797 images of 10 classes to take them from, so 10 to 1,787"),
+        ({"code_recipe": "digits_truth"}, "key 'code_recipe' is 'digits_truth', which has 8 epochs; an estimation code has 3"),
         ({"train_images": 9}, "key 'train_images' is 9; digits has 1,797 images"),
         ({"images": "cifar100", "train_images": 50_001}, "so 100 to 50,000 are possible, or 0 for its usual 50,000"),
         ({"code_share": 0.001}, "key 'code_share' is 0.001; of 400 training images that is none; a larger share is needed"),

@@ -1,5 +1,7 @@
 """Documents that name code are held to it."""
 
+import doctest
+import importlib
 import os
 import re
 import signal
@@ -54,6 +56,30 @@ def test_the_results_page_has_the_tables_of_the_kept_analysis():
     assert runs, "docs/data keeps the analysis of no run"
     page = set((ROOT / "docs/results.md").read_text().splitlines())
     assert [line for line in chapter(runs).splitlines() if line not in page] == []
+
+
+def test_the_programs_of_the_library_page_run():
+    page = (ROOT / "docs/library.md").read_text()
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.M | re.S))
+    assert program
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=600,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def modules_with_examples():
+    files = sorted((ROOT / "snas").rglob("*.py"))
+    names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files if ">>> " in f.read_text()]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+@pytest.mark.parametrize("module", modules_with_examples())
+def test_the_examples_of_docstrings_are_true(module):
+    found = doctest.testmod(importlib.import_module(module))
+    assert found.attempted
+    assert not found.failed
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -46,8 +46,8 @@ PAIRS: tuple[tuple[str, str], ...] = (
 def pairs_of(methods: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return :data:`PAIRS`, and those of the variants among ``methods``: against their method, and as their methods pair.
 
-    >>> pairs_of(["siamese", "siamese@c=10"])[-1]
-    ('siamese@c=10', 'siamese')
+    >>> pairs_of(["siamese", "siamese@c=10"])[-2:]
+    (('siamese@c=10', 'siamese'), ('siamese@c=10', 'neural_predictor@c=10'))
 
     A variant of another code is compared with the method without a code, too.
     """

@@ -36,19 +36,14 @@ def build(
     Raises ``InputError`` for an unknown space or architecture, or a size that the network cannot have.
     """
     from snas import seeds, spaces
+    from snas.networks.sizes import check_size
     from snas.registry import resolve
 
     space = spaces.load(space) if isinstance(space, str) else space
     cell = space.cell(arch)
-    module: nn.Module = resolve(space.network)(
-        cell,
-        width=width or space.default_width,
-        channels=channels,
-        side=side,
-        classes=classes,
-        bn_momentum=bn_momentum,
-        **options,
-    )
+    size = {"width": width or space.default_width, "channels": channels, "side": side, "classes": classes}
+    check_size(**size)
+    module: nn.Module = resolve(space.network)(cell, bn_momentum=bn_momentum, **size, **options)
     return initialise(module, seeds.generator(base_seed, "weights", cell.name))
 
 

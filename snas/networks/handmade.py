@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from snas import InputError, seeds
 from snas.networks.counting import count_macs
-from snas.networks.nano import check_size
+from snas.networks.nano import SMALLEST_SIDE
+from snas.networks.sizes import check_size
 from snas.networks.weights import Conv2d, Linear, initialise
 
 BLOCKS = 3
@@ -115,7 +116,9 @@ class HandmadeNetwork(nn.Module):
         bn_momentum: float,
     ) -> None:
         super().__init__()
-        check_size(width=min(widths), channels=channels, side=side, classes=classes)
+        check_size(
+            width=min(widths), channels=channels, side=side, classes=classes, smallest_side=SMALLEST_SIDE
+        )
         self.widths = widths
         self.stem = ConvBN(channels, widths[0], 3, momentum=bn_momentum, activation=activation)
         layers, arriving = [], widths[0]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from snas import InputError
+from snas.networks.sizes import check_size
 from snas.networks.weights import Conv2d, Linear
 from snas.spaces.nanobench import (
     CELLS_PER_STAGE,
@@ -25,6 +25,8 @@ from snas.spaces.nanobench import (
 from snas.spaces.space import Cell
 
 BN_EPS = 1e-4
+SMALLEST_SIDE = 4
+"""The side is halved twice."""
 
 
 class ConvBN(nn.Sequential):
@@ -142,7 +144,7 @@ class NanoNetwork(nn.Module):
         bn_momentum: float = 0.003,
     ) -> None:
         super().__init__()
-        check_size(width=width, channels=channels, side=side, classes=classes)
+        check_size(width=width, channels=channels, side=side, classes=classes, smallest_side=SMALLEST_SIDE)
         self.stem = ConvBN(channels, width, 3, momentum=bn_momentum)
         self.cells = nn.ModuleList(
             NanoCell(cell, in_channels, f, momentum=bn_momentum) for _, in_channels, f in cell_widths(width)
@@ -160,15 +162,3 @@ class NanoNetwork(nn.Module):
             x = first(x)
             x = x + third(second(x))
         return self.classifier(x.mean(dim=(2, 3)))
-
-
-def check_size(*, width: int, channels: int, side: int, classes: int) -> None:
-    """Raise :class:`InputError` where a network of these sizes is impossible: the side is halved twice."""
-    for what, value, least in (
-        ("width", width, 1),
-        ("channels", channels, 1),
-        ("side", side, 4),
-        ("classes", classes, 2),
-    ):
-        if value < least:
-            raise InputError(f"{what} = {value}: a network needs at least {least}")

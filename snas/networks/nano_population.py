@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from snas import seeds
 from snas.networks import kernels as fused
 from snas.networks.kernels import Affine, Halved, Inputs, Kernels, Parts, Ranges, Rows, Shapes, Slopes, whole
-from snas.networks.nano import NanoNetwork, check_size
+from snas.networks.nano import SMALLEST_SIDE, NanoNetwork
 from snas.networks.nano_layout import (
     ATTENTION,
     CELL_INPUT,
@@ -35,6 +35,7 @@ from snas.networks.nano_layout import (
     lay_out,
 )
 from snas.networks.populations import Population
+from snas.networks.sizes import check_size
 from snas.spaces.nanobench import CELLS_PER_STAGE, STAGES, cell_widths, plan, stage_widths
 from snas.spaces.space import Cell
 
@@ -388,7 +389,7 @@ class NanoPopulation(Population):
         device: torch.device | str = "cpu",
         compile: bool = True,
     ) -> None:
-        check_size(width=width, channels=channels, side=side, classes=classes)
+        check_size(width=width, channels=channels, side=side, classes=classes, smallest_side=SMALLEST_SIDE)
         self.cells, self.size, self.momentum = list(cells), len(cells), bn_momentum
         self.options = {"width": width, "channels": channels, "side": side, "classes": classes}
         self.device = torch.device(device)

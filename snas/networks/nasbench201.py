@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from snas.networks.nano import check_size
+from snas.networks.nano import SMALLEST_SIDE
+from snas.networks.sizes import check_size
 from snas.networks.weights import Conv2d, Linear
 from snas.spaces.nasbench201 import CELLS_PER_STAGE, FEATURE_EDGES, STAGES
 from snas.spaces.space import Cell
@@ -106,7 +107,7 @@ class NASBench201Network(nn.Module):
         authors_residual: bool = False,
     ) -> None:
         super().__init__()
-        check_size(width=width, channels=channels, side=side, classes=classes)
+        check_size(width=width, channels=channels, side=side, classes=classes, smallest_side=SMALLEST_SIDE)
         self.authors_residual = authors_residual
         widths = [width * 2**stage for stage in range(STAGES)]
         self.stem = nn.Sequential(

@@ -18,7 +18,14 @@ from snas.predictors.fused import Kernels
 from snas.predictors.graphs import Graphs, checked
 from snas.predictors.kinds import Kind, checked_options, statistics_layout
 from snas.predictors.layers import Norms, evaluate_products, graph_convolution, head, huber, nsam, product
-from snas.predictors.native_predictor import BUFFERS, NativePredictor, check_state, check_training, made
+from snas.predictors.native_predictor import (
+    BUFFERS,
+    NativePredictor,
+    check_shapes,
+    check_state,
+    check_training,
+    made,
+)
 from snas.predictors.predictor import Predictor
 from snas.predictors.schedule import Schedule, draw_batches
 
@@ -193,6 +200,7 @@ class AccuracyPredictor(Predictor):
         stop: int,
     ) -> None:
         """Train epochs ``start`` .. ``stop`` - 1; see :meth:`Predictor.fit`."""
+        check_shapes(len(self.runs), pool, accuracy=accuracy, codes=codes)
         check_training(accuracy, start, stop, reached=self.reached, epochs=self.epochs)
         if codes is None or not self.uses_code:
             codes = torch.full((*pool.shape, 3), float("nan"))
@@ -249,6 +257,7 @@ class AccuracyPredictor(Predictor):
             return torch.from_numpy(self.native.coarse(None if archs is None else archs.cpu().numpy()))
         if archs is None:
             archs = torch.arange(self.graphs.size)[None].expand(len(self.runs), -1)
+        check_shapes(len(self.runs), archs)
         p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
         tables = self._tables(p, norms)
         run = torch.arange(len(self.runs), device=self.device)[:, None, None]

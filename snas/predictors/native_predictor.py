@@ -80,6 +80,7 @@ class NativePredictor:
         stop: int,
     ) -> None:
         """Train one run after the other, each through all the epochs: its weights then stay in the core's cache."""
+        check_shapes(len(self.runs), pool, accuracy=accuracy, codes=codes)
         check_training(accuracy, start, stop, reached=self.reached, epochs=self.epochs)
         if codes is None or not self.uses_code:
             codes = np.full((*pool.shape, 3), np.nan)
@@ -118,6 +119,7 @@ class NativePredictor:
         return self._predict(archs, codes)
 
     def _predict(self, archs: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
+        check_shapes(len(self.runs), archs, codes=codes)
         rows = [
             self.program.predict(
                 self.weights[r],
@@ -167,6 +169,16 @@ def check_training(accuracy: Any, start: int, stop: int, *, reached: int, epochs
         raise InputError("accuracies to train on must be fractions in [0, 1], not percent and not NaN")
     if start != reached or not start <= stop <= epochs:
         raise ValueError(f"epochs {start}..{stop}: training stands at {reached} of {epochs}")
+
+
+def check_shapes(runs: int, archs: Any, *, accuracy: Any = None, codes: Any = None) -> None:
+    """Raise ``ValueError`` where these arrays or tensors do not belong together: native code would read beyond the shorter."""
+    asked = tuple(archs.shape)
+    if len(asked) != 2 or asked[0] != runs:
+        raise ValueError(f"architectures are {asked}; ({runs}, any number) is expected, a row for each run")
+    for what, part, shape in (("accuracies", accuracy, asked), ("codes", codes, (*asked, 3))):
+        if part is not None and tuple(part.shape) != shape:
+            raise ValueError(f"{what} are {tuple(part.shape)}; {shape} is expected for architectures {asked}")
 
 
 def check_state(name: str, shapes: Mapping[str, Sequence[int]], state: Mapping[str, Any]) -> None:

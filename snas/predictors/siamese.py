@@ -11,6 +11,7 @@ from torch import Tensor
 from snas.predictors.accuracy import AccuracyPredictor
 from snas.predictors.kinds import SIAMESE, SIAMESE_NSAM
 from snas.predictors.layers import Norms, efm, head, huber
+from snas.predictors.native_predictor import check_shapes
 
 
 class Siamese(AccuracyPredictor):
@@ -48,6 +49,7 @@ class Siamese(AccuracyPredictor):
         """Predict accuracies with the estimation branch and running BN statistics; NaN where the code has a NaN."""
         if self.native is not None:
             return torch.from_numpy(self.native.fine(archs.cpu().numpy(), codes.cpu().numpy()))
+        check_shapes(len(self.runs), archs, codes=codes)
         p, norms = self.leaves, Norms(self.kernels, self.running, training=False)
 
         def predict(adjacency: Tensor, one_hot: Tensor, code: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Zero-cost proxies: a number for an untrained network (section 4.3 of the paper compares synflow with the code).
 
 A new proxy is one file with a function ``(network, image) -> float`` and one line in the registry: the network is the
-proxy's own copy with its initial weights, ``image`` its size (channels, side, side), and a larger score is better.
+proxy's own copy with its initial weights, ``image`` its size (channels, side, side), and a larger score is better.  Where it
+stands in for the estimation code it is its decimal logarithm, so an architecture has a code only where its score is positive.
 
 Importing this package does not import torch.
 """

@@ -28,7 +28,6 @@ FAILED = ("diverged", "out_of_memory")
 UNKNOWN = "unknown"
 """Status of an architecture that has not been trained yet (truth: on_demand)."""
 CODES = ("code_1", "code_2", "code_3")
-CODE_SOURCES = ("losses", "synflow")
 
 _FRACTION: dict[str, Any] = {"low": 0, "high": 1}
 _OPTIONAL = {
@@ -98,9 +97,10 @@ def trained_bench(
         architectures: the space's table.
         truth: ground truth (arch, cell, accuracy, status, seconds); None: nothing is known yet (on demand).
         codes: estimation codes (arch, cell, loss_1..loss_3, status, seconds); None: there are none.
-        proxies: synflow scores (arch, cell, proxy, log10, status, seconds), if there are any.
+        proxies: scores of one or several proxies (arch, cell, proxy, log10, status, seconds), if there are any.
         archs: the stated sample of the space that is searched; None: the whole space.
-        code: ``losses`` (the three epochs), or ``synflow`` (log₁₀ synflow, three times: the paper's comparison).
+        code: ``losses`` (the three epochs), or a proxy of ``proxies`` (log₁₀ of its score, three times: the paper's
+            comparison with synflow; an architecture whose score is not positive has no code).
         names: what to call ``truth``, ``codes`` and ``proxies`` in sentences about them (their paths).
 
     Raises:
@@ -110,21 +110,22 @@ def trained_bench(
     names = {"truth": "the truth table", "codes": "the code table", "proxies": "the proxy table"} | dict(
         names or {}
     )
-    if code not in CODE_SOURCES:
-        raise InputError(f"code source {code!r} is unknown; known: {', '.join(CODE_SOURCES)}")
+    scored = (
+        {} if proxies is None else {str(name): rows for name, rows in proxies.groupby("proxy", sort=False)}
+    )
+    if code not in ("losses", *scored):
+        raise InputError(f"code source {code!r} is unknown; known: {', '.join(['losses', *scored])}")
     frame = _start(architectures, archs)
     values = np.full((len(frame), 3), np.nan, dtype=np.float32)
     if codes is not None:
         losses = _matched(codes, frame, names["codes"])
         frame["code_seconds"] = losses["seconds"].to_numpy()
         values = losses[["loss_1", "loss_2", "loss_3"]].to_numpy(dtype=np.float32)
-    if proxies is not None:
-        matched = _matched(proxies[proxies["proxy"] == "synflow"], frame, names["proxies"])
-        frame["synflow"] = matched["log10"].to_numpy(dtype=float)
-    if code == "synflow":
-        if proxies is None:
-            raise InputError("code source 'synflow' was asked for, but there is no proxy table")
-        values = np.repeat(frame[["synflow"]].to_numpy(dtype=np.float32), 3, axis=1)
+    if "synflow" in scored:
+        frame["synflow"] = _matched(scored["synflow"], frame, names["proxies"])["log10"].to_numpy(dtype=float)
+    if code != "losses":
+        matched = _matched(scored[code], frame, names["proxies"])
+        values = np.repeat(matched[["log10"]].to_numpy(dtype=np.float32), 3, axis=1)
         frame["code_seconds"] = matched["seconds"].to_numpy()
     frame[list(CODES)] = np.where(np.isfinite(values), values, np.nan)
     if truth is not None:

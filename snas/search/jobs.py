@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snas import InputError
+from snas import InputError, training
 from snas.config import ANALOG, PATTERNS, Config
 from snas.images import known
 from snas.registry import resolve, shortened
 from snas.search import METHODS
 from snas.search.gp import GaussianMethod
 from snas.spaces import sizes
+from snas.training.recipes import CODE_EPOCHS
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,7 @@ def check(config: Config) -> None:
     Sees to the names of benches, an N that is too small for its method, measurements that a bench does not have, and the
     one search on own images; :func:`check_sizes` to the rest.
     """
+    _check_code_recipe(config)
     known = {bench.name: bench for bench in benches(config)}
     for job in search_jobs(config):
         if job.block == 0:
@@ -255,6 +257,18 @@ def check(config: Config) -> None:
                 config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
             )
     configured_search(config)
+
+
+def _check_code_recipe(config: Config) -> None:
+    """Raise :class:`InputError` where codes are trained by a recipe of another length: complete trainings begin beside them."""
+    trains = config.space and config.truth != "table"
+    if trains or (config.nasbench201 and config.nasbench201_code == "trained"):
+        epochs = training.recipe(config.code_recipe).epochs
+        if epochs != CODE_EPOCHS:
+            raise InputError(
+                f"configuration: key 'code_recipe' is {config.code_recipe!r}, which has {epochs} epochs; an estimation code "
+                f"has {CODE_EPOCHS}"
+            )
 
 
 def check_sizes(config: Config, searches: Iterable[SearchJob], fewest: Iterable[FewestJob] = ()) -> None:

@@ -75,7 +75,7 @@ class PredictorMethod(Method):
     predictor: str
     sampler: str
     uses_code: bool | None = None
-    """Whether it looks at codes; None asks the predictor (and imports it)."""
+    """Whether it looks at codes; None asks the predictor, which is imported for that where it has no native code."""
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
     predictor_options: Mapping[str, Any] = field(default_factory=dict)
     code: str = "code"
@@ -102,7 +102,10 @@ class PredictorMethod(Method):
     @property
     def looks_at_codes(self) -> bool:
         """Whether codes are looked at, and so counted."""
-        return bool(PREDICTORS.load(self.predictor).uses_code if self.uses_code is None else self.uses_code)
+        if self.uses_code is not None:
+            return self.uses_code
+        known = NATIVE if self.native else PREDICTORS  # the former say it without an import of torch
+        return bool(known.load(self.predictor).uses_code)
 
     def make_sampler(self, options: Mapping[str, Any] | None = None) -> Sampler:
         """Return the sampler with its options; raises ``InputError`` for an unknown one."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int64
 
+from snas import InputError
 from snas.search.bench import CODES
 from snas.search.counter import QueryCounter
 from snas.search.method import Problem, Search
@@ -33,6 +34,11 @@ class PredictorSearch(Search):
         self.sampler = method.make_sampler(problem.options)
         self.predictor = method.make_predictor(problem)
         self.plan = self.sampler.plan(problem.budget, self.predictor.epochs)
+        if any(update.new and update.epoch < 1 for update in self.plan[1:]):
+            raise InputError(
+                f"predictor {method.predictor!r} has a schedule of {self.predictor.epochs} epoch(s), so that sampler "
+                f"{method.sampler!r} would add architectures by its ranking before it has learnt; more epochs are needed"
+            )
         self.pool = np.empty((len(problem.runs), 0), dtype=np.int64)
         self.epoch = 0
         self.train_seconds = 0.0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from snas.spaces.space import Space
 
-EPOCHS = 3
+EPOCHS = recipes.CODE_EPOCHS
 """Values of a code."""
 STATUS = Column("string", "ok | diverged (a loss is not finite) | out_of_memory (does not fit alone)")
 CODES = Schema(

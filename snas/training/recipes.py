@@ -74,6 +74,8 @@ class Recipe:
         return {"recipe": self.name, **{f"recipe_{k}": v for k, v in asdict(self).items() if k != "name"}}
 
 
+CODE_EPOCHS = 3
+"""Epochs of an estimation code."""
 PAPER = Augmentation()
 SHIFTS = Augmentation(flip=False, crop=0, mixup=0.0)
 """Small shifts alone: what 8×8 digits bear in few steps."""

@@ -168,3 +168,9 @@ def test_all_1120_counted_on_the_running_network(part):
 def test_impossible_sizes_are_refused(sizes, what):
     with pytest.raises(InputError, match=what):
         NanoNetwork(CELLS[1], **sizes)
+
+
+@pytest.mark.parametrize("name", ["tiny_nanobench", "nasbench201", "tiny_nasbench201"])
+def test_a_side_that_cannot_be_halved_twice_is_refused(name):
+    with pytest.raises(InputError, match="side = 2"):
+        networks.build(name, 0, side=2)

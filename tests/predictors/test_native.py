@@ -7,6 +7,7 @@ import torch
 
 from snas import compiler
 from snas.predictors import REGISTRY, native
+from snas.predictors.native_predictor import check_shapes
 from snas.spaces.space import Encoding
 from tests.predictors import toys
 from tests.predictors.plain import Plain
@@ -178,6 +179,25 @@ def test_architectures_outside_the_space_are_refused():
             predictor.coarse(torch.full((2, 3), wrong))
         with pytest.raises(IndexError, match="of 40"):
             predictor.fit(torch.where(ids == ids[1, 2], wrong, ids), accuracy, codes, start=0, stop=1)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_what_does_not_belong_together_is_refused_and_not_read_beyond_its_end(compile):
+    ids, accuracy, codes = toys.pool(len(RUNS), 6)
+    predictor = build("siamese", compile=compile)
+    schedule = {"start": 0, "stop": 1}
+    with pytest.raises(ValueError, match=r"architectures are \(1, 6\); \(2, any number\) is expected"):
+        predictor.fit(ids[:1], accuracy[:1], codes[:1], **schedule)
+    with pytest.raises(ValueError, match=r"codes are \(2, 6, 2\); \(2, 6, 3\) is expected"):
+        predictor.fit(ids, accuracy, codes[..., :2], **schedule)
+    with pytest.raises(ValueError, match=r"codes are \(2, 6, 2\)"):
+        predictor.fine(ids, codes[..., :2])
+    with pytest.raises(ValueError, match=r"architectures are \(1, 6\)"):
+        predictor.coarse(ids[:1])
+    with pytest.raises(
+        ValueError, match=r"accuracies are \(2, 5\); \(2, 6\) is expected"
+    ):  # the tests' own check sees it first
+        check_shapes(2, ids, accuracy=accuracy[:, :5])
 
 
 def test_without_a_compiler_torch_serves_and_one_line_says_so(monkeypatch, caplog):

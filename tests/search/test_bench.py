@@ -34,6 +34,18 @@ def test_a_trained_bench_has_everything_in_the_order_of_the_space(parts, toy):
     assert set(frame) == set(BENCH.columns)
 
 
+def test_any_proxy_may_be_scored_and_stand_in_for_the_code(parts):
+    other = parts["proxies"].assign(proxy="params", log10=lambda t: t["log10"] + 1.0)
+    other.loc[other["arch"] == 3, "log10"] = np.nan
+    alone = trained_bench(**parts | {"proxies": other}, code="params")
+    beside = trained_bench(**parts | {"proxies": pd.concat([other, parts["proxies"]])}, code="params")
+    assert alone["synflow"].isna().all()
+    expected = (beside["synflow"] + 1.0).where(beside["arch"] != 3).astype(np.float32)
+    for frame in (alone, beside):
+        for code in ("code_1", "code_2", "code_3"):
+            pd.testing.assert_series_equal(frame[code], expected, check_names=False)
+
+
 def test_on_demand_nothing_is_known(parts):
     frame = trained_bench(**parts | {"truth": None})
     assert (frame["status"] == "unknown").all()
@@ -136,7 +148,7 @@ def test_bad_tables_are_refused_in_one_sentence(parts, which, change, sentence):
 def test_bad_choices(parts):
     with pytest.raises(InputError, match="code source 'losess' is unknown; known: losses, synflow"):
         trained_bench(**parts, code="losess")
-    with pytest.raises(InputError, match="there is no proxy table"):
+    with pytest.raises(InputError, match=r"code source 'synflow' is unknown; known: losses$"):
         trained_bench(**parts | {"proxies": None}, code="synflow")
     with pytest.raises(InputError, match="architecture 999 of the sample is not in the space"):
         trained_bench(**parts, archs=[1, 999])

@@ -491,7 +491,9 @@ class TestBadRounds:
 def test_rounds_and_modules_are_known_without_torch():
     code = (
         "import sys; from snas.search import METHODS\n"
-        "for name in METHODS: METHODS.load(name).rounds(100); METHODS.load(name).modules\n"
+        "put_together = ['neural_predictor+bts', 'siamese+fts', 'neural_predictor+nsam+bts@lambda=0.5']\n"
+        "for method in map(METHODS.load, [*METHODS, *put_together]):\n"
+        "    method.rounds(100), method.modules, method.looks(100, 60)\n"
         "assert not {'torch', 'pandas'} & set(sys.modules), set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,8 +1,11 @@
 """Contract of the registry: every method, with its real predictor, no exception."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
+from snas import InputError
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.search import METHODS, SAMPLERS, block
 from snas.search.block import Settings, run_block
@@ -91,11 +94,19 @@ def test_a_run_is_the_same_alone_and_saved_between_rounds(name, search, bench, t
         assert table[column][0] == at_once[column]
 
 
+@pytest.mark.parametrize("method", ["linear_bts", "linear_fts", "linear_brp"])
+def test_no_sampler_asks_a_predictor_that_has_learnt_nothing(method, bench):
+    """What it would add were a draw by the breaking of ties, and nothing would say so."""
+    few = Settings(method, BUDGET, 5, (0,), options={"predictor": {"epochs": 1}})
+    with pytest.raises(InputError, match=r"'linear' has a schedule of 1 epoch\(s\).* more epochs are needed"):
+        run_block(bench(), few)
+
+
 @pytest.mark.parametrize("name", METHOD_NAMES)
 def test_a_method_says_what_it_is(name):
     method = METHODS.load(name)
     assert method.score in ("top", "asked")
-    assert all(module.startswith("snas.") for module in method.modules)
+    assert all(find_spec(module) for module in method.modules)
     assert block.rounds(name, 50) == block.rounds(name, 50)
     assert block.rounds(name, 50) >= 2
 

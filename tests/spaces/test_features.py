@@ -70,7 +70,7 @@ def test_features_are_those_of_an_enumeration_of_all_paths(name):
     graphs = [space.computing(cell) for cell in space.cells()]
     vocabulary = sorted({o for g in graphs for o in g.operations[1:-1]})
     largest = max(len(g.operations) for g in graphs) - 2
-    for arch in random.Random(0).sample(range(len(space)), 60):
+    for arch in random.Random(0).sample(range(len(space)), min(60, len(space))):
         slow = slow_features(graphs[arch], vocabulary, largest)
         fast = dict(zip(features.names, features.values[arch], strict=True))
         assert fast == pytest.approx(slow)

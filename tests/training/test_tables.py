@@ -22,7 +22,7 @@ LOSSES = ["loss_1", "loss_2", "loss_3"]
 
 @pytest.mark.parametrize("space", SPACES.names())
 def test_tables_are_written_and_read_back(space, digits, share, code_recipe, truth_recipe, tmp_path):
-    archs = ARCHS[:2]
+    archs = [5, 2]  # which a small space has, too
     calls = []
     options = {"base_seed": 1, "width": 4, "progress": lambda *state: calls.append(state)}
     coded = estimation_codes(space, archs, digits, share, code_recipe, **options)
