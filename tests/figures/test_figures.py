@@ -649,6 +649,18 @@ def test_bars_stand_about_the_name_of_their_method(tmp_path):
     assert {"5", "10", "20", "50"} <= {text.get_text() for text in ax.get_xticklabels()}
 
 
+def test_any_number_of_variants_of_the_table_has_bars(tmp_path):
+    """A study may take away the best in as many steps as it likes."""
+    (path,) = write_needed(tmp_path / "needed.parquet")
+    frame = tables.read(path, NEEDED)
+    frame = pd.concat([frame[frame["removed"] == 0].assign(removed=k) for k in range(12)], ignore_index=True)
+    tables.write(path, frame, NEEDED, {})
+    drawing = shown("needed", [path])
+    assert len(drawing.data) == len(frame)
+    labels = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert labels == ["whole table", *(f"best {k} removed" for k in range(1, 12))]
+
+
 def test_one_run_has_no_quantiles(tmp_path):
     (text,) = shown("needed", write_needed(tmp_path / "needed.parquet", runs=1)).facts
     assert text.startswith(
