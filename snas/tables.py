@@ -197,7 +197,10 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
 
 
 def _check_columns(path: Path, present: Any, schema: Schema) -> None:
-    """Refuse a file that lacks a column, or has one of another type."""
+    """Refuse a file that lacks a column, has one twice, or has one of another type."""
+    twice = next((name for name in present.names if present.names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: column {twice!r} occurs twice; a column occurs once")
     for name, column in schema.columns.items():
         index = present.get_field_index(name)
         if index < 0:

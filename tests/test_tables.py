@@ -1,6 +1,7 @@
 """Parquet files with a schema: round trip, refusal in one sentence, atomic writing, joining shards."""
 
 import os
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -112,6 +113,22 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
             tables.read(path, THINGS)
     with pytest.raises(InputError, match="no such file"):
         tables.read(tmp_path / "absent.parquet", THINGS)
+
+
+@pytest.mark.parametrize("schema", [THINGS, replace(THINGS, extra=True)])
+@pytest.mark.parametrize("name", ["accuracy", "note"])
+def test_a_column_that_a_file_has_twice_is_refused(name, schema, tmp_path):
+    """Which of the two is meant, nobody can say."""
+    path = tmp_path / "things.parquet"
+    tables.write(path, frame(), THINGS)
+    table = pq.read_table(path)
+    for _ in range(2 - table.schema.names.count(name)):
+        table = table.append_column(name, pa.array(["a"] * len(table)))
+    pq.write_table(table, path)
+    with pytest.raises(
+        InputError, match=f"things.parquet: column '{name}' occurs twice; a column occurs once"
+    ):
+        tables.read(path, schema)
 
 
 @pytest.mark.parametrize("which", range(2))
