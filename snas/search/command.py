@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,9 +105,10 @@ def number(text: str) -> int:
     (5000000, 1500, 700)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text)
-    if match is None or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, as in 700, 100k or 5M")
-    return round(float(match[1]) * SUFFIXES[match[2]])
+    found = 0 if match is None else round(float(match[1]) * SUFFIXES[match[2]])
+    if found < 1:  # 0.4 would become 0, which is no limit at all
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1, as in 700, 100k or 5M")
+    return found
 
 
 def limit(text: str) -> int:
@@ -553,7 +555,7 @@ def outcome(folder: Path) -> list[str]:
     return [
         f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
         f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
-        f"use it: snas predict {folder / 'best'} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
+        f"use it: snas predict {shlex.quote(str(folder / 'best'))} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
         f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
     ]
 
@@ -577,7 +579,7 @@ def judged(folder: Path, forecast: float, seconds: float) -> str:
 
 def again(place: Path, name: str) -> str:
     """Return the command that does the same without this one."""
-    return f"cd {place} && snakemake search --configfile results/{name}/search.yaml"
+    return f"cd {shlex.quote(str(place))} && snakemake search --configfile results/{name}/search.yaml"
 
 
 def say(*lines: str) -> None:
