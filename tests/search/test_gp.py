@@ -91,6 +91,14 @@ def test_looks_are_counted_priced_and_topped_up_as_planned(bench):
             assert method.looks(budget, 60, LOOKING) == {method.measured: planned[-1]}
 
 
+def test_the_first_looks_may_come_after_the_first_trainings(bench):
+    options = LOOKING | {"looks": 0}
+    table = search(bench(), "gp+select", 12, **options)
+    planned = GP_SELECT.looks_after(12, options)
+    assert planned[0] == 0 < planned[-1]
+    assert np.allclose(table["price"], 12 + planned[-1] * 0.06)
+
+
 def test_there_are_no_more_looks_than_architectures(bench):
     table = search(bench(lambda frame: frame.head(30)), "gp+select", 8, **LOOKING | {"looks": 100})
     found = classes(spaces.load("toy"), np.arange(30))
