@@ -262,6 +262,18 @@ def test_parts_that_are_missing_are_named(digits):
     assert five.missing == ["(a) the run has no K = 20; K = 7 is shown."]
 
 
+@pytest.mark.parametrize("name", ["fig1", "fig4", "fig8"])
+def test_a_bench_whose_trainings_all_failed_is_named(digits, tmp_path, name):
+    path = next(p for p in digits if p.name == "scatter.parquet")
+    frame, facts = tables.read(path, SCHEMAS["scatter"]), tables.metadata(path)
+    facts.pop("schema")
+    frame[["accuracy", "code"]] = np.nan
+    tables.write(tmp_path / "scatter.parquet", frame, SCHEMAS["scatter"], facts)
+    drawing = shown(name, [tmp_path / "scatter.parquet"])
+    assert drawing.data.empty
+    assert drawing.missing
+
+
 def test_correlations_above_the_panels_are_those_of_the_table(data):
     figure = shown("fig8", data).figure
     found = tables.read(
