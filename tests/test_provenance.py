@@ -3,13 +3,17 @@
 import ast
 import errno
 import fcntl
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from snas import InputError, provenance
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -259,3 +263,18 @@ def test_an_edit_inside_an_f_string_is_seen():
     texts = ["f'{a}b'", "f'{a}c'", "f'{b}b'", "f'{a!r}b'", "f'{a:>3}b'", "f'{a:>{n}}b'", "'{a}b'"]
     assert len({provenance._plain(ast.parse(text)) for text in texts}) == len(texts)
     assert provenance._plain(ast.parse("f'{a[\"k\"]}'")) == provenance._plain(ast.parse("f\"{a['k']}\""))
+
+
+@pytest.mark.parametrize("name", ["complete", "export_network", "best_page"])
+def test_what_a_winner_is_made_by_is_in_the_hash_of_its_rule(name):
+    """A rule names modules; its script is free to import others, and an edit of these would make nothing anew."""
+    rules = (ROOT / "rules/export.smk").read_text()
+    (named,) = re.findall(rf'code_of\(\s*"{name}\.py",([^)]*)\)', rules)
+    covered = set(provenance.closure(*re.findall(r'"(snas[\w.]*)"', named)))
+    imported = ast.parse((ROOT / f"scripts/{name}.py").read_text())
+    for node in ast.walk(imported):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("snas"):
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                found = module if provenance._path(module) else node.module
+                assert found in covered | {"snas.provenance"}, "what a file cost is no part of it"
