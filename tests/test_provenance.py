@@ -159,6 +159,15 @@ def test_benches_hang_on_what_puts_them_together_and_on_no_method(module):
     assert not {"snas.search", "snas.search.methods", "snas.search.gp", "snas.training.loop"} & set(found)
 
 
+def test_no_rule_of_a_bench_forgets_to_leave_that_out():
+    """Candidates that are listed anew have their codes trained anew."""
+    calls = re.findall(
+        r'code_of\(([^)]*"snas\.search\.(?:own|benches)"[^)]*)\)', (ROOT / "rules/search.smk").read_text()
+    )
+    assert len(calls) == 8
+    assert [call for call in calls if "without=MADE_BEFORE" not in call] == []
+
+
 def test_the_real_package_hashes_quickly_and_stably():
     first = hashed("snas.tables")
     assert first == hashed("snas.tables")
