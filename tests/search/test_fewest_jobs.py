@@ -101,6 +101,10 @@ def test_options_of_a_part_may_be_whole_or_none():
             {"method": "brp_nas", "options": {"sampler": {"iterations": 30}}},
             "key 'fewest.0': budget 20 leaves no architecture to start on \\(30 iterations\\)",
         ),
+        (
+            {"options": {5: 1, "batch": 2}},
+            "key 'fewest.0.options' has the name 5 \\(int\\); string is expected",
+        ),
         ({"budgets": [1]}, "key 'fewest.0': budget 1 is too small for a Gaussian process; the smallest is 2"),
     ],
 )
