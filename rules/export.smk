@@ -31,7 +31,9 @@ rule complete:
         space=CONFIG.space,
         width=CONFIG.width,
         openings=f"{RUN}/export/openings.jsonl",
-        code=code_of("complete.py", "snas.export.complete", *NETWORKS),
+        code=code_of(
+            "complete.py", "snas.export.complete", "snas.export.weights", "snas.images.split", *NETWORKS
+        ),
     script:
         "../scripts/complete.py"
 
@@ -55,7 +57,7 @@ rule export_network:
         mem_mb=memory(2000),
         runtime=minutes(10),
     params:
-        code=code_of("export_network.py", "snas.export.onnx_file", *NETWORKS),
+        code=code_of("export_network.py", "snas.export.onnx_file", "snas.export.weights", *NETWORKS),
     script:
         "../scripts/export_network.py"
 

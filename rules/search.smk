@@ -251,7 +251,7 @@ rule own_candidates:
         width=CONFIG.width,
         max_macs=CONFIG.max_macs,
         max_params=CONFIG.max_params,
-        code=code_of("own_candidates.py", "snas.search.own", *NETWORKS),
+        code=code_of("own_candidates.py", "snas.search.own", *NETWORKS, without=MADE_BEFORE),
     script:
         "../scripts/own_candidates.py"
 

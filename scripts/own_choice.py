@@ -22,7 +22,7 @@ finish(
     runs=tables.read(i.runs, SEARCH),
     plans=plans_below(Path(i.runs).parent.parent),
     paid=Paid(p.paid, {**said, "code": p.trained}).read(),
-    forecast=json.loads(Path(i.forecast).read_text()) if i.get("forecast") else None,
+    forecast=json.loads(Path(i.forecast).read_text(encoding="utf-8")) if i.get("forecast") else None,
     by="balanced" if recipe.balanced else "accuracy",
     facts=p.facts | {"images": tables.metadata(i.selection), "weighted": recipe.balanced},
 )

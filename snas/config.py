@@ -289,6 +289,8 @@ def _explain(error: Any) -> str:
     if rule == "required":
         missing = [k for k in limit if k not in found]
         return f"key {path!r} lacks {missing[0]!r}; it needs {', '.join(limit)}"
+    if rule == "type" and "propertyNames" in error.absolute_schema_path:
+        return f"key {path!r} has the name {shown} ({type(found).__name__}); {limit} is expected"
     if rule == "type":
         through = "; on the command line a list is 'key=[a,b]', in quotes" if limit == "array" else ""
         return f"key {path!r} is {shown} ({type(found).__name__}); {limit} is expected{through}"

@@ -102,7 +102,7 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
             return None
         raise snas.InputError(unwritable(error, str(folder))) from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, 0.0 if reads_only else READING_SECONDS)
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
@@ -133,6 +133,24 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
         _sign(file)
     os.environ[DRIVER] = f"{socket.gethostname()}:{os.getpid()}"  # jobs of this machine end when it is gone
     return file
+
+
+READING_SECONDS = 0.5
+"""How long a driver waits for who only reads, and holds the run for a moment to take away a dead one's locks."""
+
+
+def _lock(file: IO[str], patience: float) -> None:
+    """Hold a file alone; raises BlockingIOError where another process does so for ``patience`` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _last_host(file: IO[str]) -> str:

@@ -160,8 +160,13 @@ def _arrow(path: str | Path, frame: pd.DataFrame, schema: Schema) -> pa.Table:
     return pa.table(arrays, names=names)
 
 
-def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def read(
+    path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = None, *, convert: bool = False
+) -> pd.DataFrame:
     """Read ``path`` and check it against ``schema``; ``expect`` are metadata values that must agree.
+
+    ``convert``: a user's own table, whose numbers and texts may be of other widths, as pandas writes them (int64,
+    large_string), where nothing is lost.
 
     Raises :class:`InputError` for a truncated or foreign file, a missing column, a wrong type, a value out of range,
     a duplicate key, or metadata of another recipe or code version.
@@ -176,7 +181,7 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
         with pq.ParquetFile(path) as file:
             _check_size(path, file)
             present = file.schema_arrow
-            _check_columns(path, present, schema)
+            _check_columns(path, present, schema, convert=convert)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "truncated or foreign", error) from error
     for key, value in (expect or {}).items():
@@ -189,15 +194,19 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
     if schema.extra:
         names += [f.name for f in present if f.name not in schema.columns and _is_plain(f.type)]
     try:
-        frame = _read(path, names, present).to_pandas()
+        table = _read(path, names, present)
+        frame = (_converted(path, table, schema) if convert else table).to_pandas()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "damaged", error) from error
     _check(path, frame, schema)
     return frame
 
 
-def _check_columns(path: Path, present: Any, schema: Schema) -> None:
-    """Refuse a file that lacks a column, or has one of another type."""
+def _check_columns(path: Path, present: Any, schema: Schema, *, convert: bool) -> None:
+    """Refuse a file that lacks a column, has one twice, or has one of another type."""
+    twice = next((name for name in present.names if present.names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: column {twice!r} occurs twice; a column occurs once")
     for name, column in schema.columns.items():
         index = present.get_field_index(name)
         if index < 0:
@@ -205,8 +214,39 @@ def _check_columns(path: Path, present: Any, schema: Schema) -> None:
                 f"{path}: column {name!r} of the {schema.name} table is missing; it has {', '.join(present.names)}"
             )
         found, wanted = present.field(index).type, arrow_type(column.type)
-        if found != wanted:
+        if found != wanted and not (convert and _alike(found, wanted)):
             raise InputError(f"{path}: column {name!r} has type {found}, expected {wanted}")
+
+
+def _alike(found: Any, wanted: Any) -> bool:
+    """Return whether values of one Arrow type may be of another without a loss: texts, whole numbers, numbers."""
+    import pyarrow.types as t
+
+    if t.is_floating(wanted):
+        return t.is_floating(found) or t.is_integer(found)
+    return (_is_text(found) and _is_text(wanted)) or (t.is_integer(found) and t.is_integer(wanted))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as t
+
+    of = kind.value_type if t.is_dictionary(kind) else kind
+    return t.is_string(of) or t.is_large_string(of)
+
+
+def _converted(path: Path, table: pa.Table, schema: Schema) -> pa.Table:
+    """Return a table with the schema's columns in its types; raises :class:`InputError` where a value is lost by that."""
+    import pyarrow as pa
+
+    for name, column in schema.columns.items():
+        index, wanted = table.schema.get_field_index(name), arrow_type(column.type)
+        try:
+            table = table.set_column(index, name, table.column(index).cast(wanted))
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{path}: column {name!r} does not fit {wanted}: {_first_line(error)}"
+            ) from error
+    return table
 
 
 def _check_size(path: Path, file: Any) -> None:
@@ -239,7 +279,7 @@ def _read(path: Path, names: Sequence[str], present: Any) -> Any:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    texts = [name for name in names if pa.types.is_string(present.field(name).type)]
+    texts = [name for name in names if _is_text(present.field(name).type)]
     with pq.ParquetFile(path, read_dictionary=texts) as file:
         table = file.read(columns=list(names))
     for name in texts:

@@ -1,10 +1,14 @@
 """Code hashes: an edit of a figure re-runs nothing, an edit of a network does; what was read of a source is kept."""
 
 import ast
+import re
+from pathlib import Path
 
 import pytest
 
 from snas import code_hash
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -148,6 +152,30 @@ def test_benches_hang_on_what_puts_them_together_and_on_no_method(module):
     found = code_hash.closure(module, without=without)
     assert {module, "snas.search.bench"} <= set(found)
     assert not {"snas.search", "snas.search.methods", "snas.search.gp", "snas.training.loop"} & set(found)
+
+
+def test_no_rule_of_a_bench_forgets_to_leave_that_out():
+    """Candidates that are listed anew have their codes trained anew."""
+    calls = re.findall(
+        r'code_of\(([^)]*"snas\.search\.(?:own|benches)"[^)]*)\)', (ROOT / "rules/search.smk").read_text()
+    )
+    assert len(calls) == 8
+    assert [call for call in calls if "without=MADE_BEFORE" not in call] == []
+
+
+@pytest.mark.parametrize("name", ["complete", "export_network", "best_page"])
+def test_what_a_winner_is_made_by_is_in_the_hash_of_its_rule(name):
+    """A rule names modules; its script is free to import others, and an edit of these would make nothing anew."""
+    rules = (ROOT / "rules/export.smk").read_text()
+    (named,) = re.findall(rf'code_of\(\s*"{name}\.py",([^)]*)\)', rules)
+    covered = set(code_hash.closure(*re.findall(r'"(snas[\w.]*)"', named)))
+    imported = ast.parse((ROOT / f"scripts/{name}.py").read_text())
+    for node in ast.walk(imported):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("snas"):
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                found = module if code_hash._path(module) else node.module
+                assert found in covered | {"snas.provenance"}, "what a file cost is no part of it"
 
 
 def test_the_real_package_hashes_quickly_and_stably():

@@ -125,10 +125,10 @@ def test_a_job_says_its_time_left(tmp_path, clock):
 def test_expected_seconds_are_near_those_that_were_measured():
     """docs/scale.md: a training and a code of the default run, a step of 22 M at the paper's recipe, whole runs of a search."""
     for seconds, measured in (
-        (progress.training_seconds("tiny_nanobench", 96 * 32, 8, 8), 0.25),
-        (progress.training_seconds("tiny_nanobench", 18 * 16, 8, 8), 18 * 0.00142),
-        (progress.training_seconds("tiny_nanobench", 16, 32, 32), 0.0608),
-        (progress.training_seconds("tiny_nanobench", 128, 32, 32), 0.470),
+        (progress.training_seconds(96 * 32, 8, 8), 0.25),
+        (progress.training_seconds(18 * 16, 8, 8), 18 * 0.00142),
+        (progress.training_seconds(16, 32, 32), 0.0608),
+        (progress.training_seconds(128, 32, 32), 0.470),
         (progress.search_seconds("siamese+nsam+bts", 100, 100), 195),
         (progress.search_seconds("neural_predictor", 100, 100), 39),
         (progress.search_seconds("siamese+nsam+fts", 100, 100), 408),

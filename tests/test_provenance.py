@@ -1,6 +1,7 @@
 """The driver's lock, measurements."""
 
 import errno
+import fcntl
 import subprocess
 import sys
 import textwrap
@@ -37,6 +38,18 @@ def test_one_driver_per_run_and_a_dead_ones_lock_is_taken_away(tmp_path):
     first.stdout.close()
     held = provenance.hold_run(tmp_path, "mine", reads_only=False)
     assert [p.name for p in locks.iterdir()] == ["1.output.lock"], "another run's lock stays"
+    held.close()
+
+
+def test_a_driver_waits_for_who_only_reads(tmp_path, monkeypatch):
+    """A dry run that begins at the same time holds the run for a moment: it would be taken for its driver."""
+    path = tmp_path / ".snakemake/snas/mine.lock"
+    path.parent.mkdir(parents=True)
+    with path.open("a") as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        monkeypatch.setattr(provenance.time, "sleep", lambda _: fcntl.flock(reader, fcntl.LOCK_UN))
+        held = provenance.hold_run(tmp_path, "mine", reads_only=False)
+    assert held is not None
     held.close()
 
 

@@ -1,6 +1,7 @@
 """Parquet files with a schema: round trip, refusal in one sentence, atomic writing, joining shards."""
 
 import os
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -112,6 +113,64 @@ def test_truncated_foreign_and_absent_files_are_refused(tmp_path):
             tables.read(path, THINGS)
     with pytest.raises(InputError, match="no such file"):
         tables.read(tmp_path / "absent.parquet", THINGS)
+
+
+WORDS = Schema("words", {"arch": Column("int32", "id"), "name": Column("string", ""), "share": Column("float64", "")}, extra=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"arch": pd.array([0, 1], dtype="int16"), "share": pd.array([0.5, 1.0], dtype="float32")},
+        {"name": pd.Categorical(["a", "b"]), "share": [0, 1]},
+        {"more": ["x", "y"], "name": pa.array(["a", "b"]).to_pandas()},
+    ],
+)
+def test_a_table_as_pandas_writes_it_is_taken_where_it_may_be_a_users_own(change, tmp_path):
+    path = tmp_path / "words.parquet"
+    written = pd.DataFrame({"arch": [0, 1], "name": ["a", "b"], "share": [0.5, 1.0]} | change)
+    written.to_parquet(path)
+    found = tables.read(path, WORDS, convert=True)
+    assert found["arch"].tolist() == [0, 1]
+    assert found["name"].tolist() == ["a", "b"]
+    assert found["share"].tolist() == written["share"].tolist()
+    assert pa.Schema.from_pandas(found).field("arch").type == pa.int32()
+    with pytest.raises(InputError, match=r"column '\w+' has type \S+, expected"):
+        tables.read(path, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"arch": [0, 2**31]}, "column 'arch' does not fit int32: Integer value 2147483648 not in range"),
+        ({"arch": [0.0, 1.0]}, "column 'arch' has type double, expected int32"),
+        ({"name": [1, 2]}, "column 'name' has type int64, expected string"),
+        ({"share": ["a", "b"]}, "column 'share' has type large_string, expected double"),
+        ({"share": [1, 2**60 + 1]}, "column 'share' does not fit double: Integer value"),
+    ],
+)
+def test_nothing_is_lost_where_types_are_converted(change, sentence, tmp_path):
+    path = tmp_path / "words.parquet"
+    pd.DataFrame({"arch": [0, 1], "name": ["a", "b"], "share": [0.5, 1.0]} | change).to_parquet(path)
+    with pytest.raises(InputError, match=sentence):
+        tables.read(path, WORDS, convert=True)
+
+
+@pytest.mark.parametrize("schema", [THINGS, replace(THINGS, extra=True)])
+@pytest.mark.parametrize("name", ["accuracy", "note"])
+def test_a_column_that_a_file_has_twice_is_refused(name, schema, tmp_path):
+    """Which of the two is meant, nobody can say."""
+    path = tmp_path / "things.parquet"
+    tables.write(path, frame(), THINGS)
+    table = pq.read_table(path)
+    for _ in range(2 - table.schema.names.count(name)):
+        table = table.append_column(name, pa.array(["a"] * len(table)))
+    pq.write_table(table, path)
+    with pytest.raises(
+        InputError, match=f"things.parquet: column '{name}' occurs twice; a column occurs once"
+    ):
+        tables.read(path, schema)
 
 
 @pytest.mark.parametrize("which", range(2))

@@ -177,7 +177,7 @@ def read_search(paths: Sequence[str | Path], bench: Bench) -> pd.DataFrame:
                     f"{path}: row {row}: run {run} of {method} at N = {budget} is also in {seen[method, budget, run]}"
                 )
             seen[method, budget, run] = path
-        for column in ("ranking", "pool"):
+        for column in ("ranking", "coarse_ranking", "pool"):
             for row, archs in enumerate(frame[column]):
                 foreign = [int(arch) for arch in archs if int(arch) not in known]
                 if foreign:

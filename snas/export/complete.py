@@ -19,14 +19,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from snas import InputError, networks
+from snas import InputError
 from snas.device import torch_device
 from snas.export.description import Description
 from snas.images.augment import plain_batches
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema, replacing
 from snas.training import recipes
-from snas.training.loop import make_batches, train
+from snas.training.groups import train_together
 from snas.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -68,29 +68,22 @@ def complete_training(
     device: str = "cpu",
     compile: bool = True,
     progress: Callable[[int, int, str], None] | None = None,
-    **options: Any,
 ) -> Complete:
     """Train the network of ``description`` on all training images of ``images``; the test images are not touched.
 
-    Initial weights and batches follow ``base_seed`` as everywhere; ``options`` go to the batches.  Raises
-    :class:`InputError` where the training diverges.
+    Initial weights and batches follow ``base_seed`` as everywhere.  Raises :class:`InputError` where the training diverges.
     """
-    place, started = torch_device(device), time.perf_counter()
-    population = networks.population(
-        description.space, [description.cell], base_seed=base_seed, width=description.width,
-        channels=description.channels, side=description.side, classes=len(description.labels),
-        bn_momentum=recipe.bn_momentum, device=place, compile=compile,
-    )  # fmt: skip
-    batches = make_batches(
-        images.train_images, images.train_labels, recipe,
-        classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place, **options,
-    )  # fmt: skip
+    started = time.perf_counter()
 
     def epoch_done(epoch: int, epochs: int) -> None:
         if progress is not None:
             progress(epoch, epochs, "epochs of the winner's complete training")
 
-    losses = train(population, batches, recipe, epoch_done=epoch_done)[0].tolist()
+    population, history = train_together(
+        description.space, [description.cell], images, recipe, base_seed=base_seed, width=description.width,
+        device=torch_device(device), compile=compile, epoch_done=epoch_done,
+    )  # fmt: skip
+    losses = history[0].tolist()
     if not np.isfinite(losses).all():
         raise InputError(
             f"the complete training of {description.cell!r} diverged (losses {losses}); another recipe would be right"

@@ -54,6 +54,8 @@ CLOSE = 0.1
 MEETS = 0.015
 """Share of the axis of prices below which one of two points would hide the other."""
 BESIDE = " Points at nearly the same price stand beside each other."
+LEVELS = (style.BLACK, style.BLUE, style.ORANGE, style.VERMILLION, style.GREY, style.GREEN, style.PURPLE, style.SKY)  # fmt: skip
+"""Colours of `needed`, by how many of the best are removed: of more, they begin anew."""
 ROW, BAR = 0.17, 0.5
 """Height of a row of `needed` with one bar, in inches; what a bar takes of it."""
 
@@ -84,9 +86,7 @@ def needed(sources: Sources) -> Drawing:
     figure = Figure(figsize=(style.WIDTH, 0.7 + sum(0.5 + ROW * end for end in ends)))
     grid = figure.subplots(len(benches), 1, squeeze=False, sharex=True, height_ratios=ends)
     levels = sorted(frame["removed"].unique())
-    colours = dict(
-        zip(levels, (style.BLACK, style.BLUE, style.ORANGE, style.VERMILLION, style.GREY), strict=False)
-    )
+    colours = {level: LEVELS[place % len(LEVELS)] for place, level in enumerate(levels)}
     shown = []
     for place, bench in enumerate(benches):
         ax, letter = grid[place, 0], chr(ord("a") + place)

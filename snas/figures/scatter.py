@@ -71,6 +71,7 @@ def fig4(sources: Sources) -> Drawing:
     whole = sources.first("scatter", "nasbench201", ["cifar10", "cifar100"])
     nano = sources.first("scatter", "tiny_nanobench", ["cifar10"])
     tiny = _tiny_nasbench(sources, nano)
+    whole, nano, tiny = (s if s and s.frame["accuracy"].notna().any() else None for s in (whole, nano, tiny))
     if whole is None and nano is None and tiny is None:
         return card(f"Figure 4. {title}", f"{NEEDS_NASBENCH201} {NEEDS_NANOBENCH}", COLUMNS)
     figure = Figure(figsize=(style.WIDTH, 2.7))

@@ -114,12 +114,13 @@ def _check_distinct(images: ImageSet, labels: np.ndarray, group: np.ndarray) -> 
 
 
 def _wanted(count: int, total: int, shares: Sequence[float], *, own_test: bool) -> dict[str, int]:
-    """Return how many of a class's ``count`` images are for testing and for validation."""
+    """Return how many of a class's ``count`` images are for testing and for validation; one at least is left to train on."""
     train, validation, test = shares
     if own_test:
         train, validation, test = train / (train + validation), validation / (train + validation), 0.0
+    tests = 0 if own_test else min(max(round(test * count), 1), count - 2)
     chosen = min(validation * count, MOST_VALIDATION * count / total)
-    return {"test": 0 if own_test else max(round(test * count), 1), "validation": max(round(chosen), 1)}
+    return {"test": tests, "validation": min(max(round(chosen), 1), count - tests - 1)}
 
 
 def _share_out(

@@ -12,6 +12,7 @@ from typing import Any
 
 from snas import InputError
 from snas.predictors.parameters import Initial, Layout, glorot
+from snas.registry import shortened
 
 FEATURES = 64
 
@@ -57,18 +58,43 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 """Options by predictor, where they are known without torch: a typo is found before anything is trained."""
 
 
-def check_names(predictor: str, options: Mapping[str, Any]) -> None:
-    """Raise ``InputError`` for an option that a predictor is known not to have."""
+def check_options(predictor: str, options: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` for an option that a predictor is known not to have, or not of that type."""
     if predictor in OPTIONS:
-        checked_options(predictor, OPTIONS[predictor], {k: v for k, v in options.items() if k != "dtype"})
+        checked_options(predictor, {**OPTIONS[predictor], "dtype": None}, options)
 
 
-def checked_options(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults with the given options; raises ``InputError`` that lists the known ones for an unknown one."""
-    for key in options:
+def checked_options(
+    name: str, defaults: Mapping[str, Any], options: Mapping[str, Any], what: str = "predictor"
+) -> dict[str, Any]:
+    """Return the defaults with the given options of the ``what`` called ``name``.
+
+    Raises ``InputError`` that lists the known ones for an unknown one, and for a value of another type than the default's.
+    """
+    for key, value in options.items():
         if key not in defaults:
-            raise InputError(f"predictor {name!r} has no option {key!r}; known: {', '.join(defaults)}")
+            known = ", ".join(defaults) or "none"
+            raise InputError(f"{what} {name!r} has no option {key!r}; known: {known}")
+        kind = type(defaults[key])
+        if kind in EXPECTED and type(value) is not kind and not (kind is float and type(value) is int):
+            raise InputError(
+                f"{what} {name!r}: option {key!r} is {shortened(value)}; {EXPECTED[kind]} is expected"
+            )
     return {**defaults, **options}
+
+
+EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""What options of these types are called in sentences."""
+
+
+def options_in(options: Mapping[str, Any] | None, part: str) -> Mapping[str, Any]:
+    """Return the options of a ``part`` of a method, none where nothing is said of it; raises ``InputError`` where they are no mapping."""
+    found: Any = (options or {}).get(part)
+    if found is not None and not isinstance(found, Mapping):
+        raise InputError(
+            f"option {part!r} is {shortened(found)}; a mapping of its options to values is expected"
+        )
+    return found or {}
 
 
 def norm_layout(name: str, features: int) -> dict[str, Initial]:

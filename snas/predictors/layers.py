@@ -29,7 +29,7 @@ class Norms:
     """The batch norms of one forward pass, each followed by mish.
 
     In training they use the statistics of the batch (all rows, or those of weight 1) and collect them in ``batch``, with the variance
-    unbiased as in torch, for :meth:`moved`; in evaluation they use the running ones.
+    unbiased as in torch, for who moves the running ones; in evaluation they use these.
     """
 
     def __init__(self, kernels: Kernels, running: Mapping[str, Tensor], *, training: bool) -> None:

@@ -9,44 +9,6 @@ Importing this package does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
 from snas.registry import Registry
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from snas.spaces.space import Space
-
 REGISTRY = Registry("proxy", {"synflow": "snas.proxies.synflow:synflow"})
-
-
-def score(
-    space: str | Space,
-    archs: Sequence[int],
-    name: str,
-    *,
-    base_seed: int,
-    width: int | None = None,
-    channels: int = 3,
-    side: int = 32,
-    classes: int = 10,
-    device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:
-    """Return the scores of ``archs`` by the proxy ``name``; see :func:`snas.proxies.scores.score`."""
-    from snas.proxies.scores import score
-
-    return score(
-        space,
-        archs,
-        name,
-        base_seed=base_seed,
-        width=width,
-        channels=channels,
-        side=side,
-        classes=classes,
-        device=device,
-        progress=progress,
-    )

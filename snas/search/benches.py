@@ -12,6 +12,7 @@ import pandas as pd
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
 from snas import InputError, tables
 from snas.proxies.scores import PROXIES
+from snas.registry import shortened
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
 from snas.training.codes import CODES
@@ -84,10 +85,14 @@ def make_from_table(
     Its metadata may say ``table``, ``truth_source``, ``code_source``, ``code_price``, ``select_price`` and ``chance``;
     without them the file's name is the source, a code costs nothing, a look at the selection accuracy has no price (and
     methods that pay for one cannot be used), and chance is the lowest accuracy.
+
+    Raises :class:`InputError` where the table is none of this space, or a price or the chance is no number.
     """
-    found = tables.read(table, bench.ACCURACIES)
+    found = tables.read(table, bench.ACCURACIES, convert=True)
     frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(table))
-    said = tables.metadata(table)
+    said = {key: value for key, value in tables.metadata(table).items() if value is not None}
+    for key, most in (("code_price", np.inf), ("select_price", np.inf), ("chance", 1.0)):
+        _check_number(table, said, key, most)
     metadata = {
         "space": space,
         "dataset": dataset,
@@ -100,6 +105,14 @@ def make_from_table(
     if "select_price" in said:
         metadata["select_price"] = said["select_price"]
     bench.write(out, frame, {**facts, **metadata})
+
+
+def _check_number(table: str | Path, said: Mapping[str, Any], key: str, most: float) -> None:
+    """Refuse metadata that is no number from 0 to ``most``."""
+    value = said.get(key, 0)
+    if type(value) not in (int, float) or not np.isfinite(value) or not 0 <= value <= most:
+        upto = f"from 0 to {most:g}" if np.isfinite(most) else "of at least 0"
+        raise InputError(f"{table}: metadata {key!r} is {shortened(value)}; a number {upto} is expected")
 
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}

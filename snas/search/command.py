@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snas import InputError, config, device, tables
 from snas.images import REGISTRY as IMAGE_SETS
@@ -28,6 +29,9 @@ from snas.progress import clock
 from snas.search import forecast as forecasts
 from snas.search.forecast import Plan, Speed, Work
 from snas.tables import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EMBEDDED = tuple(name for name in IMAGE_SETS if name not in ("folder", "parquet"))
 LIMITS = ("max_macs", "max_params")
@@ -104,9 +108,10 @@ def number(text: str) -> int:
     (5000000, 1500, 700)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text)
-    if match is None or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0, as in 700, 100k or 5M")
-    return round(float(match[1]) * SUFFIXES[match[2]])
+    found = 0 if match is None else round(float(match[1]) * SUFFIXES[match[2]])
+    if found < 1:  # 0.4 would become 0, which is no limit at all
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1, as in 700, 100k or 5M")
+    return found
 
 
 def limit(text: str) -> int:
@@ -404,72 +409,32 @@ def planned(
     options: argparse.Namespace, values: Mapping[str, Any], stored: Mapping[str, Any], folder: Path, jobs: int
 ) -> tuple[Plan, Speed, float, int]:
     """Measure this machine and return the plan, the speed, the forecast in seconds, and the trainings that are paid for."""
-    from snas.search.own import candidates
-
-    said = tables.metadata(folder / "images" / "selection.parquet")
-    size = {"channels": said["channels"], "side": said["side"], "classes": len(said["class_names"])}
-    limits = {key: values[key] for key in LIMITS}
-    space = values.get("space", config.defaults()["space"])
-    width = int(values.get("width", 0))
-    macs, told, refused = {}, {}, None
-    for one in (width,) if width else forecasts.WIDTHS:
-        try:
-            frame, facts = candidates(space, width=one, **size, **limits)
-            if not device.wanted(values["device"]):
-                forecasts.check_memory(space, frame, width=one, side=size["side"], jobs=jobs)
-        except InputError as error:  # the limits, or the memory, may allow narrow networks only
-            refused = refused or error
-            continue
-        macs[one] = frame["macs"].to_numpy(dtype=float)
-        told[one] = (
-            f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
-            f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
-            f"on these images at width {one}"
-        )
-    if not macs:
-        raise refused or InputError("no network is within the limits")
+    selection = folder / "images" / "selection.parquet"
+    space, width = values.get("space", config.defaults()["space"]), int(values.get("width", 0))
+    steps, balanced = steps_of(options, values, stored)
+    macs, told = possible(selection, space, (width,) if width else forecasts.WIDTHS, values, jobs)
+    measure = partial(
+        forecasts.measure, selection, space,
+        jobs=jobs, device=values["device"], compile=bool(values.get("compile", True)),
+    )  # fmt: skip
     least = next(iter(macs))
     say("measuring this machine ...")
-    speed = forecasts.measure(
-        folder / "images" / "selection.parquet", space,
-        width=least, jobs=jobs, device=values["device"], compile=bool(values.get("compile", True)),
-    )  # fmt: skip
-    work = Work(
-        macs,
-        int(said["validation_images"]),
-        jobs,
-        coded=coded_for(folder, limits),
-        code_shards=values["code_shards"],
-    )
+    speed = measure(width=least)
+    validation, coded = tables.metadata(selection)["validation_images"], coded_for(folder, limits_of(values))
+    work = Work(macs, int(validation), jobs, coded=coded, code_shards=values["code_shards"])
     hours = options.hours if options.hours is not None else options.gpu_hours and options.gpu_hours / jobs
-    recipe = re.match(r"own_(\d+)(_balanced)?", str(stored.get("truth_recipe", "")))
-    if recipe and (options.steps not in (None, int(recipe[1])) or (options.balanced and not recipe[2])):
-        raise InputError(
-            f"run {values['run']!r} was begun with the recipe {stored['truth_recipe']}; leave --steps and --balanced as they "
-            "were, or choose another name (--run NAME)"
-        )
-    steps = int(recipe[1]) if recipe else options.steps or 0
-    paid = paid_for(folder)
-    if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
-        say(
-            f"{paid} trainings are paid for already, by another method or within other limits; what is asked for again is not "
-            "done again, and the forecast counts on none of it"
-        )
-        paid = 0
+    paid = counted_on(folder, values, stored)
     # a run that goes on keeps its budget unless the user names another budget or time
     budget = str(given_budget(options, values))
     plan = forecasts.choose_plan(
         work, speed, 3600 * hours if hours else forecasts.DEFAULT_SECONDS,
         method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
-        balanced=bool(recipe[2]) if recipe else bool(options.balanced), paid=paid, strict=bool(hours),
+        balanced=balanced, paid=paid, strict=bool(hours),
     )  # fmt: skip
     say(told[plan.width])  # not before: what counts is the width that the plan has come to
     least_seconds = work.seconds(plan, speed, paid)  # by the speed that the plan was chosen by
     if plan.width != least:
-        speed = forecasts.measure(
-            folder / "images" / "selection.parquet", space,
-            width=plan.width, jobs=jobs, device=values["device"], compile=bool(values.get("compile", True)),
-        )  # fmt: skip
+        speed = measure(width=plan.width)
     most = len(macs[plan.width])
     if plan.search.trainings > most:
         raise InputError(
@@ -479,6 +444,75 @@ def planned(
     if hours and least_seconds > 3600 * hours:
         too_short(options, plan, least_seconds, jobs, begun=bool(stored))
     return plan, speed, work.seconds(plan, speed, paid), paid
+
+
+def limits_of(values: Mapping[str, Any]) -> dict[str, int]:
+    """Return the limits of a run, 0 for none."""
+    return {key: values[key] for key in LIMITS}
+
+
+def steps_of(
+    options: argparse.Namespace, values: Mapping[str, Any], stored: Mapping[str, Any]
+) -> tuple[int, bool]:
+    """Return the steps of a training (0: by the time there is) and whether it is balanced: as asked for, or as the run was begun.
+
+    Raises :class:`InputError` where both are said and differ.
+    """
+    recipe = re.match(r"own_(\d+)(_balanced)?", str(stored.get("truth_recipe", "")))
+    if recipe is None:
+        return options.steps or 0, bool(options.balanced)
+    if options.steps not in (None, int(recipe[1])) or (options.balanced and not recipe[2]):
+        raise InputError(
+            f"run {values['run']!r} was begun with the recipe {stored['truth_recipe']}; leave --steps and --balanced as they "
+            "were, or choose another name (--run NAME)"
+        )
+    return int(recipe[1]), bool(recipe[2])
+
+
+def possible(
+    selection: Path, space: str, widths: Sequence[int], values: Mapping[str, Any], jobs: int
+) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """Return the candidates' multiply-accumulates, and what is to be said of them, by the widths that are possible.
+
+    The limits, or the memory of this machine, may allow narrow networks only.  Raises :class:`InputError` where they allow
+    none: why the first width is not possible.
+    """
+    from snas.search.own import candidates
+
+    said = tables.metadata(selection)
+    size = {"channels": said["channels"], "side": said["side"], "classes": len(said["class_names"])}
+    macs: dict[int, np.ndarray] = {}
+    told: dict[int, str] = {}
+    refused: InputError | None = None
+    for width in widths:
+        try:
+            frame, facts = candidates(space, width=width, **size, **limits_of(values))
+            if not device.wanted(values["device"]):
+                forecasts.check_memory(space, frame, width=width, side=size["side"], jobs=jobs)
+        except InputError as error:
+            refused = refused or error
+            continue
+        macs[width] = frame["macs"].to_numpy(dtype=float)
+        told[width] = (
+            f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
+            f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
+            f"on these images at width {width}"
+        )
+    if not macs:
+        raise refused or InputError("no network is within the limits")
+    return macs, told
+
+
+def counted_on(folder: Path, values: Mapping[str, Any], stored: Mapping[str, Any]) -> int:
+    """Return how many trainings are paid for that this search asks for again; what others have asked for may be no part of it."""
+    paid = paid_for(folder)
+    if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
+        say(
+            f"{paid} trainings are paid for already, by another method or within other limits; what is asked for again is not "
+            "done again, and the forecast counts on none of it"
+        )
+        return 0
+    return paid
 
 
 def too_short(options: argparse.Namespace, plan: Plan, seconds: float, jobs: int, *, begun: bool) -> None:
@@ -553,7 +587,7 @@ def outcome(folder: Path) -> list[str]:
     return [
         f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
         f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
-        f"use it: snas predict {folder / 'best'} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
+        f"use it: snas predict {shlex.quote(str(folder / 'best'))} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
         f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
     ]
 
@@ -577,7 +611,7 @@ def judged(folder: Path, forecast: float, seconds: float) -> str:
 
 def again(place: Path, name: str) -> str:
     """Return the command that does the same without this one."""
-    return f"cd {place} && snakemake search --configfile results/{name}/search.yaml"
+    return f"cd {shlex.quote(str(place))} && snakemake search --configfile results/{name}/search.yaml"
 
 
 def say(*lines: str) -> None:

@@ -11,7 +11,7 @@ from snas import spaces, training
 from snas.config import Config
 from snas.images import known
 from snas.progress import search_seconds, training_seconds
-from snas.spaces.sizes import size
+from snas.spaces.sizes import HEAVIER, size
 
 OF_NASBENCH201 = "_201"
 """What the names of stages end with that go over all of NAS-Bench-201."""
@@ -58,4 +58,5 @@ def one_training(config: Config, recipe: str, share: float, space: str, width: i
     images, side = known.expected(config)
     made = training.recipe(recipe)
     passes = made.passes(max(round(share * images), made.batch))
-    return training_seconds(space, passes, side, width or spaces.load(space).default_width)
+    seconds = training_seconds(passes, side, width or spaces.load(space).default_width)
+    return HEAVIER.get(space, 1.0) * seconds

@@ -275,17 +275,23 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
         for environment in _environments(device, jobs)
     ]
     found = []
-    for worker in workers:
-        said, errors = worker.communicate()
-        if worker.returncode == -signal.SIGKILL or any(words in errors for words in NO_MEMORY):
-            raise InputError(
-                f"networks of width {width}, {jobs} at a time, do not fit into the memory that there is; a smaller --width "
-                "or --side, or fewer --cores, would be right"
-            )
-        if worker.returncode:
-            last = (errors.strip().splitlines() or ["no message"])[-1]
-            raise InputError(f"the measurement of this machine failed: {last}")
-        found.append(json.loads(said.strip().splitlines()[-1]))
+    try:
+        for worker in workers:
+            said, errors = worker.communicate()
+            if worker.returncode == -signal.SIGKILL or any(words in errors for words in NO_MEMORY):
+                raise InputError(
+                    f"networks of width {width}, {jobs} at a time, do not fit into the memory that there is; a smaller "
+                    "--width or --side, or fewer --cores, would be right"
+                )
+            if worker.returncode:
+                last = (errors.strip().splitlines() or ["no message"])[-1]
+                raise InputError(f"the measurement of this machine failed: {last}")
+            found.append(json.loads(said.strip().splitlines()[-1]))
+    except BaseException:
+        for worker in workers:  # they would go on for nobody
+            with worker:
+                worker.kill()
+        raise
 
     def mean(name: str) -> np.ndarray:
         return np.mean([one[name] for one in found], axis=0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from snas import InputError
 from snas.predictors import REGISTRY as PREDICTORS
-from snas.predictors.kinds import check_names
+from snas.predictors.kinds import check_options, options_in
 from snas.search.counter import QueryCounter
 from snas.search.method import Method, Problem, Search, check_budget
 
@@ -113,7 +113,7 @@ class GaussianMethod(Method):
                 raise InputError(
                     f"the Gaussian process has no option {name!r}; known: {', '.join([*known, 'predictor'])}"
                 )
-        check_names(self.predictor, (options or {}).get("predictor") or {})
+        check_options(self.predictor, options_in(options, "predictor"))
         return replace(self.settings, **given)
 
     def sizes(self, budget: int, options: Mapping[str, Any] | None = None) -> list[int]:

@@ -261,18 +261,26 @@ class CheapScores:
                 self._look(np.broadcast_to(np.arange(size), (len(self.seen), size)))
             return
         if first:
-            first_of_all = self.search.classes.of[self.search.problem.permutations[:, 0]]
-            spread = min(max(settings.looks // 3, 1), settings.looks, size)
-            if spread:
-                draws = self.search.problem.generators("gp looks")
-                self._look(spread_out(self.search.features, first_of_all, spread, draws))
+            self._spread(min(max(settings.looks // 3, 1), settings.looks, size))
             self._improve(min(settings.looks, size) - self.seen.shape[1])
         elif trainings >= self.due:
             times = 1 + (trainings - self.due) // settings.looks_every
             self.due += times * settings.looks_every
             self._improve(min(times * settings.looks_more, size - self.seen.shape[1]))
 
+    def _spread(self, count: int) -> None:
+        """Look by k-means++ from the run's first architecture."""
+        if count > 0:
+            first = self.search.classes.of[self.search.problem.permutations[:, 0]]
+            draws = self.search.problem.generators("gp looks")
+            self._look(spread_out(self.search.features, first, count, draws))
+
     def _improve(self, more: int) -> None:
+        if (
+            self.values is None
+        ):  # none before the first training: there is nothing to expect an improvement of
+            self._spread(more)
+            return
         while more > 0:
             count = min(more, 10)
             self._fit()

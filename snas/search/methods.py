@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from snas import InputError
 from snas.predictors import NATIVE
 from snas.predictors import REGISTRY as PREDICTORS
-from snas.predictors.kinds import check_names
+from snas.predictors.kinds import check_options, checked_options, options_in
 from snas.search import SAMPLERS
 from snas.search.counter import QueryCounter
 from snas.search.method import Method, Problem, Search, check_budget
@@ -108,15 +108,11 @@ class PredictorMethod(Method):
         return bool(known.load(self.predictor).uses_code)
 
     def make_sampler(self, options: Mapping[str, Any] | None = None) -> Sampler:
-        """Return the sampler with its options; raises ``InputError`` for an unknown one."""
+        """Return the sampler with its options; raises ``InputError`` for one that is unknown or makes no sense."""
         chosen = {**self.sampler_options, **_part(options, "sampler")}
         kind = SAMPLERS.load(self.sampler)
-        known = getattr(kind, "__dataclass_fields__", {})
-        for name in chosen:
-            if name not in known:
-                raise InputError(
-                    f"sampler {self.sampler!r} has no option {name!r}; known: {', '.join(known) or 'none'}"
-                )
+        known = {name: part.default for name, part in getattr(kind, "__dataclass_fields__", {}).items()}
+        checked_options(self.sampler, known, chosen, "sampler")
         sampler: Sampler = kind(**chosen)
         return sampler
 
@@ -144,7 +140,7 @@ class PredictorMethod(Method):
 
     def sizes(self, budget: int, options: Mapping[str, Any] | None = None) -> list[int]:
         """Return how many architectures each update adds."""
-        check_names(self.predictor, _part(options, "predictor"))
+        check_options(self.predictor, _part(options, "predictor"))
         sampler = self.make_sampler(options)
         check_budget(budget, sampler.smallest, f"sampler {self.sampler!r}")
         return [update.new for update in sampler.plan(budget, 1)]
@@ -166,8 +162,7 @@ def _part(options: Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
     unknown = set(options or {}) - {"sampler", "predictor"}
     if unknown:
         raise InputError(f"method option {sorted(unknown)[0]!r} is unknown; known: sampler, predictor")
-    part: Mapping[str, Any] = (options or {}).get(name, {})
-    return part
+    return options_in(options, name)
 
 
 def _no_options(what: str, options: Mapping[str, Any] | None) -> None:

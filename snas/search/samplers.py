@@ -101,6 +101,8 @@ class BatchTop(Sampler):
             raise InputError(f"share of the random start is {self.share}; expected more than 0 and at most 1")
         if self.updates < 1:
             raise InputError(f"number of updates is {self.updates}; expected 1 or more")
+        if self.rerank < 0:
+            raise InputError(f"number of codes of an update is {self.rerank}; expected 0 or more")
 
     def plan(self, budget: int, epochs: int) -> tuple[Update, ...]:
         """Return the start and ``updates`` updates."""
@@ -158,9 +160,17 @@ class BRPIterations(Sampler):
     iterations: int = 5
     smallest = 5
 
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise InputError(f"number of iterations is {self.iterations}; expected 1 or more")
+
     def plan(self, budget: int, epochs: int) -> tuple[Update, ...]:
         """Return one update per iteration; the schedule unit of the predictor is the iteration."""
         each, rest = divmod(budget, self.iterations)
+        if each < 1:
+            raise InputError(
+                f"budget {budget} leaves no architecture to start on ({self.iterations} iterations)"
+            )
         last = self.iterations - 1
         return tuple(
             Update(i * epochs // self.iterations, each + rest * (i == last)) for i in range(last + 1)

@@ -1,4 +1,7 @@
-"""How many architectures a space has, known before it is enumerated: a workflow asks each time it is parsed."""
+"""What is known of a space before it is enumerated, as a workflow asks for it each time it is parsed.
+
+Apart from the spaces, which trainings hang on: a better number re-runs none of them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from snas import spaces
 SIZES: Mapping[str, int] = MappingProxyType(
     {"tiny_nanobench": 1120, "nasbench201": 15_625, "tiny_nasbench201": 4096}
 )
-"""A space that is not here is enumerated."""
+"""How many architectures a space has; one that is not here is enumerated."""
+HEAVIER: Mapping[str, float] = MappingProxyType({"nasbench201": 5.0})
+"""How many times as long as one of Tiny-NanoBench a network of another space trains at the same width; else about as long."""
 
 
 def size(name: str) -> int:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Int64
 from torch import Tensor
 
-from snas import networks, spaces
+from snas import spaces
 from snas.device import torch_device
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema
 from snas.training import recipes
-from snas.training.groups import Told, group_size, run_in_groups
-from snas.training.loop import Progress, make_batches, train
+from snas.training.groups import Told, group_size, run_in_groups, train_together
+from snas.training.loop import Progress
 from snas.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -81,28 +81,17 @@ def estimation_codes(
     space = spaces.load(space) if isinstance(space, str) else space
     width = width or space.default_width
     place = torch_device(device)
-    size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
     group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
 
     told = Told(progress, len(archs), "estimation codes")
 
     def work(part: list[int]) -> list[dict[str, Any]]:
         told.begin(len(part))
-        population = networks.population(
-            space,
-            part,
-            base_seed=base_seed,
-            bn_momentum=recipe.bn_momentum,
-            device=place,
-            compile=compile,
-            **size,
-        )
-        batches = make_batches(
-            images.train_images[share], images.train_labels[share], recipe,
-            classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
+        _, losses = train_together(
+            space, part, images, recipe, base_seed=base_seed, width=width, device=place, compile=compile,
+            share=share, epoch_done=told.epoch_done,
         )  # fmt: skip
-        losses = train(population, batches, recipe, epoch_done=told.epoch_done).tolist()
-        return [{"losses": row} for row in losses]
+        return [{"losses": row} for row in losses.tolist()]
 
     rows = []
     for arch, row, seconds in run_in_groups(archs, group, work, told.done):

@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from snas import networks
+from snas.images.imageset import ImageSet
+from snas.networks.populations import Population
 from snas.spaces.space import Space
-from snas.training.loop import Progress
+from snas.training.loop import Progress, make_batches, train
+from snas.training.recipes import Recipe
 
 CPU_BYTES = 512 * 2**20
 """Activations of a group on a CPU: beyond some 100 small networks a larger group gains nothing."""
@@ -62,6 +67,35 @@ def group_size(
     budget = GPU_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_BYTES
     mean = sum(size for size in needed if size is not None) / len(needed)
     return max(1, int(budget / max(mean, 1)))
+
+
+def train_together(
+    space: str | Space,
+    archs: Sequence[int | str],
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    base_seed: int,
+    width: int,
+    device: torch.device,
+    compile: bool,
+    share: Int64[Tensor, " drawn"] | None = None,
+    epoch_done: Callable[[int, int], None] | None = None,
+) -> tuple[Population, Float[Tensor, "networks epochs"]]:
+    """Train networks as one program on the training images (of these, the ``share``), the test images untouched.
+
+    Returns them and the mean training loss of each epoch.  Initial weights and batches follow ``base_seed``, not the group.
+    """
+    population = networks.population(
+        space, archs, base_seed=base_seed, bn_momentum=recipe.bn_momentum, width=width,
+        device=device, compile=compile, **images.size,
+    )  # fmt: skip
+    chosen = slice(None) if share is None else share
+    batches = make_batches(
+        images.train_images[chosen], images.train_labels[chosen], recipe,
+        classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=device,
+    )  # fmt: skip
+    return population, train(population, batches, recipe, epoch_done=epoch_done)
 
 
 def run_in_groups(

@@ -99,8 +99,8 @@ def train_what_is_new(
     said = facts(space, images, recipe, base_seed=base_seed, width=width)
     place = torch_device(device)
     book = Paid(paid, {**said, "code": code})
-    known = book.read()
-    waiting = [arch for arch in archs if arch not in set(known["arch"])]
+    known = set(book.read()["arch"])
+    waiting = [arch for arch in archs if arch not in known]
     done = len(archs) - len(waiting)
     print(f"{done} of {len(archs)} are paid for already", flush=True)
     chosen = spaces.load(space)

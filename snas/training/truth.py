@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from snas import networks, spaces
+from snas import spaces
 from snas.device import torch_device
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema
 from snas.training import recipes
 from snas.training.codes import STATUS, checked
-from snas.training.groups import Told, group_size, run_in_groups
-from snas.training.loop import Progress, balanced_accuracy, correct_by_class, make_batches, train
+from snas.training.groups import Told, group_size, run_in_groups, train_together
+from snas.training.loop import Progress, balanced_accuracy, correct_by_class
 from snas.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -69,36 +69,25 @@ def ground_truth(
     space = spaces.load(space) if isinstance(space, str) else space
     width = width or space.default_width
     place = torch_device(device)
-    size = {"width": width, "channels": images.channels, "side": images.side, "classes": len(images.classes)}
     group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
 
     told = Told(progress, len(archs), "trainings")
 
     def work(part: list[int]) -> list[dict[str, Any]]:
         told.begin(len(part))
-        population = networks.population(
-            space,
-            part,
-            base_seed=base_seed,
-            bn_momentum=recipe.bn_momentum,
-            device=place,
-            compile=compile,
-            **size,
-        )
-        batches = make_batches(
-            images.train_images, images.train_labels, recipe,
-            classes=len(images.classes), flip=images.flip, base_seed=base_seed, device=place,
+        population, losses = train_together(
+            space, part, images, recipe, base_seed=base_seed, width=width, device=place, compile=compile,
+            epoch_done=told.epoch_done,
         )  # fmt: skip
-        losses = train(population, batches, recipe, epoch_done=told.epoch_done).tolist()
         correct = correct_by_class(
             population,
             images.test_images,
             images.test_labels,
             batch=2 * recipe.batch,
-            classes=size["classes"],
+            classes=len(images.classes),
         )
         balanced = balanced_accuracy(correct, images.test_labels).tolist()
-        columns = zip(losses, correct.sum(dim=1).tolist(), balanced, strict=True)
+        columns = zip(losses.tolist(), correct.sum(dim=1).tolist(), balanced, strict=True)
         return [{"losses": a, "correct": b, "balanced": c} for a, b, c in columns]
 
     rows, total = [], len(images.test_labels)

@@ -184,7 +184,9 @@ def test_tables_keep_their_schemas(bench, searches, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("view", "written"), [(BENCH, search_bench.BENCH), (SEARCH, search_block.SEARCH)], ids=["bench", "search"]
+    ("view", "written"),
+    [(BENCH, search_bench.BENCH), (SEARCH, search_block.SEARCH)],
+    ids=["bench", "search"],
 )
 def test_what_is_read_is_what_the_search_room_writes(view, written):
     assert {name: column.type for name, column in view.columns.items()} == {
@@ -197,11 +199,14 @@ def test_a_block_given_twice_is_refused(bench, searches):
         read_search([*searches, searches[0]], read_bench(bench))
 
 
-def test_a_foreign_architecture_is_refused(synthetic, bench, tmp_path):
-    other = synthetic.make_bench(tmp_path / "other.parquet", "tiny_nanobench", "digits", 200)
-    path = synthetic.make_search(tmp_path / "search.parquet", other, "siamese", 10, range(2))
+@pytest.mark.parametrize("column", ["ranking", "coarse_ranking", "pool"])
+def test_a_foreign_architecture_is_refused(synthetic, bench, tmp_path, column):
+    path = synthetic.make_search(tmp_path / "search.parquet", bench, "siamese", 10, range(2))
+    frame = tables.read(path, search_block.SEARCH)
+    frame[column] = [[*archs[:-1], 9999] for archs in frame[column]]
+    tables.write(path, frame, search_block.SEARCH, {})
     with pytest.raises(
-        InputError, match=r"search\.parquet: column 'ranking', row \d: architecture \d+ is not in"
+        InputError, match=rf"search\.parquet: column '{column}', row 0: architecture 9999 is not in"
     ):
         read_search([path], read_bench(bench))
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snas import InputError, config, images, networks, proxies, spaces, tables, training
+from snas import InputError, config, images, networks, spaces, tables, training
 from snas.analysis.inputs import read_bench, read_search
 from snas.analysis.scores import score_runs
 from snas.figures import REGISTRY as FIGURES
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.proxies import REGISTRY as PROXIES
+from snas.proxies.scores import score
 from snas.registry import Registry
 from snas.search import METHODS, SAMPLERS, bench
 from snas.search.block import SEARCH, Settings, run_block
@@ -223,7 +224,7 @@ def test_everything_new_in_one_file_each_works_together(added, tmp_path):
     share = images.draw_share(len(drawn.train_labels), 0.8, 0)
     truth = ground_truth(space, archs, drawn, recipe, base_seed=0, compile=False)
     codes = estimation_codes(space, archs, drawn, share, code, base_seed=0, compile=False)
-    scored = proxies.score("chains", archs, "positive_weights", base_seed=0, channels=1, side=8, classes=2)
+    scored = score("chains", archs, "positive_weights", base_seed=0, channels=1, side=8, classes=2)
     assert scored["score"].gt(0).all()
     frame = bench.trained_bench(table, truth=truth, codes=codes, proxies=scored, code="positive_weights")
     facts = dict(

@@ -13,6 +13,7 @@ from snas.__main__ import main
 from snas.export import compare
 from snas.export.compare import COMPARED, Contest
 from snas.images.split import load_parts
+from snas.provenance import closure
 from snas.search import forecast, own
 
 CONTEST = Contest("random", "3+2", "own_40", width=2)
@@ -57,6 +58,16 @@ def test_a_seed_that_is_there_is_not_done_again(made):
     assert (out / "seed_0.parquet").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="made with recipe = 'own_40', expected 'digits_truth'"):
         compare.run(Contest("random", "3+2", "digits_truth", width=2), images.load("digits"), [0], out)
+
+
+def test_trainings_are_kept_by_the_code_of_their_networks_too(monkeypatch, tmp_path):
+    """An edit of a network would else be compared by trainings from before it."""
+    asked = []
+    monkeypatch.setattr(compare, "code_hash", lambda *modules: str(asked.extend(modules)))
+    monkeypatch.setattr(compare, "train_what_is_new", lambda *_, **__: None)
+    compare._trained(CONTEST, [0], images.load("digits"), 0, tmp_path)
+    covered = set(closure(*asked))
+    assert {"snas.training.loop", "snas.networks.nano_population", "snas.networks.native"} <= covered
 
 
 def test_a_method_that_looks_at_codes_is_refused(tmp_path):

@@ -261,6 +261,18 @@ def test_parts_that_are_missing_are_named(digits):
     assert five.missing == ["(a) the run has no K = 20; K = 7 is shown."]
 
 
+@pytest.mark.parametrize("name", ["fig1", "fig4", "fig8"])
+def test_a_bench_whose_trainings_all_failed_is_named(digits, tmp_path, name):
+    path = next(p for p in digits if p.name == "scatter.parquet")
+    frame, facts = tables.read(path, SCHEMAS["scatter"]), tables.metadata(path)
+    facts.pop("schema")
+    frame[["accuracy", "code"]] = np.nan
+    tables.write(tmp_path / "scatter.parquet", frame, SCHEMAS["scatter"], facts)
+    drawing = shown(name, [tmp_path / "scatter.parquet"])
+    assert drawing.data.empty
+    assert drawing.missing
+
+
 def test_correlations_above_the_panels_are_those_of_the_table(data):
     figure = shown("fig8", data).figure
     found = tables.read(
@@ -646,6 +658,18 @@ def test_bars_stand_about_the_name_of_their_method(tmp_path):
     low, high = ax.get_xlim()
     assert low < 5 < 50 < high
     assert {"5", "10", "20", "50"} <= {text.get_text() for text in ax.get_xticklabels()}
+
+
+def test_any_number_of_variants_of_the_table_has_bars(tmp_path):
+    """A study may take away the best in as many steps as it likes."""
+    (path,) = write_needed(tmp_path / "needed.parquet")
+    frame = tables.read(path, NEEDED)
+    frame = pd.concat([frame[frame["removed"] == 0].assign(removed=k) for k in range(12)], ignore_index=True)
+    tables.write(path, frame, NEEDED, {})
+    drawing = shown("needed", [path])
+    assert len(drawing.data) == len(frame)
+    labels = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert labels == ["whole table", *(f"best {k} removed" for k in range(1, 12))]
 
 
 def test_one_run_has_no_quantiles(tmp_path):

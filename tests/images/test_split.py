@@ -42,6 +42,16 @@ def image_set(
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("shares", [(0.06, 0.47, 0.47), (0.06, 0.9, 0.04), (0.06, 0.04, 0.9)])
+@pytest.mark.parametrize("tests", [0, 8])
+def test_every_class_has_images_in_every_part_whatever_the_shares(shares, tests) -> None:
+    made = image_set([*range(3)] * LEAST + [0] * tests, tests=tests)
+    frame = draw_split(made, base_seed=0, shares=shares)
+    parts = PARTS[:2] if tests else PARTS
+    counts = frame[frame["image"] < 3 * LEAST].groupby(["label", "part"]).size()
+    assert all(counts.get((label, part), 0) > 0 for label in range(3) for part in parts)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(LEAST, 60), min_size=2, max_size=5),

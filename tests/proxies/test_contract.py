@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from snas import InputError, proxies, tables
+from snas import InputError, tables
 from snas.proxies import REGISTRY
-from snas.proxies.scores import PROXIES
+from snas.proxies.scores import PROXIES, score
 from snas.spaces import REGISTRY as SPACES
 
 SIZE = {"width": 4, "channels": 1, "side": 8, "classes": 10}
@@ -26,9 +26,7 @@ def proxy(request):
 @pytest.mark.parametrize("space", SPACES.names())
 def test_table_is_written_and_read_back(space, proxy, tmp_path):
     calls = []
-    table = proxies.score(
-        space, ARCHS, proxy, base_seed=0, progress=lambda *state: calls.append(state), **SIZE
-    )
+    table = score(space, ARCHS, proxy, base_seed=0, progress=lambda *state: calls.append(state), **SIZE)
     assert calls == [(1, 3), (2, 3), (3, 3)]
     tables.write(tmp_path / "scores.parquet", table, PROXIES)
     again = tables.read(tmp_path / "scores.parquet", PROXIES)
@@ -41,22 +39,22 @@ def test_table_is_written_and_read_back(space, proxy, tmp_path):
 
 
 def test_score_does_not_depend_on_the_shard(proxy):
-    together = proxies.score("tiny_nanobench", ARCHS, proxy, base_seed=3, **SIZE)
+    together = score("tiny_nanobench", ARCHS, proxy, base_seed=3, **SIZE)
     torch.manual_seed(5)
     for place, arch in enumerate(ARCHS):
-        alone = proxies.score("tiny_nanobench", [arch], proxy, base_seed=3, **SIZE)
+        alone = score("tiny_nanobench", [arch], proxy, base_seed=3, **SIZE)
         assert alone.score[0] == together.score[place]
 
 
 def test_a_proxy_sees_the_weights_that_training_starts_from():
     """By one that reads them: a count of parameters is the same for every seed."""
-    of_a_seed = lambda seed: proxies.score("tiny_nanobench", ARCHS, "synflow", base_seed=seed, **SIZE).score
+    of_a_seed = lambda seed: score("tiny_nanobench", ARCHS, "synflow", base_seed=seed, **SIZE).score
     assert (of_a_seed(3) == of_a_seed(3)).all()
     assert (of_a_seed(3) != of_a_seed(4)).all()
 
 
 def test_nothing_to_score_is_an_empty_table(proxy, tmp_path):
-    table = proxies.score("tiny_nanobench", [], proxy, base_seed=0, **SIZE)
+    table = score("tiny_nanobench", [], proxy, base_seed=0, **SIZE)
     tables.write(tmp_path / "scores.parquet", table, PROXIES)
     assert len(tables.read(tmp_path / "scores.parquet", PROXIES)) == 0
 
@@ -72,7 +70,7 @@ def test_infinite_scores_and_exhausted_memory_are_recorded():
     for name, status in (("_infinite", "diverged"), ("_exhausted", "out_of_memory")):
         REGISTRY.register(name, f"{__name__}:{name}")
         try:
-            table = proxies.score("tiny_nanobench", [0, 1], name, base_seed=0, **SIZE)
+            table = score("tiny_nanobench", [0, 1], name, base_seed=0, **SIZE)
         finally:
             REGISTRY.unregister(name)
         assert table.status.tolist() == [status] * 2
@@ -82,8 +80,8 @@ def test_infinite_scores_and_exhausted_memory_are_recorded():
 
 def test_bad_names_are_refused():
     with pytest.raises(InputError, match=r"unknown proxy 'snip'; known: synflow"):
-        proxies.score("tiny_nanobench", [0], "snip", base_seed=0)
+        score("tiny_nanobench", [0], "snip", base_seed=0)
     with pytest.raises(InputError, match="has no architecture 1120"):
-        proxies.score("tiny_nanobench", [1120], "synflow", base_seed=0)
+        score("tiny_nanobench", [1120], "synflow", base_seed=0)
     with pytest.raises(InputError, match="device 'tpu'"):
-        proxies.score("tiny_nanobench", [0], "synflow", base_seed=0, device="tpu")
+        score("tiny_nanobench", [0], "synflow", base_seed=0, device="tpu")

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from snas import networks, proxies
+from snas import networks
 from snas.networks.nasbench201 import NASBench201Network
+from snas.proxies.scores import score
 from snas.proxies.synflow import synflow, without_norms
 from snas.spaces import load
 
@@ -75,7 +76,7 @@ def test_sign_of_weights_and_norms_do_not_count():
 
 
 def test_no_path_no_score():
-    table = proxies.score(
+    table = score(
         "nasbench201",
         [load("nasbench201").index("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")],
         "synflow",
@@ -102,6 +103,6 @@ def test_ranking_agrees_with_the_published_scores():
     published = pd.read_parquet(PUBLISHED, columns=["arch", "synflow"]).dropna()
     published["index"] = [space.index(arch) for arch in published.arch]
     sample = published.sort_values("index").iloc[::150]
-    ours = proxies.score(space, sample["index"].tolist(), "synflow", base_seed=0)
+    ours = score(space, sample["index"].tolist(), "synflow", base_seed=0)
     assert len(ours) >= 60
     assert ours.score.corr(sample.synflow.reset_index(drop=True), method="spearman") > 0.97

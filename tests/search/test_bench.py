@@ -1,14 +1,18 @@
 """The bench table: built, checked, refused in one sentence."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from snas import InputError, spaces
+from snas import InputError, spaces, tables
 from snas.search import bench as bench_module
 from snas.search.bench import BENCH, Bench, known_bench, table_bench, trained_bench
+from snas.search.benches import make_from_table
+from snas.spaces.space import ARCHITECTURES
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench201.parquet"
 
@@ -232,3 +236,52 @@ def test_a_loss_or_score_of_a_table_that_is_not_finite_is_none(parts, toy):
     assert np.isnan(frame["code_2"][4])
     assert np.isnan(frame["synflow"][5])
     assert np.isfinite(frame.drop(index=[4, 5])[["code_1", "code_2", "code_3", "synflow"]]).all().all()
+
+
+@pytest.fixture(scope="module")
+def own_table(tmp_path_factory):
+    """The architectures of Tiny-NanoBench, and a table of accuracies as a user writes it with pandas alone."""
+    folder = tmp_path_factory.mktemp("own")
+    architectures = spaces.load("tiny_nanobench").table()
+    tables.write(folder / "architectures.parquet", architectures, ARCHITECTURES)
+    known = architectures[["arch", "cell"]].astype({"arch": "int64"})
+    known.assign(accuracy=np.linspace(0.2, 0.9, len(known))).to_parquet(folder / "table.parquet")
+    return folder
+
+
+def made_from(folder, out, metadata=None):
+    table = out / "table.parquet"
+    content = pq.read_table(folder / "table.parquet")
+    said = {b"snas": json.dumps(metadata).encode()} if metadata else content.schema.metadata
+    pq.write_table(content.replace_schema_metadata(said), table)
+    make_from_table(
+        out / "bench.parquet", architectures=folder / "architectures.parquet", table=table,
+        space="tiny_nanobench", dataset="photos", facts={},
+    )  # fmt: skip
+    return Bench.read(out / "bench.parquet")
+
+
+def test_a_users_own_table_needs_pandas_alone(own_table, tmp_path):
+    read = made_from(own_table, tmp_path)
+    assert read.accuracy.tolist() == np.linspace(0.2, 0.9, 1120).tolist()
+    assert (read.chance, read.code_price, read.select_price) == (0.2, 0.0, None)
+    assert read.metadata["truth_source"] == "table.parquet"
+    said = {"chance": 0.1, "code_price": 0.01, "select_price": None, "truth_source": "measured"}
+    read = made_from(own_table, tmp_path, said)
+    assert (read.chance, read.code_price, read.select_price) == (0.1, 0.01, None)
+    assert read.metadata["truth_source"] == "measured"
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"chance": 10}, "metadata 'chance' is 10; a number from 0 to 1 is expected"),
+        ({"chance": float("nan")}, "metadata 'chance' is nan; a number from 0 to 1 is expected"),
+        ({"code_price": "cheap"}, "metadata 'code_price' is 'cheap'; a number of at least 0 is expected"),
+        ({"select_price": -1}, "metadata 'select_price' is -1; a number of at least 0 is expected"),
+        ({"code_price": float("inf")}, "metadata 'code_price' is inf; a number of at least 0 is expected"),
+    ],
+)
+def test_what_a_users_own_table_says_of_itself_is_checked(own_table, tmp_path, said, sentence):
+    with pytest.raises(InputError, match=f"table.parquet: {sentence}"):
+        made_from(own_table, tmp_path, said)

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_wrong_words_are_one_sentence_before_any_work(
     assert len(said.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("text", ["5m", "-3", "0", "M", "5 M", "1e6"])
+@pytest.mark.parametrize("text", ["5m", "-3", "0", "M", "5 M", "1e6", "0.4", "0.0004k"])
 def test_numbers_with_other_endings_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="as in 700, 100k or 5M"):
         number(text)
@@ -165,6 +166,30 @@ def test_the_forecast_is_compared_with_what_it_took_and_kept(tmp_path: Path) -> 
     assert said == "took 2 min 05 s, forecast 1 min 40 s: 25% longer than forecast"
     command.judged(tmp_path, 100.0, 80.0)
     assert [one["ratio"] for one in json.loads((own / "starts.json").read_text())] == [1.25, 0.8]
+
+
+def test_commands_that_are_said_may_be_copied(tmp_path: Path) -> None:
+    """Also where the folder's name has a blank, or a sign that a shell reads."""
+    place = tmp_path / "my $photos"
+    own = place / "results/own-oaks/search/own"
+    own.mkdir(parents=True)
+    (own / "choice.json").write_text(json.dumps(CHOICE))
+    words = shlex.split(command.again(place, "own-oaks"))
+    assert words == [
+        "cd",
+        str(place),
+        "&&",
+        "snakemake",
+        "search",
+        "--configfile",
+        "results/own-oaks/search.yaml",
+    ]
+    said = command.outcome(place / "results/own-oaks")[1]
+    assert shlex.split(said.partition("use it: ")[2])[:3] == [
+        "snas",
+        "predict",
+        str(place / "results/own-oaks/best"),
+    ]
 
 
 def test_a_written_configuration_is_a_valid_one(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_seconds_of_a_stage_are_shared_by_its_files():
     }
     found = plan(checked, files, {})
     assert {stage: list(seconds) for stage, seconds in found.items()} == files
-    each = training_seconds("tiny_nanobench", 96 * 32, 8, 8)
+    each = training_seconds(96 * 32, 8, 8)
     assert found["training/truth"] == pytest.approx(
         dict.fromkeys(files["training/truth"], 25 * each), rel=0.05
     )

@@ -41,6 +41,15 @@ def test_options_and_labels_have_files_of_their_own():
     assert flat({"b": {"d": 1, "c": {"e": 2}}, "a": 0}) == ["a=0", "b.c.e=2", "b.d=1"]
 
 
+def test_options_of_a_part_may_be_whole_or_none():
+    whole = {
+        "method": "siamese+bts",
+        "budgets": [20],
+        "options": {"sampler": {"share": 1}, "predictor": None},
+    }
+    assert jobs(whole)
+
+
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
@@ -59,6 +68,42 @@ def test_options_and_labels_have_files_of_their_own():
         (
             {"method": "gp+rerank", "options": {"predictor": {"epoch": 9}}},
             "key 'fewest.0': predictor 'siamese\\+nsam' has no option 'epoch'; known: epochs",
+        ),
+        (
+            {"method": "siamese", "options": {"predictor": {"epochs": "20"}}},
+            "key 'fewest.0': predictor 'siamese': option 'epochs' is '20'; a whole number is expected",
+        ),
+        (
+            {"method": "siamese", "options": {"predictor": {"nsam": 1}}},
+            "key 'fewest.0': predictor 'siamese': option 'nsam' is 1; true or false is expected",
+        ),
+        (
+            {"method": "gp+rerank", "options": {"predictor": 20}},
+            "key 'fewest.0': option 'predictor' is 20; a mapping of its options to values is expected",
+        ),
+        (
+            {"method": "siamese+bts", "options": {"sampler": "fts"}},
+            "key 'fewest.0': option 'sampler' is 'fts'; a mapping of its options to values is expected",
+        ),
+        (
+            {"method": "siamese+bts", "options": {"sampler": {"updates": 2.5}}},
+            "key 'fewest.0': sampler 'bts': option 'updates' is 2.5; a whole number is expected",
+        ),
+        (
+            {"method": "siamese+bts", "options": {"sampler": {"share": "half"}}},
+            "key 'fewest.0': sampler 'bts': option 'share' is 'half'; a number is expected",
+        ),
+        (
+            {"method": "brp_nas", "options": {"sampler": {"iterations": 0}}},
+            "key 'fewest.0': number of iterations is 0; expected 1 or more",
+        ),
+        (
+            {"method": "brp_nas", "options": {"sampler": {"iterations": 30}}},
+            "key 'fewest.0': budget 20 leaves no architecture to start on \\(30 iterations\\)",
+        ),
+        (
+            {"options": {5: 1, "batch": 2}},
+            "key 'fewest.0.options' has the name 5 \\(int\\); string is expected",
         ),
         ({"budgets": [1]}, "key 'fewest.0': budget 1 is too small for a Gaussian process; the smallest is 2"),
     ],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -99,7 +100,8 @@ def test_each_process_of_the_measurement_has_a_gpu_of_its_own(monkeypatch, devic
     ],
 )
 def test_a_measurement_that_lacks_memory_says_what_would_be_right(monkeypatch, code, errors):
-    worker = SimpleNamespace(returncode=code, communicate=lambda: ("", f"Traceback\n{errors}\n"))
+    worker = MagicMock(returncode=code)
+    worker.communicate.return_value = ("", f"Traceback\n{errors}\n")
     monkeypatch.setattr(forecast.subprocess, "Popen", lambda *_, **__: worker)
     with pytest.raises(InputError) as error:
         forecast.measure("none", "tiny_nanobench", width=512, jobs=2, device="cpu", compile=False)
@@ -107,6 +109,23 @@ def test_a_measurement_that_lacks_memory_says_what_would_be_right(monkeypatch, c
         "networks of width 512, 2 at a time, do not fit into the memory that there is; a smaller --width or --side, or "
         "fewer --cores, would be right"
     )
+
+
+def test_a_measurement_that_fails_leaves_no_process_behind(monkeypatch):
+    start, programs, started = (
+        subprocess.Popen,
+        ["raise SystemExit('broken')", "import time; time.sleep(60)"],
+        [],
+    )
+
+    def popen(command, **settings):
+        started.append(start([*command[:1], "-c", programs[len(started)]], **settings))
+        return started[-1]
+
+    monkeypatch.setattr(forecast.subprocess, "Popen", popen)
+    with pytest.raises(InputError, match="the measurement of this machine failed: broken"):
+        forecast.measure("none", "tiny_nanobench", width=8, jobs=2, device="cpu", compile=False)
+    assert [process.returncode for process in started] == [1, -signal.SIGKILL]
 
 
 def test_memory_is_asked_for_by_weights_activations_and_jobs(monkeypatch):
