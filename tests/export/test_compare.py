@@ -10,10 +10,10 @@ from scipy import stats
 
 from snas import InputError, images, tables
 from snas.__main__ import main
+from snas.code_hash import closure
 from snas.export import compare
 from snas.export.compare import COMPARED, Contest
 from snas.images.split import load_parts
-from snas.provenance import closure
 from snas.search import forecast, own
 
 CONTEST = Contest("random", "3+2", "own_40", width=2)
