@@ -16,6 +16,7 @@ from snas import config, figures, tables
 from snas.analysis.fewest import PROGRESS
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
+from snas.training.truth import TRUTH
 from tests.conftest import ROOT, Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
@@ -216,4 +217,43 @@ def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path, few):
     merged = known_ok.merge(every, on="arch", suffixes=("", "_all"))
     assert (merged["accuracy"] == merged["accuracy_all"]).all(), (
         "an accuracy does not hang on who asked for it"
+    )
+
+
+def test_on_demand_more_runs_train_only_what_nobody_asked_for(tmp_path):
+    """Rounds are made again with the asks of the new runs; of the trainings, only the new ones are."""
+    workflow = Workflow(tmp_path)
+    few = FEW | {"methods": ["random"], "truth": "on_demand", "architectures": 12, "budgets": [6], "block": 1}
+    few["code_shards"] = 1
+    (tmp_path / "given.yaml").write_text(json.dumps(few))
+    shards = "results/smoke/search/tiny_nanobench-digits/rounds/*/truth/shard_000.parquet"
+
+    def search(runs: int) -> list[pd.DataFrame]:
+        made = [
+            f"results/smoke/search/tiny_nanobench-digits/random/n006/block_{i:02d}.parquet"
+            for i in range(runs)
+        ]
+        workflow.run(*SMOKE[:2], "given.yaml", "--config", f"runs={runs}", *SMOKE[2:], "--", *made)
+        return [tables.read(path, TRUTH) for path in sorted(tmp_path.glob(shards))]
+
+    def paid() -> dict[str, int]:
+        return {
+            path.name: path.stat().st_mtime_ns for path in tmp_path.glob("results/smoke/training/paid/*/*")
+        }
+
+    first, before = search(1), paid()
+    more, after = search(2), paid()
+    assert before.items() < after.items(), "what was trained stays, and nothing of it was trained again"
+    asked, kept = (
+        pd.concat(more),
+        [tables.read(p, TRUTH) for p in tmp_path.glob("results/smoke/training/paid/*/*")],
+    )
+    assert sorted(asked["arch"]) == sorted(pd.concat(kept)["arch"])
+    both = pd.concat(first).merge(asked, on="arch", suffixes=("", "_again"))
+    assert len(both) == len(pd.concat(first)) < len(asked)
+    assert (both["accuracy"] == both["accuracy_again"]).all()
+    seconds = [tables.metadata(path)["seconds"] for path in sorted(tmp_path.glob(shards))]
+    spent = [tables.metadata(path)["seconds"] for path in tmp_path.glob("results/smoke/training/paid/*/*")]
+    assert sum(seconds) == pytest.approx(sum(spent), abs=0.01), (
+        "a shard says what its trainings took, whenever that was"
     )
