@@ -76,7 +76,9 @@ ANALYSES = [
 ]
 FEWEST_TABLES = ["progress", "needed", "paired"]
 FEWEST_FIGURES = ["fewest", "fewest_seconds", "needed", "fewest_paired"]
-PUBLISHED = ["published/curves.csv", "published/table1.csv"]
+# Files of the checkout, as seen from the folder that results go to: another one with --directory, or with --snakefile.
+CHECKOUT = "" if Path.cwd().samefile(workflow.basedir) else f"{workflow.basedir}/"
+PUBLISHED = [f"{CHECKOUT}published/curves.csv", f"{CHECKOUT}published/table1.csv"]
 FIGURE_OPTIONS = dict(
     fig5=dict(top=CONFIG.top_k),
     fig6=dict(budget=CONFIG.fig6_budget, top=CONFIG.fig6_top),
@@ -275,6 +277,11 @@ def figure_data(wildcards):
     found = [f"{RUN}/analysis/{b}/{t}.parquet" for b in BENCHES for t in reads if t in ANALYSES]
     found += [f"{RUN}/analysis/{t}.parquet" for t in reads if t in ("counts", "costs")]
     return found + ([space_table("tiny_nanobench")] if "architectures" in reads else [])
+
+
+def caption(figure):
+    """Return the file of a figure's caption."""
+    return f"{CHECKOUT}report/{figure}.rst"
 
 
 def stages():

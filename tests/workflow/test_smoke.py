@@ -80,6 +80,24 @@ def test_a_figure_alone_is_drawn_alone(finished_run):
     assert "truth_shard" not in said
 
 
+def test_snakemake_s_own_report_shows_every_figure_with_its_caption(finished_run):
+    finished_run.run("--report", "report.html", *SMOKE)
+    page = (finished_run.folder / "report.html").read_text()
+    for name in figures.REGISTRY:
+        caption = (ROOT / f"report/{name}.rst").read_text().strip()
+        assert caption.partition("**")[2].partition("(")[0].partition("**")[0].strip() in page, name
+
+
+def test_results_may_lie_in_another_folder_than_the_checkout(workflow, tmp_path_factory):
+    """The checkout may be read-only, and serve several people."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    there = (*SMOKE, "--directory", str(folder))
+    assert "report_page" in workflow.run("-n", "--quiet", "rules", *there).stdout
+    workflow.run("fig9", *there)
+    assert (folder / "results/smoke/figures/fig9.png").exists()
+    assert not (workflow.folder / "results").exists()
+
+
 def test_a_study_of_few_trainings_goes_on_from_the_run_s_table(smoke, tmp_path):
     workflow = Workflow(tmp_path)
     shutil.copytree(smoke[0].folder / "results", tmp_path / "results")
