@@ -160,8 +160,13 @@ def _arrow(path: str | Path, frame: pd.DataFrame, schema: Schema) -> pa.Table:
     return pa.table(arrays, names=names)
 
 
-def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = None) -> pd.DataFrame:
+def read(
+    path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = None, *, any_width: bool = False
+) -> pd.DataFrame:
     """Read ``path`` and check it against ``schema``; ``expect`` are metadata values that must agree.
+
+    ``any_width`` takes text, whole numbers and fractions of another width as well, where every value fits: pandas writes
+    64 bits and long texts unless it is told otherwise.
 
     Raises :class:`InputError` for a truncated or foreign file, a missing column, a wrong type, a value out of range,
     a duplicate key, or metadata of another recipe or code version.
@@ -176,7 +181,7 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
         with pq.ParquetFile(path) as file:
             _check_size(path, file)
             present = file.schema_arrow
-            _check_columns(path, present, schema)
+            _check_columns(path, present, schema, any_width=any_width)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "truncated or foreign", error) from error
     for key, value in (expect or {}).items():
@@ -189,14 +194,15 @@ def read(path: str | Path, schema: Schema, expect: Mapping[str, Any] | None = No
     if schema.extra:
         names += [f.name for f in present if f.name not in schema.columns and _is_plain(f.type)]
     try:
-        frame = _read(path, names, present).to_pandas()
+        table = _read(path, names, present)
+        frame = (_fitted(path, table, schema) if any_width else table).to_pandas()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, "damaged", error) from error
     _check(path, frame, schema)
     return frame
 
 
-def _check_columns(path: Path, present: Any, schema: Schema) -> None:
+def _check_columns(path: Path, present: Any, schema: Schema, *, any_width: bool) -> None:
     """Refuse a file that lacks a column, or has one of another type."""
     for name, column in schema.columns.items():
         index = present.get_field_index(name)
@@ -205,8 +211,31 @@ def _check_columns(path: Path, present: Any, schema: Schema) -> None:
                 f"{path}: column {name!r} of the {schema.name} table is missing; it has {', '.join(present.names)}"
             )
         found, wanted = present.field(index).type, arrow_type(column.type)
-        if found != wanted:
+        if found != wanted and not (any_width and _same_kind(found, wanted)):
             raise InputError(f"{path}: column {name!r} has type {found}, expected {wanted}")
+
+
+def _same_kind(one: Any, other: Any) -> bool:
+    """Return whether two Arrow types are both text, whole numbers, or fractions."""
+    import pyarrow as pa
+
+    kinds = (_is_text, pa.types.is_integer, pa.types.is_floating)
+    return any(is_kind(one) and is_kind(other) for is_kind in kinds)
+
+
+def _fitted(path: Path, table: Any, schema: Schema) -> Any:
+    """Return a table with the schema's types; raises :class:`InputError` where a value does not fit."""
+    import pyarrow as pa
+
+    for name, column in schema.columns.items():
+        index = table.schema.get_field_index(name)
+        try:
+            table = table.set_column(index, name, table.column(name).cast(arrow_type(column.type)))
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"{path}: column {name!r} does not fit into {column.type}: {_first_line(error)}"
+            ) from None
+    return table
 
 
 def _check_size(path: Path, file: Any) -> None:
@@ -227,7 +256,15 @@ def _is_plain(kind: Any) -> bool:
     import pyarrow as pa
 
     of = kind.value_type if pa.types.is_list(kind) else kind
-    return pa.types.is_primitive(of) or pa.types.is_string(kind)
+    return pa.types.is_primitive(of) or _is_text(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    """Return whether values of an Arrow type are texts, also where each is written once and numbered."""
+    import pyarrow as pa
+
+    of = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(of) or pa.types.is_large_string(of)
 
 
 def _read(path: Path, names: Sequence[str], present: Any) -> Any:
@@ -239,7 +276,7 @@ def _read(path: Path, names: Sequence[str], present: Any) -> Any:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    texts = [name for name in names if pa.types.is_string(present.field(name).type)]
+    texts = [name for name in names if _is_text(present.field(name).type)]
     with pq.ParquetFile(path, read_dictionary=texts) as file:
         table = file.read(columns=list(names))
     for name in texts:

@@ -244,3 +244,37 @@ def test_further_columns_of_a_users_table_are_kept_where_they_are_plain(tmp_path
     }
     pq.write_table(pa.table({"arch": pa.array([0, 1], pa.int32()), **more}), path)
     assert list(tables.read(path, open_end).columns) == ["arch", "note", "size", "curve"]
+
+
+@pytest.mark.parametrize(
+    "text", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.large_string())]
+)
+def test_a_table_of_somebody_else_may_have_types_of_another_width(tmp_path, text):
+    """As pandas writes it: 64 bits, and long texts."""
+    named = Schema(
+        "named", {"arch": Column("int32", "id"), "cell": Column("string", "name"), "x": Column("float64", "")}
+    )
+    path = tmp_path / "given.parquet"
+
+    def given(**change):
+        columns = {
+            "arch": pa.array([3, 4], type=pa.int64()),
+            "cell": pa.array(["a", "b"]).cast(text),
+            "x": pa.array([0.5, 0.25], type=pa.float32()),
+        } | change
+        pq.write_table(pa.table(columns), path)
+        return path
+
+    with pytest.raises(InputError, match="column 'arch' has type int64, expected int32"):
+        tables.read(given(), named)
+    found = tables.read(path, named, any_width=True)
+    tables.write(tmp_path / "right.parquet", found, named)
+    right = tables.read(tmp_path / "right.parquet", named)
+    assert right.to_dict("list") == {"arch": [3, 4], "cell": ["a", "b"], "x": [0.5, 0.25]}
+    with pytest.raises(
+        InputError, match="column 'arch' does not fit into int32: Integer value 4294967299 not in"
+    ):
+        tables.read(given(arch=pa.array([3, 3 + 2**32])), named, any_width=True)
+    for wrong in ({"arch": pa.array([3.0, 4.0])}, {"x": pa.array(["0.5", "1"])}, {"cell": pa.array([1, 2])}):
+        with pytest.raises(InputError, match=f"column '{next(iter(wrong))}' has type"):
+            tables.read(given(**wrong), named, any_width=True)

@@ -85,7 +85,7 @@ def make_from_table(
     without them the file's name is the source, a code costs nothing, a look at the selection accuracy has no price (and
     methods that pay for one cannot be used), and chance is the lowest accuracy.
     """
-    found = tables.read(table, bench.ACCURACIES)
+    found = tables.read(table, bench.ACCURACIES, any_width=True)
     frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(table))
     said = tables.metadata(table)
     metadata = {
