@@ -188,7 +188,7 @@ rule truth_round_shard:
         **TRAINING,
         shards=CONFIG.truth_shards,
         recipe=CONFIG.truth_recipe,
-        paid=PAID,
+        paid=f"{RUN}/training/on_demand",
         code=code_of("truth_round.py", *TRAINS),
     script:
         "../scripts/truth_round.py"

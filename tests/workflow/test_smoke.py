@@ -256,7 +256,8 @@ def test_on_demand_more_runs_train_only_what_nobody_asked_for(tmp_path):
 
     def paid() -> dict[str, int]:
         return {
-            path.name: path.stat().st_mtime_ns for path in tmp_path.glob("results/smoke/training/paid/*/*")
+            path.name: path.stat().st_mtime_ns
+            for path in tmp_path.glob("results/smoke/training/on_demand/*/*")
         }
 
     first, before = search(1), paid()
@@ -264,14 +265,16 @@ def test_on_demand_more_runs_train_only_what_nobody_asked_for(tmp_path):
     assert before.items() < after.items(), "what was trained stays, and nothing of it was trained again"
     asked, kept = (
         pd.concat(more),
-        [tables.read(p, TRUTH) for p in tmp_path.glob("results/smoke/training/paid/*/*")],
+        [tables.read(p, TRUTH) for p in tmp_path.glob("results/smoke/training/on_demand/*/*")],
     )
     assert sorted(asked["arch"]) == sorted(pd.concat(kept)["arch"])
     both = pd.concat(first).merge(asked, on="arch", suffixes=("", "_again"))
     assert len(both) == len(pd.concat(first)) < len(asked)
     assert (both["accuracy"] == both["accuracy_again"]).all()
     seconds = [tables.metadata(path)["seconds"] for path in sorted(tmp_path.glob(shards))]
-    spent = [tables.metadata(path)["seconds"] for path in tmp_path.glob("results/smoke/training/paid/*/*")]
+    spent = [
+        tables.metadata(path)["seconds"] for path in tmp_path.glob("results/smoke/training/on_demand/*/*")
+    ]
     assert sum(seconds) == pytest.approx(sum(spent), abs=0.01), (
         "a shard says what its trainings took, whenever that was"
     )
