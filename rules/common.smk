@@ -446,6 +446,9 @@ def say_memory(files):
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
 # A job that refuses what it was given leaves this file.
 REFUSED = Path(LOGS, "refused")
+# What this start is to make: a page that was there before may be older than what is made beside it.
+MADE = set()
+REPORT = f"{RUN}/report.html"
 
 
 def begin(files):
@@ -456,6 +459,7 @@ def begin(files):
     except InputError as error:
         raise WorkflowError(str(error)) from None
     REFUSED.unlink(missing_ok=True)
+    MADE.update(files or ())
     say_memory(files)
     PROGRESS.start(files)
 

@@ -77,6 +77,7 @@ def test_a_figure_alone_is_drawn_alone(finished_run):
     said = finished_run.run("fig5", *SMOKE).stdout
     assert path.read_bytes() == before, "the same data draws the same picture"
     assert said.count("rule figure:") == 1
+    assert "[snas] open" not in said, "the page is older than the figure"
     assert "truth_shard" not in said
 
 
