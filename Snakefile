@@ -58,8 +58,8 @@ onstart:
 onsuccess:
     PROGRESS.finish()
     snas.provenance.clear_leftovers(Path(RUN))
-    if Path(f"{RUN}/report.html").exists():
-        print(f"[snas] open {RUN}/report.html", file=sys.stderr)
+    if REPORT in MADE:
+        print(f"[snas] open {REPORT}", file=sys.stderr)
 
 
 onerror:

@@ -77,7 +77,9 @@ ANALYSES = [
 ]
 FEWEST_TABLES = ["progress", "needed", "paired"]
 FEWEST_FIGURES = ["fewest", "fewest_seconds", "needed", "fewest_paired"]
-PUBLISHED = ["published/curves.csv", "published/table1.csv"]
+# Files of the checkout, as seen from the folder that results go to: another one with --directory, or with --snakefile.
+CHECKOUT = "" if Path.cwd().samefile(workflow.basedir) else f"{workflow.basedir}/"
+PUBLISHED = [f"{CHECKOUT}published/curves.csv", f"{CHECKOUT}published/table1.csv"]
 FIGURE_OPTIONS = dict(
     fig5=dict(top=CONFIG.top_k),
     fig6=dict(budget=CONFIG.fig6_budget, top=CONFIG.fig6_top),
@@ -278,6 +280,11 @@ def figure_data(wildcards):
     return found + ([space_table("tiny_nanobench")] if "architectures" in reads else [])
 
 
+def caption(figure):
+    """Return the file of a figure's caption."""
+    return f"{CHECKOUT}report/{figure}.rst"
+
+
 def stages():
     """Return the files of every stage, for the table of costs."""
     found = {}
@@ -440,6 +447,9 @@ def say_memory(files):
 PROGRESS = snas.progress.Progress(planned, Path(LOGS))
 # A job that refuses what it was given leaves this file.
 REFUSED = Path(LOGS, "refused")
+# What this start is to make: a page that was there before may be older than what is made beside it.
+MADE = set()
+REPORT = f"{RUN}/report.html"
 
 
 def begin(files):
@@ -450,6 +460,7 @@ def begin(files):
     except InputError as error:
         raise WorkflowError(str(error)) from None
     REFUSED.unlink(missing_ok=True)
+    MADE.update(files or ())
     say_memory(files)
     PROGRESS.start(files)
 

@@ -12,7 +12,7 @@ rule figure:
     output:
         png=report(
             f"{RUN}/figures/{{figure}}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/snakemake/figure.rst",
             category="Figures and tables",
             labels={"figure": "{figure}"},
         ),
@@ -26,6 +26,8 @@ rule figure:
         "../environment.yml"
     params:
         options=lambda wildcards: FIGURE_OPTIONS.get(wildcards.figure, {}),
+        # For snakemake --report, which knows no wildcards in the name of a caption file: this one shows it.
+        caption=lambda wildcards: Path(caption(wildcards.figure)).read_text(encoding="utf-8"),
         code=lambda wildcards: code_of("figure.py", "snas.figures.drawing", FIGURES.module(wildcards.figure)),
     script:
         "../scripts/figure.py"
@@ -37,7 +39,7 @@ rule report_page:
         figures=expand(rules.figure.output.png, figure=FIGURES),
         data=[f"{RUN}/analysis/{b}/{t}.parquet" for b in BENCHES for t in ANALYSES if t != "scores"]
         + [f"{RUN}/analysis/costs.parquet"],
-        captions=expand("report/{figure}.rst", figure=["workflow", *FIGURES]),
+        captions=[caption(name) for name in ("workflow", *FIGURES)],
     output:
         page=f"{RUN}/report.html",
     log:

@@ -166,7 +166,8 @@ rule wanted:
         "../scripts/wanted.py"
 
 
-use rule truth_shard as truth_round_shard with:
+rule truth_round_shard:
+    """Complete training of a share of what a round asks for; it is kept, so more runs or budgets train nothing twice."""
     input:
         architectures=f"{ROUND}/wanted.parquet",
         share=rules.share.output.share,
@@ -176,6 +177,21 @@ use rule truth_shard as truth_round_shard with:
         f"{LOGS}/search/{{bench}}/{{round}}_truth_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/search/{{bench}}/{{round}}_truth_{{shard}}.jsonl"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=memory(4000),
+        runtime=minutes(1440),
+    params:
+        **TRAINING,
+        shards=CONFIG.truth_shards,
+        recipe=CONFIG.truth_recipe,
+        paid=f"{RUN}/training/on_demand",
+        code=code_of("truth_round.py", *TRAINS),
+    script:
+        "../scripts/truth_round.py"
 
 
 rule answers:

@@ -172,18 +172,28 @@ def _check_once(root: Any, path: str | Path) -> None:
             waiting.append((value, f"{name}{key.value}."))
 
 
+OPTIONS = {"--config": "--config|-C", "--configfile": r"--configf\w*"}
+"""Snakemake's options of the configuration as patterns: it takes abbreviated ones."""
+
+
 def check_arguments(arguments: Sequence[str]) -> None:
     """End the process in one sentence where what follows ``--configfile`` or ``--config`` cannot be a configuration.
 
     For Snakemake's profiles, which are read before any configuration.  Snakemake itself runs a file that says
     ``__use_yte__: true`` as a Python template, and has a traceback for a file that is not there and for an entry that is no
-    ``key=value``: all before the Snakefile could say a word.
+    ``key=value``: all before the Snakefile could say a word.  Where an option is given twice it
+    takes the last one alone, without a word.
     """
+    for option, pattern in OPTIONS.items():
+        if sum(_is_option(argument, pattern) for argument in arguments) > 1:
+            raise SystemExit(
+                f"{option} stands twice, and Snakemake would take the last one alone; write all that belongs to it behind one"
+            )
     target = "if it is a target, it stands before {}, or behind '--'"
-    for entry in _values_of("--config|-C", arguments):
+    for entry in _values_of(OPTIONS["--config"], arguments):
         if "=" not in entry:
             raise SystemExit(f"--config {entry}: key=value is expected; {target.format('--config')}")
-    for file in _values_of(r"--configf\w*", arguments):  # Snakemake takes abbreviated options
+    for file in _values_of(OPTIONS["--configfile"], arguments):
         try:
             read_file(file)
         except InputError as error:
@@ -196,15 +206,21 @@ def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
     found: list[str] = []
     takes = False
     for argument in arguments:
-        name, given, value = argument.partition("=")
-        if argument.startswith("-") and " " not in name:  # with a space in it, it is a value
-            takes = re.fullmatch(option, name) is not None
+        _, given, value = argument.partition("=")
+        if _is_option(argument):
+            takes = _is_option(argument, option)
             if takes and given:  # --configfile=FILE takes this one alone
                 found.append(value)
                 takes = False
         elif takes:
             found.append(argument)
     return found
+
+
+def _is_option(argument: str, pattern: str = "-.*") -> bool:
+    """Return whether a word of the command line is an option that a pattern matches; with a space in it, it is a value."""
+    name = argument.partition("=")[0]
+    return name.startswith("-") and " " not in name and re.fullmatch(pattern, name) is not None
 
 
 def load(values: Mapping[str, Any]) -> Config:
@@ -253,6 +269,8 @@ def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
         }
     if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # --config run=7
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)  # --config max_params=1e6
     if not isinstance(value, str):
         return value
     if kind == "boolean":
@@ -363,6 +381,11 @@ def _check_together(config: Config) -> None:
         raise InputError(
             f"configuration: key 'nasbench201_code' is {config.nasbench201_code!r}, which is not in the key "
             f"'nasbench201_proxies' ({', '.join(config.nasbench201_proxies) or 'none'}); add it there"
+        )
+    epochs = config.nasbench201_code_epochs
+    if epochs and (len(epochs) != 3 or list(epochs) != sorted(set(epochs))):
+        raise InputError(
+            f"configuration: key 'nasbench201_code_epochs' is {list(epochs)}; allowed: three ascending epochs, or none"
         )
     if config.nasbench201 == ANALOG:
         try:

@@ -108,6 +108,11 @@ class Progress:
         self._say(
             f"[snas] {len(self._weights)} costly {'file' if len(self._weights) == 1 else 'files'}, {len(self._there)} there already ({before / total:.0%} of the work)"
         )
+        if self._old:
+            others = f"{len(self._old)} others are" if len(self._old) > 1 else "another one is"
+            self._say(
+                f"[snas] {others} there and made again (snakemake -n says why); another name for the run keeps what is there"
+            )
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 

@@ -80,7 +80,10 @@ def only_reads(arguments: Sequence[str]) -> bool:
         "--list-target-rules", "--lt", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--report", "--unlock",
         "--list-changes", "--list-input-changes", "--list-params-changes", "--list-code-changes", "--lc",
     }  # fmt: skip
-    return any(a in words or re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", a) is not None for a in arguments[1:])
+    return any(
+        a.partition("=")[0] in words or re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", a) is not None
+        for a in arguments[1:]
+    )
 
 
 def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:

@@ -227,13 +227,6 @@ def _alike(found: Any, wanted: Any) -> bool:
     return (_is_text(found) and _is_text(wanted)) or (t.is_integer(found) and t.is_integer(wanted))
 
 
-def _is_text(kind: Any) -> bool:
-    import pyarrow.types as t
-
-    of = kind.value_type if t.is_dictionary(kind) else kind
-    return t.is_string(of) or t.is_large_string(of)
-
-
 def _converted(path: Path, table: pa.Table, schema: Schema) -> pa.Table:
     """Return a table with the schema's columns in its types; raises :class:`InputError` where a value is lost by that."""
     import pyarrow as pa
@@ -267,7 +260,15 @@ def _is_plain(kind: Any) -> bool:
     import pyarrow as pa
 
     of = kind.value_type if pa.types.is_list(kind) else kind
-    return pa.types.is_primitive(of) or pa.types.is_string(kind)
+    return pa.types.is_primitive(of) or _is_text(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    """Return whether values of an Arrow type are texts, also where each is written once and numbered."""
+    import pyarrow as pa
+
+    of = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(of) or pa.types.is_large_string(of)
 
 
 def _read(path: Path, names: Sequence[str], present: Any) -> Any:

@@ -98,6 +98,14 @@ def test_readme_is_made_from_the_schema():
             {"bench_budgets": [{"bench": "tiny_nanobench-digits", "budgets": [n]} for n in (20, 30)]},
             "key 'bench_budgets' names 'tiny_nanobench-digits' twice",
         ),
+        (
+            {"nasbench201_code_epochs": [1, 2]},
+            "key 'nasbench201_code_epochs' is [1, 2]; allowed: three ascending epochs, or none",
+        ),
+        (
+            {"nasbench201_code_epochs": [3, 3, 3]},
+            "key 'nasbench201_code_epochs' is [3, 3, 3]; allowed: three asc",
+        ),
         ({"fewest": [{"method": "gpp", "budgets": [9]}]}, "key 'fewest.0.method': unknown method 'gpp'"),
         (
             {"fewest": [{"method": "gp", "budgets": [9], "spaces": ["nasbench"]}]},
@@ -123,6 +131,8 @@ def test_a_wrong_value_is_named(values, sentence):
 def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     checked = config.load({"runs": "7", "code_share": "0.5", "compile": "false", "run": 12})
     assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
+    whole = config.load({"runs": 1e2, "max_params": 1e6})  # so Snakemake reads runs=1e2
+    assert (repr(whole.runs), repr(whole.max_params)) == ("100", "1000000")
     without = config.load({"space": None, "nasbench201": __file__})  # so Snakemake reads --config space=
     assert without.space == ""
     lists = config.load(

@@ -102,7 +102,10 @@ def test_a_file_that_is_made_again_counts_when_it_is_made(tmp_path, clock, watch
     for name in ("kept", "again"):
         (tmp_path / name).write_text("")
     watch, said = watched({"one": {"kept": 1.0, "again": 1.0, "other": 1.0}}, needed=["again"])
-    assert said == ["[snas] 2 costly files, 1 there already (50% of the work)"]
+    assert said == [
+        "[snas] 2 costly files, 1 there already (50% of the work)",
+        "[snas] another one is there and made again (snakemake -n says why); another name for the run keeps what is there",
+    ]
     clock[0] += 10.0
     assert "1 of 2 files, 50% of the work" in watch.line()
     (tmp_path / "again").unlink()

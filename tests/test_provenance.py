@@ -83,6 +83,8 @@ def test_a_file_system_without_locks_says_so_and_serves(tmp_path, monkeypatch, c
         ("-np", True),
         ("--cores 2 --dry-run", True),
         ("--summary", True),
+        ("--report=page.html", True),
+        ("--dag=dot", True),
         ("--cores 2", False),
         ("fig5 --cores 2", False),
     ],

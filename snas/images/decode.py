@@ -109,12 +109,12 @@ def _check_size(image: Image.Image, where: str, side: int | None) -> None:
         return
     if width != height:
         raise InputError(
-            f"{where}: {width}×{height} pixels; squares are needed, or the option side to resize to"
+            f"{where}: {width}×{height} pixels; squares are needed, or --side (the key image_side) to resize to"
         )
     if not SMALLEST_SIDE <= width <= LARGEST_SIDE:
         raise InputError(
             f"{where}: {width}×{height} pixels; sides of {SMALLEST_SIDE} to {LARGEST_SIDE} are possible, "
-            "or the option side to resize to"
+            "or --side (the key image_side) to resize to"
         )
 
 
@@ -173,7 +173,7 @@ class _Stack:
             side = self.images.shape[2]
             raise InputError(
                 f"{where}: {width}×{height} pixels, but {side}×{side} in {self.first}; "
-                "all need one size, or the option side to resize to"
+                "all need one size, or --side (the key image_side) to resize to"
             )
         if channels > self.images.shape[1]:
             grey, self.images = self.images, self._empty(channels, height)

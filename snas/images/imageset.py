@@ -163,7 +163,7 @@ def _check_part(where: str, images: Tensor, labels: Tensor, index: Tensor, class
         )
     if not SMALLEST_SIDE <= images.shape[2] <= LARGEST_SIDE:
         raise InputError(
-            f"{where}: {images.shape[2]} pixels wide; {SMALLEST_SIDE} to {LARGEST_SIDE} are possible, others need the option side"
+            f"{where}: {images.shape[2]} pixels wide; {SMALLEST_SIDE} to {LARGEST_SIDE} are possible, others need --side (the key image_side)"
         )
     if labels.dtype != torch.int64 or labels.shape != (len(images),) or index.shape != labels.shape:
         raise InputError(

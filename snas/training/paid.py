@@ -67,10 +67,20 @@ class Paid:
         name = hashlib.sha256(repr(sorted(frame["arch"])).encode()).hexdigest()[:16]
         tables.write(self.folder / f"{name}.parquet", frame, TRUTH, record)
 
-    def spent(self) -> dict[str, float]:
-        """Return what all kept groups took: the sums of :data:`SPENT`, whichever job trained them."""
-        records = [tables.metadata(path) for path in self.folder.glob("[!.]*.parquet")]
-        return {key: round(sum(float(r.get(key, 0)) for r in records), 3) for key in SPENT}
+    def spent(self, archs: Sequence[int] | None = None) -> dict[str, float]:
+        """Return what all kept groups took, whichever job trained them: the sums of :data:`SPENT`.
+
+        Of ``archs`` alone, where they are given: their share of each group.
+        """
+        wanted = None if archs is None else set(archs)
+        sums = dict.fromkeys(SPENT, 0.0)
+        for path in self.folder.glob("[!.]*.parquet"):
+            record, share = tables.metadata(path), 1.0
+            if wanted is not None:
+                share = float(tables.read(path, TRUTH)["arch"].isin(wanted).mean())
+            for key in SPENT:
+                sums[key] += share * float(record.get(key, 0))
+        return {key: round(value, 3) for key, value in sums.items()}
 
     def forget(self) -> None:
         """Remove everything below the folder, of other identities too: it was one job's, whose trainings are written."""

@@ -367,9 +367,9 @@ def break_folder(root: Path, what: str) -> None:
     [
         (
             "unequal",
-            r"elm/3\.png: 9×9 pixels, but 8×8 in .*birch/0\.png; all need one size, or the option side",
+            r"elm/3\.png: 9×9 pixels, but 8×8 in .*birch/0\.png; all need one size, or --side \(the key image_side\)",
         ),
-        ("not square", r"birch/0\.png: 8×9 pixels; squares are needed, or the option side"),
+        ("not square", r"birch/0\.png: 8×9 pixels; squares are needed, or --side \(the key image_side\)"),
         ("tiny", r"birch/0\.png: 7×7 pixels; sides of 8 to 256"),
         ("large", r"birch/0\.png: 300×300 pixels; sides of 8 to 256"),
         ("broken", r"elm/2\.png: not a readable image \(.*\); replace or remove it"),

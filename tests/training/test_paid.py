@@ -99,6 +99,11 @@ def test_kept_groups_tell_what_they_took_and_are_forgotten_with_their_shard(digi
         for key in ("seconds", "cpu_seconds", "gpu_seconds")
     }
     assert book.spent()["seconds"] > 0
+    (one, other) = (tables.read(path, TRUTH)["arch"].tolist() for path in book.folder.iterdir())
+    assert book.spent([one[0], other[0], other[1]])["seconds"] == pytest.approx(
+        groups[0]["seconds"] / 2 + groups[1]["seconds"], abs=0.002
+    )
+    assert book.spent([])["seconds"] == 0
     book.forget()
     assert not (tmp_path / "kept").exists()
 

@@ -126,6 +126,10 @@ def test_a_configuration_that_is_a_python_template_is_refused_before_it_runs(wor
             ("--config", "runs=3", "fig5"),
             "--config fig5: key=value is expected; if it is a target, it stands before --config, or behind '--'",
         ),
+        (
+            ("--config", "run=mine", "-C", "runs=3"),
+            "--config stands twice, and Snakemake would take the last one",
+        ),
     ],
 )
 def test_words_that_snakemake_has_a_traceback_for_are_one_sentence(workflow, profile, arguments, sentence):
@@ -156,6 +160,21 @@ def test_words_are_taken_as_snakemake_takes_them(tmp_path, monkeypatch, argument
     if taken:
         with pytest.raises(SystemExit, match=f"^{taken[0]}, line 2: "):
             config.check_arguments(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--config", "run=mine", "fig5=1", "-C", "runs=3"], "--config"),
+        (["--configfile", "given.yaml", "-n", "--configfiles=given.yaml"], "--configfile"),
+    ],
+)
+def test_an_option_of_the_configuration_stands_once(tmp_path, monkeypatch, arguments, option):
+    """Else the name of a run is lost without a word, and another run of that name with it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given.yaml").write_text("runs: 3\n")
+    with pytest.raises(SystemExit, match=f"^{option} stands twice, and"):
+        config.check_arguments(arguments)
 
 
 def test_a_configuration_in_another_encoding_is_one_sentence(tmp_path, capsys):

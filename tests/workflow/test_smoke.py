@@ -16,6 +16,7 @@ from snas import config, figures, tables
 from snas.analysis.fewest import PROGRESS
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
+from snas.training.truth import TRUTH
 from tests.conftest import ROOT, Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
@@ -76,7 +77,26 @@ def test_a_figure_alone_is_drawn_alone(finished_run):
     said = finished_run.run("fig5", *SMOKE).stdout
     assert path.read_bytes() == before, "the same data draws the same picture"
     assert said.count("rule figure:") == 1
+    assert "[snas] open" not in said, "the page is older than the figure"
     assert "truth_shard" not in said
+
+
+def test_snakemake_s_own_report_shows_every_figure_with_its_caption(finished_run):
+    finished_run.run("--report", "report.html", *SMOKE)
+    page = (finished_run.folder / "report.html").read_text()
+    for name in figures.REGISTRY:
+        caption = (ROOT / f"report/{name}.rst").read_text().strip()
+        assert caption.partition("**")[2].partition("(")[0].partition("**")[0].strip() in page, name
+
+
+def test_results_may_lie_in_another_folder_than_the_checkout(workflow, tmp_path_factory):
+    """The checkout may be read-only, and serve several people."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    there = (*SMOKE, "--directory", str(folder))
+    assert "report_page" in workflow.run("-n", "--quiet", "rules", *there).stdout
+    workflow.run("fig9", *there)
+    assert (folder / "results/smoke/figures/fig9.png").exists()
+    assert not (workflow.folder / "results").exists()
 
 
 def test_a_study_of_few_trainings_goes_on_from_the_run_s_table(smoke, tmp_path):
@@ -216,4 +236,46 @@ def test_on_demand_gives_what_exhaustive_gives(smoke, tmp_path, few):
     merged = known_ok.merge(every, on="arch", suffixes=("", "_all"))
     assert (merged["accuracy"] == merged["accuracy_all"]).all(), (
         "an accuracy does not hang on who asked for it"
+    )
+
+
+def test_on_demand_more_runs_train_only_what_nobody_asked_for(tmp_path):
+    """Rounds are made again with the asks of the new runs; of the trainings, only the new ones are."""
+    workflow = Workflow(tmp_path)
+    few = FEW | {"methods": ["random"], "truth": "on_demand", "architectures": 12, "budgets": [6], "block": 1}
+    few["code_shards"] = 1
+    (tmp_path / "given.yaml").write_text(json.dumps(few))
+    shards = "results/smoke/search/tiny_nanobench-digits/rounds/*/truth/shard_000.parquet"
+
+    def search(runs: int) -> list[pd.DataFrame]:
+        made = [
+            f"results/smoke/search/tiny_nanobench-digits/random/n006/block_{i:02d}.parquet"
+            for i in range(runs)
+        ]
+        workflow.run(*SMOKE[:2], "given.yaml", "--config", f"runs={runs}", *SMOKE[2:], "--", *made)
+        return [tables.read(path, TRUTH) for path in sorted(tmp_path.glob(shards))]
+
+    def paid() -> dict[str, int]:
+        return {
+            path.name: path.stat().st_mtime_ns
+            for path in tmp_path.glob("results/smoke/training/on_demand/*/*")
+        }
+
+    first, before = search(1), paid()
+    more, after = search(2), paid()
+    assert before.items() < after.items(), "what was trained stays, and nothing of it was trained again"
+    asked, kept = (
+        pd.concat(more),
+        [tables.read(p, TRUTH) for p in tmp_path.glob("results/smoke/training/on_demand/*/*")],
+    )
+    assert sorted(asked["arch"]) == sorted(pd.concat(kept)["arch"])
+    both = pd.concat(first).merge(asked, on="arch", suffixes=("", "_again"))
+    assert len(both) == len(pd.concat(first)) < len(asked)
+    assert (both["accuracy"] == both["accuracy_again"]).all()
+    seconds = [tables.metadata(path)["seconds"] for path in sorted(tmp_path.glob(shards))]
+    spent = [
+        tables.metadata(path)["seconds"] for path in tmp_path.glob("results/smoke/training/on_demand/*/*")
+    ]
+    assert sum(seconds) == pytest.approx(sum(spent), abs=0.01), (
+        "a shard says what its trainings took, whenever that was"
     )

@@ -1,0 +1,23 @@
+"""Complete training of a share of what a round asks for, or what is kept of it from before."""
+
+from _job import begin
+from snas import images, provenance, tables, training
+from snas.device import torch_device
+from snas.spaces.shards import shard
+from snas.training.paid import Paid, train_what_is_new
+from snas.training.truth import TRUTH, facts
+
+job = begin(snakemake)
+p = snakemake.params
+archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
+image_set = images.load(**p.images)
+recipe = training.recipe(p.recipe)
+said = facts(p.space, image_set, recipe, base_seed=p.seed, width=p.width)
+with provenance.measured(torch_device(p.device), **said, code=p.code) as record:
+    frame = train_what_is_new(
+        p.paid, p.space, archs, image_set, recipe, base_seed=p.seed, width=p.width, code=p.code,
+        device=p.device, compile=p.compile, group=p.group, progress=job.progress,
+    )  # fmt: skip
+spent = Paid(p.paid, {**said, "code": p.code}).spent(archs)
+tables.write(snakemake.output.shard, frame, TRUTH, record | spent)
+job.progress.close()
