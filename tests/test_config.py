@@ -418,6 +418,14 @@ def test_images_that_cannot_be_had_are_refused_before_any_work(values, sentence)
         config.load({**values, **trained})
 
 
+def test_a_sample_is_no_larger_than_the_space():
+    assert config.load({"architectures": 1120}).architectures == 1120
+    with pytest.raises(
+        InputError, match=r"'architectures' is 1121; tiny_nanobench has 1,120, and 0 takes them all"
+    ):
+        config.load({"architectures": 1121})
+
+
 def test_all_images_that_there_are_may_be_asked_for(tmp_path):
     for values in (
         {"train_images": 1787},

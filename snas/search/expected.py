@@ -45,7 +45,7 @@ def _stage_seconds(config: Config, stage: str) -> float:
     imported = stage.endswith(OF_NASBENCH201)
     space, width = ("nasbench201", 0) if imported else (config.space, config.width)
     whole = size(space)
-    networks = whole if imported else min(config.architectures or whole, whole)
+    networks = whole if imported else config.architectures or whole
     if stage.startswith("proxies/"):
         return networks * (PROXY_201 if imported else PROXY)
     codes = stage.startswith("training/codes")

@@ -232,6 +232,7 @@ def check(config: Config) -> None:
     Sees to the names of benches, an N that is too small for its method, measurements that a bench does not have, and the
     one search on own images; :func:`check_sizes` to the rest.
     """
+    _check_sample(config)
     _check_code_recipe(config)
     known = {bench.name: bench for bench in benches(config)}
     for job in search_jobs(config):
@@ -257,6 +258,15 @@ def check(config: Config) -> None:
                 config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
             )
     configured_search(config)
+
+
+def _check_sample(config: Config) -> None:
+    """Raise :class:`InputError` where a sample of the space is larger than the space: its name would say what was not done."""
+    if config.space and config.architectures > sizes.size(config.space):
+        raise InputError(
+            f"configuration: key 'architectures' is {config.architectures}; {config.space} has "
+            f"{sizes.size(config.space):,}, and 0 takes them all"
+        )
 
 
 def _check_code_recipe(config: Config) -> None:
@@ -317,7 +327,7 @@ def check_own(config: Config) -> None:
 def _architectures(config: Config, bench: Bench) -> int:
     """Return how many architectures of a bench are searched; the key ``architectures`` is about the run's own space."""
     size = sizes.size(bench.space)
-    return size if bench.imported else min(config.architectures or size, size)
+    return size if bench.imported else config.architectures or size
 
 
 def _check_search(
