@@ -42,7 +42,7 @@ PROXIES = Schema(
 
 def score(
     space: str | Space,
-    archs: Sequence[int],
+    archs: Sequence[int | str],
     name: str,
     *,
     base_seed: int,
@@ -53,7 +53,7 @@ def score(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """Return the scores of ``archs`` by the proxy ``name`` with the schema :data:`PROXIES`, in the order of ``archs``.
+    """Return the scores of ``archs``, indices or names, by the proxy ``name`` with the schema :data:`PROXIES`, in the order of ``archs``.
 
     The networks have the initial weights that training starts from (base seed, cell), so a score does not depend on the
     shard.  ``progress(done, total)`` is called after each network.  Raises ``InputError`` for an unknown space, proxy,
@@ -63,15 +63,15 @@ def score(
 
     proxy = REGISTRY.load(name)
     space = spaces.load(space) if isinstance(space, str) else space
+    chosen = [space.index(arch) for arch in archs]
     place = torch_device(device)
-    cells = [space.cell(arch) for arch in archs]
     rows = []
-    for done, (arch, cell) in enumerate(zip(archs, cells, strict=True), start=1):
+    for done, arch in enumerate(chosen, start=1):
         started = time.perf_counter()
         value, status = math.nan, "ok"
         try:
             network = networks.build(
-                space, cell, width=width, channels=channels, side=side, classes=classes, base_seed=base_seed
+                space, arch, width=width, channels=channels, side=side, classes=classes, base_seed=base_seed
             )
             value = float(proxy(network.to(place), (channels, side, side)))
         except torch.OutOfMemoryError:
@@ -79,9 +79,9 @@ def score(
         if status == "ok" and not math.isfinite(value):
             value, status = math.nan, "diverged"
         log10 = math.log10(value) if value > 0 else math.nan
-        rows.append((int(arch), cell.name, name, value, log10, status, time.perf_counter() - started))
+        rows.append((arch, space.cell(arch).name, name, value, log10, status, time.perf_counter() - started))
         if progress is not None:
-            progress(done, len(cells))
+            progress(done, len(chosen))
     return pd.DataFrame(rows, columns=list(PROXIES.columns)).astype(
         {"arch": "int32", "score": "float64", "log10": "float64", "seconds": "float64"}
     )

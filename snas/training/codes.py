@@ -50,7 +50,7 @@ CODES = Schema(
 
 def estimation_codes(
     space: str | Space,
-    archs: Sequence[int],
+    archs: Sequence[int | str],
     images: ImageSet,
     share: Int64[Tensor, " drawn"],
     recipe: Recipe,
@@ -62,7 +62,7 @@ def estimation_codes(
     group: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Return the codes of ``archs`` with the schema :data:`CODES`, in their order.
+    """Return the codes of ``archs``, indices or names, with the schema :data:`CODES`, in their order.
 
     ``share`` are the indices of the training images that codes are measured on (:func:`snas.images.draw_share`).
     ``group`` networks are one program, 0 for as many as the memory holds; a group that does not fit is halved.  Batches,
@@ -79,11 +79,14 @@ def estimation_codes(
             f"recipe {recipe.name!r} has {recipe.epochs} epochs; an estimation code needs {EPOCHS}"
         )
     space = spaces.load(space) if isinstance(space, str) else space
+    chosen = [space.index(arch) for arch in archs]
     width = width or space.default_width
     place = torch_device(device)
-    group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
+    group = group or group_size(
+        space, chosen, width=width, side=images.side, batch=recipe.batch, device=place
+    )
 
-    told = Told(progress, len(archs), "estimation codes")
+    told = Told(progress, len(chosen), "estimation codes")
 
     def work(part: list[int]) -> list[dict[str, Any]]:
         told.begin(len(part))
@@ -94,7 +97,7 @@ def estimation_codes(
         return [{"losses": row} for row in losses.tolist()]
 
     rows = []
-    for arch, row, seconds in run_in_groups(archs, group, work, told.done):
+    for arch, row, seconds in run_in_groups(chosen, group, work, told.done):
         losses, status = checked(None if row is None else row["losses"])
         code = losses if losses is not None else [None] * EPOCHS
         rows.append((arch, space.cell(arch).name, *code, status, seconds))

@@ -46,7 +46,7 @@ TRUTH = Schema(
 
 def ground_truth(
     space: str | Space,
-    archs: Sequence[int],
+    archs: Sequence[int | str],
     images: ImageSet,
     recipe: Recipe,
     *,
@@ -57,7 +57,7 @@ def ground_truth(
     group: int = 0,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Train ``archs`` and return their accuracies with the schema :data:`TRUTH`, in their order (possibly none).
+    """Train ``archs``, indices or names of cells, and return their accuracies with the schema :data:`TRUTH`, in their order (possibly none).
 
     ``group`` networks are one program, 0 for as many as the memory holds; a group that does not fit is halved.  Batches,
     augmentation and initial weights do not depend on the group or the shard.
@@ -67,11 +67,14 @@ def ground_truth(
     import pandas as pd
 
     space = spaces.load(space) if isinstance(space, str) else space
+    chosen = [space.index(arch) for arch in archs]
     width = width or space.default_width
     place = torch_device(device)
-    group = group or group_size(space, archs, width=width, side=images.side, batch=recipe.batch, device=place)
+    group = group or group_size(
+        space, chosen, width=width, side=images.side, batch=recipe.batch, device=place
+    )
 
-    told = Told(progress, len(archs), "trainings")
+    told = Told(progress, len(chosen), "trainings")
 
     def work(part: list[int]) -> list[dict[str, Any]]:
         told.begin(len(part))
@@ -91,7 +94,7 @@ def ground_truth(
         return [{"losses": a, "correct": b, "balanced": c} for a, b, c in columns]
 
     rows, total = [], len(images.test_labels)
-    for arch, row, seconds in run_in_groups(archs, group, work, told.done):
+    for arch, row, seconds in run_in_groups(chosen, group, work, told.done):
         losses, status = checked(None if row is None else row["losses"])
         correct = row["correct"] if row is not None and losses is not None else 0
         accuracy = correct / total if status == "ok" else None

@@ -180,3 +180,19 @@ def test_codes_know_the_share_only(digits, share, code_recipe):
     second = estimation_codes("tiny_nanobench", [40], other, share, code_recipe, **options)
     assert first[LOSSES].equals(second[LOSSES])
     assert codes.STATUS is truth.STATUS
+
+
+def test_an_architecture_may_be_named_and_an_unknown_one_is_refused_before_any_training(
+    digits, share, code_recipe, truth_recipe
+):
+    how = {"base_seed": 1, "width": 4, "progress": lambda *_: pytest.fail("training has begun")}
+    for unknown in (1120, "nonsense"):
+        with pytest.raises(InputError, match="has no architecture"):
+            ground_truth("tiny_nanobench", [5, unknown], digits, truth_recipe, **how)
+        with pytest.raises(InputError, match="has no architecture"):
+            estimation_codes("tiny_nanobench", [5, unknown], digits, share, code_recipe, **how)
+    how.pop("progress")
+    name = spaces.load("tiny_nanobench").cell(5).name
+    by_name = estimation_codes("tiny_nanobench", [name], digits, share, code_recipe, **how)
+    by_index = estimation_codes("tiny_nanobench", [5], digits, share, code_recipe, **how)
+    assert by_name.drop(columns="seconds").equals(by_index.drop(columns="seconds"))
