@@ -161,7 +161,7 @@ rule wanted:
     conda:
         "../environment.yml"
     params:
-        code=code_of("wanted.py", "snas.search.benches", without=MADE_BEFORE),
+        code=code_of("wanted.py", "snas.search.asks", "snas.spaces.shards"),
     script:
         "../scripts/wanted.py"
 

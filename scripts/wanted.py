@@ -4,7 +4,7 @@ import pandas as pd
 
 from _job import begin
 from snas import tables
-from snas.search.block import wanted
+from snas.search.asks import wanted
 from snas.spaces.shards import WANTED
 
 job = begin(snakemake)

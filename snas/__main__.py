@@ -292,7 +292,7 @@ SCHEMAS = (
     ("search/<bench>/table.parquet", "snas.search.bench:BENCH"),
     ("a table of your own (truth: table)", "snas.search.bench:ACCURACIES"),
     ("search/<bench>/<method>/n<N>/block_<b>.parquet", "snas.search.block:SEARCH"),
-    ("search/<bench>/rounds/<r>/….asks.parquet", "snas.search.block:ASKS"),
+    ("search/<bench>/rounds/<r>/….asks.parquet", "snas.search.asks:ASKS"),
     ("search/own/candidates.parquet", "snas.search.own:CANDIDATES"),
     ("search/own/trained.parquet", "snas.search.own:TRAINED"),
     ("analysis/<bench>/scores.parquet", "snas.analysis.scores:SCORES"),

@@ -159,7 +159,7 @@ def test_no_rule_of_a_bench_forgets_to_leave_that_out():
     calls = re.findall(
         r'code_of\(([^)]*"snas\.search\.(?:own|benches)"[^)]*)\)', (ROOT / "rules/search.smk").read_text()
     )
-    assert len(calls) == 8
+    assert len(calls) == 7
     assert [call for call in calls if "without=MADE_BEFORE" not in call] == []
 
 

@@ -27,6 +27,7 @@ from snas.images.split import load_parts, write_split
 from snas.networks import handmade
 from snas.networks.populations import Singles
 from snas.search import block, own
+from snas.search.asks import ASKS
 from snas.search.jobs import OwnSearch, own_search
 from snas.tables import Column, Schema
 from snas.training.loop import make_batches, train
@@ -125,7 +126,7 @@ def _search(contest: Contest, images: ImageSet, base_seed: int, folder: Path) ->
             block.advance(bench, settings, state_in=earlier, answers=answers, **files)
         else:
             block.begin(bench, settings, **files)
-        asks = tables.read(files["asks_out"], block.ASKS)["arch"].tolist()
+        asks = tables.read(files["asks_out"], ASKS)["arch"].tolist()
         answers.append(at / "truth.parquet")
         tables.write(answers[-1], _trained(contest, asks, images, base_seed, folder), TRUTH)
     runs = block.finish(bench, settings, state_in=files["state_out"], answers=answers)

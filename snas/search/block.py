@@ -8,7 +8,7 @@ them the architectures of the ask lists are trained by other jobs.  Both do the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from snas import InputError, seeds, spaces, tables
 from snas.device import torch_device
 from snas.search import METHODS
+from snas.search.asks import ANSWERS, ASKS, BALANCED
 from snas.search.bench import FAILED, UNKNOWN, Bench
 from snas.search.correlation import rank_correlations
 from snas.search.counter import QueryCounter
@@ -68,40 +69,6 @@ SEARCH = Schema(
         ),
     },
 )
-ASKS = Schema(
-    name="asks",
-    description="Architectures that a round of an on-demand search asks for, for the first time in their run.",
-    key=("run", "arch"),
-    columns={
-        "run": Column("int32", "Number of the run", low=0),
-        "arch": Column("int32", "Index of the architecture in its space", low=0),
-        "predicted": Column(
-            "float64",
-            "Accuracy that the search expected before the training; missing where it had no opinion",
-            null=True,
-        ),
-    },
-)
-ANSWERS = Schema(
-    name="answers",
-    description="Accuracies of trained architectures (any ground-truth table will do).",
-    key=("arch",),
-    columns={
-        "arch": Column("int32", "Index of the architecture in its space", low=0),
-        "accuracy": Column(
-            "float64", "True accuracy; missing where status is not ok", null=True, low=0, high=1
-        ),
-        "status": Column("string", "ok, diverged or out_of_memory"),
-    },
-)
-
-BALANCED = replace(
-    ANSWERS,
-    columns={
-        ("balanced" if name == "accuracy" else name): column for name, column in ANSWERS.columns.items()
-    },
-)
-"""The same with the balanced accuracies of a ground-truth table."""
 
 
 @dataclass(frozen=True)
@@ -239,12 +206,6 @@ def finish(
             f"({len(waiting)} are not)"
         )
     return _table(search, bench, settings)
-
-
-def wanted(asks: Iterable[str | Path], known: Iterable[str | Path] = ()) -> list[int]:
-    """Return the architectures of ask lists that no answers know, ascending, each once, whichever runs asked."""
-    asked = {int(a) for path in asks for a in tables.read(path, ASKS)["arch"]}
-    return sorted(asked - {int(a) for path in known for a in tables.read(path, ANSWERS)["arch"]})
 
 
 def metadata(bench_path: str | Path, settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
 from snas import InputError, spaces, tables
-from snas.search.block import ASKS
+from snas.search.asks import ASKS
 from snas.tables import Column, Schema, replacing
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from snas import InputError, seeds, tables
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.predictors import native
 from snas.search import METHODS, block
+from snas.search.asks import ANSWERS, wanted
 from snas.search.block import SEARCH, Settings, run_block
 from snas.search.counter import BudgetExceeded, NotAsked
 from snas.search.method import Method, Search
@@ -466,11 +467,11 @@ class TestBadRounds:
             self.go_on(begun, tmp_path, state="pickled.npz")
 
     def test_answers_that_disagree_or_make_no_sense(self, begun, tmp_path, toy):
-        asked = block.wanted([tmp_path / "asks.parquet"])
+        asked = wanted([tmp_path / "asks.parquet"])
         good = answering(toy)(asked)
-        tables.write(tmp_path / "good.parquet", good, block.ANSWERS)
-        tables.write(tmp_path / "other.parquet", good.assign(accuracy=0.01), block.ANSWERS)
-        tables.write(tmp_path / "bad.parquet", good.assign(status="diverged"), block.ANSWERS)
+        tables.write(tmp_path / "good.parquet", good, ANSWERS)
+        tables.write(tmp_path / "other.parquet", good.assign(accuracy=0.01), ANSWERS)
+        tables.write(tmp_path / "bad.parquet", good.assign(status="diverged"), ANSWERS)
         with pytest.raises(InputError, match=r"other.parquet: .* has accuracy 0.01, another answer says"):
             self.go_on(
                 begun,

@@ -12,6 +12,7 @@ import pytest
 
 from snas import InputError, config, spaces, tables
 from snas.search import block, own
+from snas.search.asks import ASKS
 from snas.search.jobs import own_search
 from snas.training.truth import TRUTH
 
@@ -76,7 +77,7 @@ class Run:
                 block.begin(table, settings, **files)
             answers.append(plan / f"{number:02d}/truth.parquet")
             self.answer(files["asks_out"], answers[-1])
-            assert len(tables.read(files["asks_out"], block.ASKS)) <= search.asks[number]
+            assert len(tables.read(files["asks_out"], ASKS)) <= search.asks[number]
         runs = block.finish(table, settings, state_in=files["state_out"], answers=answers[-1:])
         arch = own.finish(
             choice=self.folder / "choice.json", trained=self.folder / "trained.parquet",
@@ -87,7 +88,7 @@ class Run:
         return arch, tables.read(self.folder / "trained.parquet", own.TRAINED)
 
     def answer(self, asks, out) -> None:
-        archs = tables.read(asks, block.ASKS)["arch"].tolist()
+        archs = tables.read(asks, ASKS)["arch"].tolist()
         new = [a for a in archs if a not in self.trained]
         self.trained += new
         frame = self.table(new)

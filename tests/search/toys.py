@@ -12,6 +12,7 @@ import torch
 from snas import seeds, tables
 from snas.predictors.predictor import Predictor
 from snas.search import block
+from snas.search.asks import ANSWERS, ASKS, wanted
 from snas.search.methods import PredictorMethod
 from snas.spaces.space import Cell, Encoding, Space
 
@@ -173,10 +174,10 @@ def on_demand(tmp_path, bench_path, settings, answer, extra=()):
                 asks_out=asks(number),
             )
         path = tmp_path / f"answers_{number}.parquet"
-        tables.write(path, answer(block.wanted([asks(number)], answers)), block.ANSWERS)
+        tables.write(path, answer(wanted([asks(number)], answers)), ANSWERS)
         answers.append(path)
     table = block.finish(bench_path, settings, state_in=state(total - 1), answers=answers)
-    return table, [tables.read(asks(n), block.ASKS) for n in range(total)]
+    return table, [tables.read(asks(n), ASKS) for n in range(total)]
 
 
 def unknown(frame):
