@@ -1,5 +1,6 @@
 # Names and targets; no logic.
 import logging
+import math
 import os
 import re
 import sys
@@ -342,11 +343,24 @@ def search_gpu(wildcards):
     return int(GPU and method.device(CONFIG.device, compile=CONFIG.compile) not in (None, "cpu"))
 
 
+def search_seconds(wildcards):
+    """Return about how long a search job takes on one core."""
+    what, runs = searched(wildcards)
+    return snas.progress.search_seconds(what.method, what.budget, runs)
+
+
 def search_minutes(wildcards, attempt):
     """Return the minutes of a search job at an attempt: twice what is expected on a core, and 4 h at least."""
-    what, runs = searched(wildcards)
-    expected = snas.progress.search_seconds(what.method, what.budget, runs)
-    return max(240, round(expected / 30)) * 2 ** (attempt - 1)
+    return max(240, round(search_seconds(wildcards) / 30)) * 2 ** (attempt - 1)
+
+
+# Priorities: what is trained and scored goes before searches, which wait for it or keep GPUs waiting.
+AHEAD = 100
+
+
+def longest_first(wildcards):
+    """Return the priority of a search: ten more for each factor of ten in time, as all would wait for a long one begun last."""
+    return round(10 * math.log10(search_seconds(wildcards)))
 
 
 OWN_TRAINING = {key: value for key, value in TRAINING.items() if key != "images"}

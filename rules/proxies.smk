@@ -15,6 +15,7 @@ rule proxy_shard:
         f"{LOGS}/proxies/{{proxy}}_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/proxies/{{proxy}}_{{shard}}.jsonl"
+    priority: AHEAD
     conda:
         "../environment.yml"
     threads: 1

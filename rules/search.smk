@@ -96,6 +96,7 @@ rule search_block:
         f"{BENCHMARKS}/search/{{bench}}/{{method}}_n{{budget}}_{{block}}.jsonl"
     wildcard_constraints:
         bench=one_of(b.name for b in BENCHES.values() if not (ON_DEMAND and b.trained)),
+    priority: longest_first
     conda:
         "../environment.yml"
     threads: 1
@@ -177,6 +178,7 @@ rule truth_round_shard:
         f"{LOGS}/search/{{bench}}/{{round}}_truth_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/search/{{bench}}/{{round}}_truth_{{shard}}.jsonl"
+    priority: AHEAD
     conda:
         "../environment.yml"
     threads: 1

@@ -16,6 +16,7 @@ rule code_shard:
         f"{LOGS}/training/codes_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/training/codes_{{shard}}.jsonl"
+    priority: AHEAD
     conda:
         "../environment.yml"
     threads: 1
@@ -93,6 +94,7 @@ rule truth_shard:
         f"{LOGS}/training/truth_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/training/truth_{{shard}}.jsonl"
+    priority: AHEAD
     conda:
         "../environment.yml"
     threads: 1

@@ -248,3 +248,19 @@ def test_a_start_says_that_networks_are_too_large_for_the_memory(workflow, width
         width > 8
     )
     assert all(f"GB of memory to train, {jobs} at a time, and this machine has" in line for line in said)
+
+
+def test_what_all_wait_for_begins_first_and_of_searches_the_longest(workflow):
+    """A search of a minute and a half that begins last is waited for alone."""
+    priorities = {"code_shard": [], "truth_shard": [], "proxy_shard": [], "search_block": []}
+    searches = {}
+    for job in re.split(r"^(?:local)?rule ", workflow.run("-n", "--forceall").stdout, flags=re.M):
+        rule = job.partition(":")[0]
+        if rule in priorities:
+            found = re.search(r"^    priority: (\d+)$", job, re.M)
+            priorities[rule].append(int(found[1]) if found else 0)
+            searches[re.search(r"output: .*?(\w[^/]*/n\d+)?/[^/]*$", job, re.M)[1]] = priorities[rule][-1]
+    longest = max(priorities.pop("search_block"))
+    assert sum(map(len, priorities.values())) == 11
+    assert min(min(found) for found in priorities.values()) > longest == searches["brp_nas/n020"]
+    assert searches["siamese/n100"] > searches["siamese/n020"] > searches["random/n100"]
