@@ -167,8 +167,7 @@ rule wanted:
         "../scripts/wanted.py"
 
 
-rule truth_round_shard:
-    """Complete training of a share of what a round asks for; it is kept, so more runs or budgets train nothing twice."""
+use rule truth_shard as truth_round_shard with:
     input:
         architectures=f"{ROUND}/wanted.parquet",
         share=rules.share.output.share,
@@ -178,22 +177,14 @@ rule truth_round_shard:
         f"{LOGS}/search/{{bench}}/{{round}}_truth_{{shard}}.log",
     benchmark:
         f"{BENCHMARKS}/search/{{bench}}/{{round}}_truth_{{shard}}.jsonl"
-    priority: AHEAD
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        gpu=GPU,
-        mem_mb=memory(4000),
-        runtime=minutes(1440),
     params:
         **TRAINING,
         shards=CONFIG.truth_shards,
         recipe=CONFIG.truth_recipe,
-        paid=f"{RUN}/training/on_demand",
-        code=code_of("truth_round.py", *TRAINS),
-    script:
-        "../scripts/truth_round.py"
+        # All rounds' own, and for good: more runs or budgets ask for some of it again.
+        kept=f"{RUN}/training/on_demand",
+        forget=False,
+        code=code_of("truth.py", *TRAINS),
 
 
 rule answers:

@@ -106,7 +106,9 @@ rule truth_shard:
         **TRAINING,
         shards=CONFIG.truth_shards,
         recipe=CONFIG.truth_recipe,
-        kept=f"{RUN}/training/kept",
+        # A folder of the job's own: no other job reads or removes what it has kept when it is killed.
+        kept=f"{RUN}/training/kept/{{shard}}",
+        forget=True,
         code=code_of("truth.py", *TRAINS),
     script:
         "../scripts/truth.py"

@@ -1,6 +1,4 @@
-"""Complete training of a share of the architectures."""
-
-from pathlib import Path
+"""Complete training of a share of the architectures, or what is kept of it from before."""
 
 from _job import begin
 from snas import images, provenance, tables, training
@@ -15,14 +13,13 @@ archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.s
 image_set = images.load(**p.images)
 recipe = training.recipe(p.recipe)
 said = facts(p.space, image_set, recipe, base_seed=p.seed, width=p.width)
-# A folder of this job's own: no other job reads or removes what it has kept when it is killed.
-kept = Path(p.kept, *snakemake.wildcards)
 with provenance.measured(torch_device(p.device), **said, code=p.code) as record:
     frame = train_what_is_new(
-        kept, p.space, archs, image_set, recipe, base_seed=p.seed, width=p.width, code=p.code,
+        p.kept, p.space, archs, image_set, recipe, base_seed=p.seed, width=p.width, code=p.code,
         device=p.device, compile=p.compile, group=p.group, progress=job.progress,
     )  # fmt: skip
-book = Paid(kept, {**said, "code": p.code})
-tables.write(snakemake.output.shard, frame, TRUTH, record | book.spent())
-book.forget()
+book = Paid(p.kept, {**said, "code": p.code})
+tables.write(snakemake.output.shard, frame, TRUTH, record | book.spent(archs))
+if p.forget:
+    book.forget()
 job.progress.close()

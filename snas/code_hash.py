@@ -18,13 +18,13 @@ import functools
 import hashlib
 import importlib.util
 import json
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import snas
 from snas.compiler import cache_folder
+from snas.tables import replacing
 
 PACKAGE = Path(snas.__file__).resolve().parent
 TARGET = re.compile(r"^(\w+(?:\.\w+)*):\w+$")
@@ -112,13 +112,11 @@ def _kept(text: bytes, package: str) -> Source:
         plain, names, templates = json.loads(path.read_bytes())
         return Source(plain, tuple(names), templates)
     source = _read(text, package)
-    with contextlib.suppress(OSError):  # nowhere to keep it: the next start reads it again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(
-            f".{os.getpid()}"
-        )  # renamed: who starts at the same time finds all or nothing
+    with (
+        contextlib.suppress(OSError),
+        replacing(path) as whole,
+    ):  # nowhere to keep it: the next start reads it again
         whole.write_text(json.dumps(source), encoding="utf-8")
-        whole.replace(path)
     return source
 
 

@@ -67,17 +67,12 @@ class Paid:
         name = hashlib.sha256(repr(sorted(frame["arch"])).encode()).hexdigest()[:16]
         tables.write(self.folder / f"{name}.parquet", frame, TRUTH, record)
 
-    def spent(self, archs: Sequence[int] | None = None) -> dict[str, float]:
-        """Return what all kept groups took, whichever job trained them: the sums of :data:`SPENT`.
-
-        Of ``archs`` alone, where they are given: their share of each group.
-        """
-        wanted = None if archs is None else set(archs)
+    def spent(self, archs: Sequence[int]) -> dict[str, float]:
+        """Return what the trainings of ``archs`` took, whichever job did them: their share of each group's :data:`SPENT`."""
         sums = dict.fromkeys(SPENT, 0.0)
         for path in self.folder.glob("[!.]*.parquet"):
-            record, share = tables.metadata(path), 1.0
-            if wanted is not None:
-                share = float(tables.read(path, TRUTH)["arch"].isin(wanted).mean())
+            record = tables.metadata(path)
+            share = float(tables.read(path, TRUTH)["arch"].isin(archs).mean())
             for key in SPENT:
                 sums[key] += share * float(record.get(key, 0))
         return {key: round(value, 3) for key, value in sums.items()}
