@@ -16,7 +16,7 @@ import snas.search.expected
 import snas.search.forecast
 from snakemake.cli import get_argument_parser
 from snas import InputError
-from snas.figures import READS as FIGURE_READS
+from snas.figures import reads as figure_reads
 from snas.figures import REGISTRY as FIGURES
 from snas.images import FILTER as IMAGE_FILTER
 from snas.images import REGISTRY as IMAGE_SETS
@@ -273,7 +273,7 @@ def bench_known(wildcards):
 
 def figure_data(wildcards):
     """Return the small tables that a figure reads, of all benches."""
-    reads = FIGURE_READS[wildcards.figure]
+    reads = figure_reads(wildcards.figure)
     if CONFIG.fewest and wildcards.figure in FEWEST_FIGURES:
         return [f"{RUN}/fewest/{table}.parquet" for table in reads]
     found = [f"{RUN}/analysis/{b}/{t}.parquet" for b in BENCHES for t in reads if t in ANALYSES]
@@ -421,7 +421,7 @@ def asked():
 
 def check_asked():
     """Refuse searches that the named targets ask for and that cannot be done: a dry run, which has no start, says so too."""
-    drawn = {f for f in FIGURES if set(FIGURE_READS[f]) & set(ANALYSES)}
+    drawn = {f for f in FIGURES if set(figure_reads(f)) & set(ANALYSES)}
     checks = [
         ({"all"} | drawn.difference(FEWEST_FIGURES if FEWEST else ()), SEARCHES, [], False),
         ({"all", "fewest"}, [], FEWEST, False),

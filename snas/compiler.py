@@ -45,7 +45,7 @@ def library(source: Path, flags: Sequence[str], signatures: Mapping[str, str]) -
     if compiler is None:
         return None
     try:
-        loaded = ctypes.CDLL(str(_build(source, [compiler, *FLAGS, *flags])))
+        loaded = _load(source, [compiler, *FLAGS, *flags])
     except (OSError, subprocess.SubprocessError) as error:
         LOG.warning("native kernels were not built with %s: %s", compiler, _reason(error))
         return None
@@ -87,26 +87,41 @@ def found() -> str | None:
     return next((path for name in candidates if name and (path := shutil.which(name))), None)
 
 
-def _build(source: Path, command: list[str]) -> Path:
+def _load(source: Path, command: list[str]) -> ctypes.CDLL:
+    """Return the library of ``source`` from the first room that can keep and run it, built there where it is not yet."""
+    name = _name(source, command)
+    failure = OSError("no folder to keep it in")
+    for folder in _rooms():
+        path = folder / name
+        try:
+            if not (path.is_file() and _trusted(path)):
+                if not _writable(folder):
+                    continue
+                _build(source, command, path)
+            return ctypes.CDLL(str(path))
+        except (
+            OSError
+        ) as error:  # a full disk; a home that is mounted without the right to run what lies there
+            failure = error
+    raise failure
+
+
+def _name(source: Path, command: list[str]) -> str:
     version = subprocess.run([command[0], "--version"], capture_output=True, check=True, timeout=60).stdout
     key = hashlib.sha256()
     for part in (source.read_bytes(), version, " ".join(command).encode(), _processor()):
         key.update(part)
-    name = f"{source.parent.name}-{key.hexdigest()[:16]}.so"
-    for folder in _rooms():
-        path = folder / name
-        if path.is_file() and _trusted(path):
-            return path
-        if _writable(folder):
-            break
+    return f"{source.parent.name}-{key.hexdigest()[:16]}.so"
+
+
+def _build(source: Path, command: list[str], path: Path) -> None:
     # Built under another name and renamed: two processes that start together both end with a whole file.
-    with tempfile.TemporaryDirectory(dir=folder) as beside:
-        built = Path(beside) / name
+    with tempfile.TemporaryDirectory(dir=path.parent) as beside:
+        built = Path(beside) / path.name
         subprocess.run(
             [*command, "-o", str(built), str(source)], capture_output=True, check=True, timeout=300
         )
         built.replace(path)
-    return path
 
 
 def _rooms() -> Iterator[Path]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from snas import InputError
 from snas.registry import Registry
 
 REGISTRY = Registry(
@@ -64,6 +65,15 @@ SUFFIXES = (".pdf", ".svg", ".png", ".csv", ".json")
 """Of the files that :func:`draw` writes for one figure."""
 
 
+def reads(figure: str) -> tuple[str, ...]:
+    """Return :data:`READS` of a figure; raises :class:`InputError` where its line is missing."""
+    if figure not in READS:
+        raise InputError(
+            f"figure {REGISTRY.check(figure)!r} has no line in READS of {__name__}: the names of the tables that it draws"
+        )
+    return READS[figure]
+
+
 def draw(name: str, data_paths: Iterable[str | Path], out_stem: str | Path, **options: Any) -> list[Path]:
     """Draw the figure ``name`` and write it to ``out_stem`` with each of :data:`SUFFIXES`; returns the paths.
 
@@ -79,4 +89,4 @@ def draw(name: str, data_paths: Iterable[str | Path], out_stem: str | Path, **op
 
     function = REGISTRY.load(name)
     with styled():
-        return save(function(Sources(data_paths, READS.get(name)), **options), out_stem)
+        return save(function(Sources(data_paths, reads(name)), **options), out_stem)

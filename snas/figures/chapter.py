@@ -11,7 +11,7 @@ import pandas as pd
 
 from snas import InputError
 from snas.analysis.agreement import agreement
-from snas.figures import READS, draw, style
+from snas.figures import draw, reads, style
 from snas.figures.drawing import records, span
 from snas.figures.sources import Source, Sources
 from snas.figures.tabular import table1
@@ -100,7 +100,7 @@ def _wanted(paths: Sequence[Path], name: str) -> list[Path]:
             s.path.parent for s in compared.all("comparison") if s.frame["figure"].isin(["6a", "6b"]).any()
         }
         folders = [folder for folder in folders if folder in shown] or folders
-    found = [folder / f"{table}.parquet" for folder in folders for table in READS[name]]
+    found = [folder / f"{table}.parquet" for folder in folders for table in reads(name)]
     return found if all(path.is_file() for path in found) else []
 
 

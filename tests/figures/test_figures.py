@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from snas import InputError, spaces, tables
+from snas import InputError, figures, spaces, tables
 from snas.analysis import published
 from snas.analysis.costs import COSTS, costs
 from snas.analysis.counting import write_counts
@@ -175,6 +175,12 @@ def test_the_same_data_give_the_same_bytes(data, drawn, tmp_path, name):
 
 def test_every_figure_says_what_it_reads():
     assert set(READS) == set(REGISTRY.names())
+
+
+def test_a_figure_without_the_line_of_what_it_reads_is_a_sentence(monkeypatch):
+    monkeypatch.delitem(READS, "fig5")
+    with pytest.raises(InputError, match="figure 'fig5' has no line in READS of snas.figures"):
+        figures.reads("fig5")
 
 
 def lines(axes, *, bars: bool = False) -> set[tuple[float, float]]:

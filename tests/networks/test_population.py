@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -285,14 +286,40 @@ def test_nothing_is_loaded_from_a_folder_of_another_user(monkeypatch, tmp_path):
     monkeypatch.setattr(compiler.tempfile, "tempdir", str(temporary))
     temporary.mkdir()
     build = [compiler.found(), "-shared", "-fPIC"]
-    kept = compiler._build(source, build)
+    kept = Path(compiler._load(source, build)._name)
     assert kept.parent == cache
     assert cache.stat().st_mode & 0o777 == 0o700
     os.chown(kept, 4711, -1)
     os.chown(cache, 4711, -1)
-    own = compiler._build(source, build)
+    own = Path(compiler._load(source, build)._name)
     assert own.parent == temporary / "snas-cache-0"
-    assert compiler._build(source, build) == own, "and it is kept there"
+    assert Path(compiler._load(source, build)._name) == own, "and it is kept there"
+
+
+@pytest.mark.skipif(not compiler.found(), reason="compiles")
+def test_a_cache_whose_files_may_not_run_gives_way_to_the_next_folder(monkeypatch, tmp_path):
+    """A home that is mounted noexec: what is built there does not load."""
+    source = tmp_path / "room/one.cpp"
+    source.parent.mkdir()
+    source.write_text('extern "C" void one() {}\n')
+    monkeypatch.setenv("SNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiler.tempfile, "tempdir", str(tmp_path))
+    load = compiler.ctypes.CDLL
+
+    def mounted_noexec(path):
+        if path.startswith(str(tmp_path / "cache")):
+            raise OSError(f"{path}: failed to map segment from shared object")
+        return load(path)
+
+    monkeypatch.setattr(compiler.ctypes, "CDLL", mounted_noexec)
+    assert compiler.library(source, ["-shared"], {"one": ""}) is not None
+    assert len(list((tmp_path / f"snas-cache-{os.getuid()}").glob("room-*.so"))) == 1
+
+    def refused(path):
+        raise OSError("not here either")
+
+    monkeypatch.setattr(compiler.ctypes, "CDLL", refused)
+    assert compiler.library(source, ["-shared"], {"one": ""}) is None
 
 
 def test_native_kernels_refuse_what_they_would_misread():
