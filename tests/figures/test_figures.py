@@ -179,7 +179,7 @@ def test_every_figure_says_what_it_reads():
 
 def test_a_figure_without_the_line_of_what_it_reads_is_a_sentence(monkeypatch):
     monkeypatch.delitem(READS, "fig5")
-    with pytest.raises(InputError, match="figure 'fig5' has no line in READS of snas.figures"):
+    with pytest.raises(InputError, match="figure 'fig5' has no line in READS"):
         figures.reads("fig5")
 
 
