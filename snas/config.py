@@ -379,8 +379,8 @@ def _check_together(config: Config) -> None:
     own = ("recorded", "trained", *config.nasbench201_proxies)
     if config.nasbench201_code not in own:
         raise InputError(
-            f"configuration: key 'nasbench201_code' is {config.nasbench201_code!r}, which is not in the key "
-            f"'nasbench201_proxies' ({', '.join(config.nasbench201_proxies) or 'none'}); add it there"
+            f"configuration: key 'nasbench201_code' is {config.nasbench201_code!r}; allowed: recorded, trained, or one of "
+            f"the key 'nasbench201_proxies' ({', '.join(config.nasbench201_proxies) or 'none'})"
         )
     epochs = config.nasbench201_code_epochs
     if epochs and (len(epochs) != 3 or list(epochs) != sorted(set(epochs))):

@@ -306,7 +306,8 @@ def test_the_package_with_accuracies_is_a_source_where_it_is_installed(monkeypat
 
 def test_a_proxy_that_is_the_code_must_be_scored(tmp_path):
     with pytest.raises(
-        InputError, match="'nasbench201_code' is 'synflow', which is not in the key 'nasbench201_proxies'"
+        InputError,
+        match="'nasbench201_code' is 'synflow'; allowed: recorded, trained, or one of the key 'nasbench201_proxies'",
     ):
         config.load({"nasbench201": str(tmp_path), "nasbench201_code": "synflow"})
 

@@ -1,4 +1,4 @@
-"""Estimation code and synflow against accuracy, one architecture a point, and their rank correlation per group (figures 1, 8)."""
+"""Estimation code and proxies against accuracy, one architecture a point, and their rank correlation per group (figures 1, 8)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pandas as pd
 from jaxtyping import Float
 
 from snas.analysis.inputs import CODE, Bench
+from snas.search.bench import LOG10, scored_proxies
 from snas.tables import Column, Schema
 
 SCATTER = Schema(
     name="scatter",
-    description="One row per architecture of a bench: what figures 1, 4 and 8 plot.",
+    description="One row per architecture of a bench: what figures 1, 4 and 8 plot. For each proxy that was scored there is a "
+    "further column (`log10_synflow`, ...; float64): log10 of its score, missing where there is none.",
     key=("arch",),
+    extra=True,
     columns={
         "arch": Column("int32", "Index of the architecture in its space", low=0),
         "cell": Column("string", "Name of the cell"),
@@ -26,7 +29,6 @@ SCATTER = Schema(
             "1 - (mean of the three losses) / (largest single loss over all architectures and epochs that are plotted)",
             null=True,
         ),
-        "log10_synflow": Column("float64", "log10 of the synflow score", null=True),
     },
 )
 
@@ -36,7 +38,7 @@ CORRELATIONS = Schema(
     key=("bench", "against", "kind", "label"),
     columns={
         "bench": Column("string", "Name of the bench"),
-        "against": Column("string", "code or log10_synflow"),
+        "against": Column("string", "code, or the column of a proxy (log10_synflow)"),
         "kind": Column(
             "string",
             "all; group: by accuracy, the colours of the figures; zoom: a panel; rectangle: the paper's in figure 8a, "
@@ -51,7 +53,6 @@ CORRELATIONS = Schema(
     },
 )
 
-MEASURES = ("code", "log10_synflow")
 RECTANGLES = {
     ("nasbench201", "cifar100"): (("red", 0.25, 0.8, 0.0, 0.11), ("blue", 0.45, 0.8, 0.11, 0.18)),
 }
@@ -116,7 +117,7 @@ def groups(dataset: str, accuracy: Float[np.ndarray, " archs"]) -> list[Group]:
 
 
 def scatter(bench: Bench) -> pd.DataFrame:
-    """Return accuracy, MACs, code and synflow of every architecture, a table with the schema :data:`SCATTER`.
+    """Return accuracy, MACs, code and proxies of every architecture, a table with the schema :data:`SCATTER`.
 
     A proxy that stands in for the code is no loss: it has no value on the axis of losses.
     """
@@ -132,9 +133,14 @@ def scatter(bench: Bench) -> pd.DataFrame:
             "mmacs": table["macs"] / 1e6,
             "accuracy": accuracy,
             "code": code_value(codes, accuracy),
-            "log10_synflow": table["synflow"].to_numpy(dtype=float),
+            **{c: table[c].to_numpy(dtype=float) for c in (f"{LOG10}{p}" for p in scored_proxies(table))},
         }
     )
+
+
+def measures(points: pd.DataFrame) -> list[str]:
+    """Return the columns of a scatter table that are held against accuracy: the code, then every proxy."""
+    return ["code", *(column for column in map(str, points) if column.startswith(LOG10))]
 
 
 def code_value(
@@ -149,10 +155,10 @@ def code_value(
 
 
 def correlations(points: pd.DataFrame, bench: Bench) -> pd.DataFrame:
-    """Return the Spearman correlation of code and synflow with accuracy per group, schema :data:`CORRELATIONS`."""
+    """Return the Spearman correlation of code and proxies with accuracy per group, schema :data:`CORRELATIONS`."""
     accuracy = points["accuracy"].to_numpy(dtype=float)
     rows = []
-    for measure in MEASURES:
+    for measure in measures(points):
         values = points[measure].to_numpy(dtype=float)
         for group in groups(bench.dataset, accuracy):
             inside = group.holds(accuracy) & np.isfinite(values)

@@ -33,7 +33,6 @@ BENCH = Schema(
         "code_1": Column("float32", "Estimation code, epoch 1", null=True),
         "code_2": Column("float32", "Estimation code, epoch 2", null=True),
         "code_3": Column("float32", "Estimation code, epoch 3", null=True),
-        "synflow": Column("float64", "log10 of the synflow score", null=True),
         "status": Column("string", "ok; diverged or out_of_memory (counts as chance); unknown (not trained)"),
     },
 )

@@ -38,7 +38,7 @@ HEADINGS = {
     "fewest_paired": "The Gaussian process against the others",
     "table1": "Training time",
     "fig1": "Estimation code",
-    "fig8": "Code and synflow",
+    "fig8": "Code and proxies",
     "fig4": "Costs and accuracy",
     "fig7": "Light spaces",
     "fig9": "Networks",

@@ -1,7 +1,8 @@
-"""Figures with one point per architecture: code against accuracy (1), MACs against accuracy (4), code and synflow (8)."""
+"""Figures with one point per architecture: code against accuracy (1), MACs against accuracy (4), code and proxies (8)."""
 
 from __future__ import annotations
 
+import string
 import textwrap
 
 import numpy as np
@@ -11,13 +12,13 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from snas.analysis.correlations import RECTANGLES, Group
+from snas.analysis.correlations import RECTANGLES, Group, measures
 from snas.figures import style
 from snas.figures.drawing import Drawing, card, card_panel, records
 from snas.figures.sources import Source, Sources
+from snas.search.bench import LOG10
 
 CODE_LABEL = "1 − mean loss / largest loss"
-SYNFLOW_LABEL = "log₁₀ synflow"
 ACCURACY_LABEL = "accuracy"
 MACS_LABEL = "multiply-accumulates (millions)"
 LIMIT = 35.0
@@ -113,23 +114,33 @@ def fig4(sources: Sources) -> Drawing:
 
 
 def fig8(sources: Sources) -> Drawing:
-    """Code (top) and synflow (bottom) against accuracy: NAS-Bench-201 (left) and Tiny-NanoBench (right)."""
-    title = "Estimation code and synflow against accuracy"
+    """Code (top) and each proxy (below) against accuracy: NAS-Bench-201 (left) and Tiny-NanoBench (right).
+
+    Where no proxy was scored, the row of the paper's, synflow, says so.
+    """
     columns = [
         ("NAS-Bench-201", sources.first("scatter", "nasbench201", ["cifar100", "cifar10"]), NEEDS_NASBENCH201),
         ("Tiny-NanoBench", sources.first("scatter", "tiny_nanobench", ["cifar10"]), NEEDS_NANOBENCH),
     ]  # fmt: skip
     if all(source is None for _, source, _ in columns):
-        return card(f"Figure 8. {title}", f"{NEEDS_NASBENCH201} {NEEDS_NANOBENCH}", COLUMNS)
-    figure = Figure(figsize=(style.WIDTH, 5.6))
-    axes = figure.subplots(2, 2)
+        return card(
+            "Figure 8. Estimation code and synflow against accuracy",
+            f"{NEEDS_NASBENCH201} {NEEDS_NANOBENCH}",
+            COLUMNS,
+        )
+    known = dict.fromkeys(m for _, source, _ in columns if source for m in measures(source.frame))
+    rows = list(known) if len(known) > 1 else ["code", f"{LOG10}synflow"]
+    names = ["Estimation code", *(measure.removeprefix(LOG10) for measure in rows[1:])]
+    title = f"{', '.join(names[:-1])} and {names[-1]} against accuracy"
+    figure = Figure(figsize=(style.WIDTH, 2.8 * len(rows)))
+    axes = figure.subplots(len(rows), 2)
     data: list[pd.DataFrame] = []
     facts: list[str] = []
     missing: list[str] = []
     for column, (name, source, needs) in enumerate(columns):
-        for row, (measure, label) in enumerate((("code", CODE_LABEL), ("log10_synflow", SYNFLOW_LABEL))):
-            letter, ax = "abcd"[2 * row + column], axes[row, column]
-            if source is None or source.frame[measure].notna().sum() == 0:
+        for row, measure in enumerate(rows):
+            letter, ax = string.ascii_lowercase[2 * row + column], axes[row, column]
+            if source is None or measure not in source.frame or source.frame[measure].notna().sum() == 0:
                 need = needs if source is None else _needs_measure(measure)
                 missing.append(f"({letter}) {need}")
                 card_panel(ax, need, title=f"({letter}) {name}", width=34)
@@ -137,6 +148,7 @@ def fig8(sources: Sources) -> Drawing:
             rho = _correlations(sources, source.bench)
             data.append(_panel(ax, source, measure, rho, panel=letter, only=Group("all", 0.0, 1.0)))
             ax.set_title(f"({letter}) {source.heading()}", pad=52)
+            label = CODE_LABEL if measure == "code" else f"log₁₀ {measure.removeprefix(LOG10)}"
             ax.set_xlabel(label)
             if measure == "code" and source.facts.get("code_source"):
                 ax.set_xlabel(f"{label}\n{textwrap.fill(source.facts['code_source'], 44)}")
@@ -270,7 +282,8 @@ def _needs_measure(measure: str) -> str:
         return (
             "The bench has no estimation codes: set code: trained, or import a source with training curves."
         )
-    return "The bench has no synflow scores: add synflow to proxies (of networks that are trained) or to nasbench201_proxies."
+    proxy = measure.removeprefix(LOG10)
+    return f"The bench has no {proxy} scores: add {proxy} to proxies (of networks that are trained) or to nasbench201_proxies."
 
 
 def _tiny_nasbench(sources: Sources, nano: Source | None) -> Source | None:

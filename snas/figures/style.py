@@ -83,7 +83,7 @@ WORDS = {
     "evolution": "Evolution",
     "local_search": "Local search",
 }
-SETTINGS = {"lambda": "λ", "code=synflow": "synflow as code", "labels=select": "fair protocol"}
+SETTINGS = {"lambda": "λ", "labels=select": "fair protocol"}
 """Settings of variants as figures print them."""
 DATASETS = {
     "cifar10": "CIFAR-10",
@@ -220,6 +220,8 @@ def method_title(method: str) -> str:
 
 def _setting(text: str) -> str:
     key, _, value = text.partition("=")
+    if key == "code":
+        return f"{value} as code"
     return f"{SETTINGS.get(key, key)} = {value}"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from snas import InputError, tables
+from snas.proxies import REGISTRY as PROXIES
 from snas.search.counter import Look
 from snas.tables import Column, Schema
 
@@ -28,6 +29,8 @@ FAILED = ("diverged", "out_of_memory")
 UNKNOWN = "unknown"
 """Status of an architecture that has not been trained yet (truth: on_demand)."""
 CODES = ("code_1", "code_2", "code_3")
+LOG10 = "log10_"
+"""What the name of a proxy's column begins with: a proxy may well be called ``params``."""
 
 _FRACTION: dict[str, Any] = {"low": 0, "high": 1}
 _OPTIONAL = {
@@ -46,8 +49,10 @@ _OPTIONAL = {
 BENCH = Schema(
     name="bench",
     description="What is known about every architecture that is searched (metadata: space, dataset, table, truth_source, "
-    "code_source, code_price and select_price in complete trainings, chance).",
+    "code_source, code_price and select_price in complete trainings, chance). For each proxy that was scored there is a further "
+    "column (`log10_synflow`, ...; float64): log₁₀ of its score, missing where there is none.",
     key=("arch",),
+    extra=True,
     columns={
         "arch": Column("int32", "Index of the architecture in its space", low=0),
         "cell": Column("string", "Name of the cell"),
@@ -57,7 +62,6 @@ BENCH = Schema(
             "float64", "True accuracy; missing where status is not ok", null=True, **_FRACTION
         ),
         **_OPTIONAL,
-        "synflow": Column("float64", "log₁₀ of the synflow score; missing where there is none", null=True),
         "status": Column(
             "string", "ok; diverged or out_of_memory (counts as chance); unknown (not trained yet)"
         ),
@@ -67,8 +71,8 @@ BENCH = Schema(
 ACCURACIES = Schema(
     name="accuracy",
     description="A table of known accuracies of one data set, one row per architecture, as an importer leaves it. It may also "
-    "have `code_1`, `code_2`, `code_3` and `synflow` (what methods with an estimation code look at; without codes only methods "
-    "that need none can be used), `accuracy_select` (for `@labels=select`), `truth_seconds` and `code_seconds`, as in the bench "
+    "have `code_1`, `code_2`, `code_3` and columns of proxies, `log10_synflow` (what methods with an estimation code look at; "
+    "without codes only methods that need none can be used), `accuracy_select` (for `@labels=select`), `truth_seconds` and `code_seconds`, as in the bench "
     "table above. Its metadata (JSON under the key `snas`, all of it optional) may say `table`, `truth_source` and "
     "`code_source` (words for captions), `code_price` and `select_price` (complete trainings per look) and `chance`. Numbers and "
     "texts may be of other widths, as pandas writes them (int64, large_string).",
@@ -122,10 +126,11 @@ def trained_bench(
         losses = _matched(codes, frame, names["codes"])
         frame["code_seconds"] = losses["seconds"].to_numpy()
         values = losses[["loss_1", "loss_2", "loss_3"]].to_numpy(dtype=np.float32)
-    if "synflow" in scored:
-        frame["synflow"] = _matched(scored["synflow"], frame, names["proxies"])["log10"].to_numpy(dtype=float)
+    matches = {proxy: _matched(rows, frame, names["proxies"]) for proxy, rows in scored.items()}
+    for proxy, matched in matches.items():
+        frame[f"{LOG10}{proxy}"] = matched["log10"].to_numpy(dtype=float)
     if code != "losses":
-        matched = _matched(scored[code], frame, names["proxies"])
+        matched = matches[code]
         values = np.repeat(matched[["log10"]].to_numpy(dtype=np.float32), 3, axis=1)
         frame["code_seconds"] = matched["seconds"].to_numpy()
     frame[list(CODES)] = np.where(np.isfinite(values), values, np.nan)
@@ -166,12 +171,18 @@ def table_bench(
     frame["accuracy"], frame["status"] = found["accuracy"].to_numpy(dtype=float), "ok"
     if "accuracy_select" in found:
         _check_fractions(found, "accuracy_select", name)
-    for column in (*_OPTIONAL, "synflow"):
+    proxies = [f"{LOG10}{name}" for name in scored_proxies(found)]
+    for column in (*_OPTIONAL, *proxies):
         if column in found:
             frame[column] = found[column].to_numpy(dtype=float)
-    measured = [*CODES, "synflow"]  # a loss that is not finite is none, as with codes of one's own
+    measured = [*CODES, *proxies]  # a loss that is not finite is none, as with codes of one's own
     frame[measured] = frame[measured].where(np.isfinite(frame[measured].astype(float)))
     return frame
+
+
+def scored_proxies(frame: pd.DataFrame) -> list[str]:
+    """Return the proxies, of those that are registered, whose scores a bench table has, in the registry's order."""
+    return [name for name in PROXIES if f"{LOG10}{name}" in frame]
 
 
 def known_bench(frame: pd.DataFrame, answers: pd.DataFrame, name: str = "the answers") -> pd.DataFrame:
@@ -208,6 +219,7 @@ class Bench:
         accuracy: true accuracy, NaN where there is none.
         select: accuracy to train and select on in the fair protocol, NaN where there is none.
         codes: estimation codes, NaN rows where there is none.
+        proxies: log₁₀ of the scores of each proxy that has any, NaN where an architecture has none.
         chance: accuracy of guessing, the label of an architecture whose training failed.
         code_price, select_price: complete trainings per look.
     """
@@ -218,7 +230,7 @@ class Bench:
     accuracy: Float[np.ndarray, " archs"]
     select: Float[np.ndarray, " archs"]
     codes: Float32[np.ndarray, "archs code"]
-    synflow: Float[np.ndarray, " archs"]
+    proxies: Mapping[str, Float[np.ndarray, " archs"]]
     status: np.ndarray
     chance: float
     code_price: float
@@ -248,7 +260,11 @@ class Bench:
             accuracy=frame["accuracy"].to_numpy(dtype=float),
             select=frame["accuracy_select"].to_numpy(dtype=float),
             codes=frame[list(CODES)].to_numpy(dtype=np.float32),
-            synflow=frame["synflow"].to_numpy(dtype=float),
+            proxies={
+                name: frame[f"{LOG10}{name}"].to_numpy(dtype=float)
+                for name in scored_proxies(frame)
+                if frame[f"{LOG10}{name}"].notna().any()
+            },
             status=frame["status"].to_numpy(dtype=str),
             chance=float(metadata["chance"]),
             code_price=float(metadata["code_price"]),
@@ -277,19 +293,22 @@ class Bench:
         return np.where(np.isnan(self.accuracy), -np.inf, self.accuracy)
 
     def look(self, name: str, limit: int, labels: str = "accuracy") -> Look:
-        """Return the cheap measurement ``name``: ``code``, ``select`` or ``synflow``."""
+        """Return the cheap measurement ``name``: ``code``, ``select`` or a proxy."""
         if name == "code":
             if np.isnan(self.codes).all():
                 raise InputError(
                     f"{self.path}: it has no estimation codes; take a source that has them, or a proxy as the code"
                 )
             return Look(self.codes, self.code_price, limit)
-        if name == "synflow":
-            if np.isnan(self.synflow).all():
-                raise InputError(f"{self.path}: it has no synflow; add synflow to the proxies of the run")
-            return Look(self.synflow, 0.0, limit)
+        if name in PROXIES:
+            if name not in self.proxies:
+                raise InputError(
+                    f"{self.path}: it has no {name}; add {name} to the proxies of the run, "
+                    f"or the column {LOG10}{name} to a table of one's own"
+                )
+            return Look(self.proxies[name], 0.0, limit)
         if name != "select":
-            raise InputError(f"fidelity {name!r} is unknown; known: code, select, synflow")
+            raise InputError(f"fidelity {name!r} is unknown; known: code, select, {', '.join(PROXIES)}")
         if self.select_price is None:
             raise InputError(
                 f"{self.path}: a look at 'accuracy_select' has no price; metadata 'select_price' is missing"
@@ -304,8 +323,10 @@ class Bench:
     def fingerprint(self) -> str:
         """16 hex digits of all but the true accuracies: a saved search goes on with the same bench, known further or not."""
         digest = hashlib.sha256(repr((self.space, self.chance, self.code_price, self.select_price)).encode())
-        for array in (self.archs, self.select, self.codes, self.synflow):
+        for array in (self.archs, self.select, self.codes):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for name, scores in sorted(self.proxies.items()):
+            digest.update(name.encode() + scores.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -323,7 +344,7 @@ def _start(architectures: pd.DataFrame, archs: Sequence[int] | None) -> pd.DataF
             )
         frame = frame[frame["arch"].isin(wanted)]
     frame = frame.reset_index(drop=True)
-    for column in ("accuracy", *_OPTIONAL, "synflow"):
+    for column in ("accuracy", *_OPTIONAL):
         frame[column] = np.nan
     frame["status"] = UNKNOWN
     return frame

@@ -152,17 +152,17 @@ def make_imported(
     code_source, code_price = said.get("code_source") or "none", said.get("code_price") or 0.0
     if proxies:
         scores = pd.concat([tables.read(path, PROXIES) for path in proxies], ignore_index=True)
-        synflow = scores[scores["proxy"] == "synflow"]
-        found["synflow"] = found["cell"].map(synflow.set_index("cell")["log10"])
+        for proxy, rows in scores.groupby("proxy", sort=False):
+            found[f"{bench.LOG10}{proxy}"] = found["cell"].map(rows.set_index("cell")["log10"])
     if code == "trained":
         if codes is None:
             raise InputError(f"{out}: trained codes are asked for, but there is no table of them")
         found, code_source, code_price = _with_codes(found, codes)
     elif code != "recorded":
-        if "synflow" not in found:
+        if f"{bench.LOG10}{code}" not in found:
             raise InputError(f"{out}: {code} is to be the code, but there is no table of its scores")
         for column in bench.CODES:
-            found[column] = found["synflow"]
+            found[column] = found[f"{bench.LOG10}{code}"]
         code_source, code_price = f"{code} of the untrained network, three times", 0.0
     frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(imported))
     analog = said.get("kind") == "analog_nasbench"

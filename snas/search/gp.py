@@ -15,6 +15,7 @@ import numpy as np
 from snas import InputError
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.predictors.kinds import check_options, options_in
+from snas.proxies import REGISTRY as PROXIES
 from snas.search.counter import QueryCounter
 from snas.search.method import Method, Problem, Search, check_budget
 
@@ -69,7 +70,7 @@ class GaussianMethod(Method):
     Options of a run (ablations): those of :class:`Settings`, and ``predictor`` (a mapping) where a predictor takes part.
 
     Attributes:
-        fidelity: a cheap measurement (``code``, ``select``, ``synflow``), :data:`COARSE`, or None.
+        fidelity: a cheap measurement (``code``, ``select``, a proxy), :data:`COARSE`, or None.
         final: whose ranking stands at the end: the process's posterior mean; ``rerank``: of its first c, the Siamese
             predictor's fine accuracy (algorithm 1 with the process for the coarse one); ``predictor``: the Siamese
             predictor's alone, trained on what the process has asked for (in the place of BTS's pool).
@@ -148,10 +149,9 @@ class GaussianMethod(Method):
     def looks(self, budget: int, rerank: int, options: Mapping[str, Any] | None = None) -> dict[str, int]:
         """Return the most looks per run: the schedule's, the predictor's codes; all where a look is free."""
         limits: dict[str, int] = {}
-        if self.measured == "synflow":
-            limits["synflow"] = EVERYTHING
-        elif self.measured:
-            limits[self.measured] = int(self.looks_after(budget, options)[-1])
+        if self.measured:
+            free = self.measured in PROXIES
+            limits[self.measured] = EVERYTHING if free else int(self.looks_after(budget, options)[-1])
         if self.uses_code:
             limits["code"] = limits.get("code", 0) + budget + (rerank if self.final != "process" else 0)
         return limits

@@ -24,8 +24,6 @@ FIRST_STEPS = 15
 """Steps of Fisher scoring of a fit from the priors' means."""
 STEPS = 3
 """Steps from the hyperparameters of the fit before."""
-SCORES = {"select": 1, "synflow": 1, "code": -1}
-"""Which way a cheap measurement points: losses are the better the smaller."""
 
 
 class GaussianSearch(Search):
@@ -290,7 +288,9 @@ class CheapScores:
 
     def _look(self, chosen: Int64[np.ndarray, "runs looks"]) -> None:
         values = self.search.counter.look(self.name, self.search.classes.first[chosen])
-        values = SCORES[self.name] * np.asarray(values, dtype=float)
+        values = np.asarray(values, dtype=float)
+        if self.name == "code":
+            values = -values  # losses are the better the smaller
         values = values.reshape(*chosen.shape, -1)
         self.seen = np.concatenate([self.seen, chosen], axis=1)
         self.values = values if self.values is None else np.concatenate([self.values, values], axis=1)

@@ -14,6 +14,7 @@ from typing import Any
 from snas import InputError, training
 from snas.config import ANALOG, PATTERNS, Config
 from snas.images import known
+from snas.proxies import REGISTRY as PROXIES
 from snas.registry import resolve, shortened
 from snas.search import METHODS
 from snas.search.gp import GaussianMethod
@@ -353,8 +354,9 @@ def _check_search(
             "NAS-Bench-201 and a table of one's own may have them"
         )
     key = "nasbench201_proxies" if bench.imported else "proxies"
-    if "synflow" in wanted and (bench.trained or bench.imported) and "synflow" not in config[key]:
-        raise InputError(f"{where}: it looks at synflow, which is not in the key {key!r}; add it there")
+    missing = [name for name in PROXIES if name in wanted and name not in config[key]]
+    if missing and (bench.trained or bench.imported):
+        raise InputError(f"{where}: it looks at {missing[0]}, which is not in the key {key!r}; add it there")
 
 
 def modules(method: str) -> tuple[str, ...]:

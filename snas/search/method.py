@@ -162,7 +162,7 @@ class Method(ABC):
         """Return the search of a block of runs."""
 
     def looks(self, budget: int, rerank: int, options: Mapping[str, Any] | None = None) -> dict[str, int]:
-        """Return which cheap measurements it wants (``code``, ``select``, ``synflow``) and the most per run of each."""
+        """Return which cheap measurements it wants (``code``, ``select``, a proxy) and the most per run of each."""
         return {}
 
 

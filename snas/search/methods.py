@@ -79,7 +79,7 @@ class PredictorMethod(Method):
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
     predictor_options: Mapping[str, Any] = field(default_factory=dict)
     code: str = "code"
-    """The look that serves as code: ``code`` or ``synflow`` (log₁₀ synflow three times, the paper's comparison)."""
+    """The look that serves as code: ``code`` or a proxy (log₁₀ synflow three times, the paper's comparison)."""
     rerank: int | None = None
     labels: str | None = None
 

@@ -11,10 +11,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from snas import InputError
+from snas.proxies import REGISTRY as PROXIES
 from snas.search.method import Method
 
 MARK = "@"
-CODES = ("synflow",)
 LABELS = {"select": "accuracy_select"}
 
 
@@ -82,8 +82,8 @@ def _share(method: Any, value: str, name: str) -> Any:
 
 def _code(method: Any, value: str, name: str) -> Any:
     _with_codes(method, name, "code")
-    if value not in CODES:
-        raise InputError(f"method {name!r}: code is {value!r}; known: {', '.join(CODES)}")
+    if value not in PROXIES:
+        raise InputError(f"method {name!r}: code is {value!r}; known: {', '.join(PROXIES)}")
     return _replace(method, name, "code", code=value)
 
 
@@ -96,7 +96,7 @@ def _labels(method: Any, value: str, name: str) -> Any:
 SETTINGS: Mapping[str, tuple[str, Callable[[Any, str, str], Any]]] = {
     "c": ("how many the last Siamese-Ranking re-ranks", _rerank),
     "lambda": ("share of N that a sampler starts on at random", _share),
-    "code": ("synflow: a proxy that serves as the estimation code", _code),
+    "code": ("a proxy that serves as the estimation code, as synflow", _code),
     "labels": ("select: the fair protocol, train and select on the bench's selection accuracy", _labels),
 }
 """Setting → (meaning, function that makes the variant)."""

@@ -53,7 +53,7 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
     if code_epochs:
         raise InputError(
             f"{source}: codes of epochs {', '.join(map(str, code_epochs))} are asked for, and {NAME} records no training "
-            "curves; give no code epochs and another code (nasbench201_code = trained or synflow)"
+            "curves; give no code epochs and another code (nasbench201_code = trained or a proxy, as synflow)"
         )
     data = content(source)
     rows: list[dict[str, Any]] = []

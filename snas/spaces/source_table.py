@@ -164,7 +164,7 @@ def _epochs(source: Path, names: Sequence[str], asked: Sequence[int] | None) -> 
     if lacking and not curve:
         raise InputError(
             f"{source}: codes of epochs {', '.join(map(str, asked))} are asked for, and it has neither column "
-            f"{CURVE!r} nor {lacking[0]!r}; give no code epochs and another code (nasbench201_code = trained or synflow)"
+            f"{CURVE!r} nor {lacking[0]!r}; give no code epochs and another code (nasbench201_code = trained or a proxy, as synflow)"
         )
     return tuple(asked), curve and bool(lacking)
 

@@ -48,7 +48,7 @@ def make_bench(
     frame["accuracy_select"] = np.clip(accuracy + rng.normal(0, 0.004, size), 0, 1) if select else np.nan
     for epoch in range(3):
         frame[f"code_{epoch + 1}"] = losses[:, epoch].astype(np.float32) if codes else np.float32("nan")
-    frame["synflow"] = 20 + 8 * quality + rng.normal(0, 3, size)
+    frame["log10_synflow"] = 20 + 8 * quality + rng.normal(0, 3, size)
     frame["truth_seconds"], frame["code_seconds"] = 5.0, 0.1
     frame["status"] = "ok"
     if failed:

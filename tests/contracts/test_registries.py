@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from snas import InputError, config, images, networks, spaces, tables, training
+from snas.analysis.correlations import correlations, measures, scatter
 from snas.analysis.inputs import read_bench, read_search
 from snas.analysis.scores import score_runs
 from snas.figures import REGISTRY as FIGURES
@@ -238,7 +239,10 @@ def test_everything_new_in_one_file_each_works_together(added, tmp_path):
     )
     bench.write(tmp_path / "table.parquet", frame, facts)
     known = read_bench(tmp_path / "table.parquet", "chains-stripes")
-    for method in methods[1:4]:
+    points = scatter(known)
+    assert measures(points) == ["code", "log10_positive_weights"]
+    assert set(correlations(points, known)["against"]) == set(measures(points))
+    for method in ["siamese@code=positive_weights", *methods[1:4]]:
         runs = run_block(tmp_path / "table.parquet", Settings(method, 9, 3, (0, 1)))
         assert (runs["trainings"] <= 12).all()
         assert set(SEARCH.columns) <= set(runs.columns)

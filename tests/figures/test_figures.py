@@ -279,6 +279,20 @@ def test_a_bench_whose_trainings_all_failed_is_named(digits, tmp_path, name):
     assert drawing.missing
 
 
+def test_every_proxy_has_a_row_of_figure_8(digits, tmp_path):
+    """The paper has one; a second one that somebody adds is drawn below."""
+    path = next(p for p in digits if p.name == "scatter.parquet")
+    frame, facts = tables.read(path, SCHEMAS["scatter"]), tables.metadata(path)
+    facts.pop("schema")
+    frame["log10_norms"] = frame["log10_synflow"] + 1
+    tables.write(tmp_path / "scatter.parquet", frame, SCHEMAS["scatter"], facts)
+    drawing = shown("fig8", [tmp_path / "scatter.parquet"])
+    assert [ax.get_xlabel() for ax in drawing.figure.axes[3::2]] == ["log₁₀ synflow", "log₁₀ norms"]
+    x = drawing.data.groupby("panel")["x"].mean()
+    assert x["f"] == pytest.approx(x["d"] + 1)
+    assert drawing.title == "Estimation code, synflow and norms against accuracy"
+
+
 def test_correlations_above_the_panels_are_those_of_the_table(data):
     figure = shown("fig8", data).figure
     found = tables.read(

@@ -53,6 +53,10 @@ def test_a_proxy_sees_the_weights_that_training_starts_from():
     assert (of_a_seed(3) != of_a_seed(4)).all()
 
 
+def test_its_name_is_free_for_a_look_and_a_code(proxy):
+    assert proxy not in {"code", "select", "coarse", "losses", "trained", "recorded"}
+
+
 def test_nothing_to_score_is_an_empty_table(proxy, tmp_path):
     table = score("tiny_nanobench", [], proxy, base_seed=0, **SIZE)
     tables.write(tmp_path / "scores.parquet", table, PROXIES)

@@ -26,16 +26,18 @@ def parts(toy):
     codes = mixed[["arch", "cell", "status"]].assign(seconds=0.1)
     for k in (1, 2, 3):
         codes[f"loss_{k}"] = mixed[f"code_{k}"]
-    proxies = mixed[["arch", "cell", "status"]].assign(proxy="synflow", log10=mixed["synflow"], seconds=0.01)
+    proxies = mixed[["arch", "cell", "status"]].assign(
+        proxy="synflow", log10=mixed["log10_synflow"], seconds=0.01
+    )
     return {"architectures": architectures, "truth": truth, "codes": codes, "proxies": proxies}
 
 
 def test_a_trained_bench_has_everything_in_the_order_of_the_space(parts, toy):
     frame = trained_bench(**parts)
     assert list(frame["arch"]) == list(range(240))
-    for column in ("cell", "accuracy", "code_1", "code_2", "code_3", "synflow", "status", "macs"):
+    for column in ("cell", "accuracy", "code_1", "code_2", "code_3", "log10_synflow", "status", "macs"):
         assert frame[column].tolist() == toy[column].tolist()
-    assert set(frame) == set(BENCH.columns)
+    assert set(frame) == {*BENCH.columns, "log10_synflow"}
 
 
 def test_any_proxy_may_be_scored_and_stand_in_for_the_code(parts):
@@ -43,8 +45,11 @@ def test_any_proxy_may_be_scored_and_stand_in_for_the_code(parts):
     other.loc[other["arch"] == 3, "log10"] = np.nan
     alone = trained_bench(**parts | {"proxies": other}, code="params")
     beside = trained_bench(**parts | {"proxies": pd.concat([other, parts["proxies"]])}, code="params")
-    assert alone["synflow"].isna().all()
-    expected = (beside["synflow"] + 1.0).where(beside["arch"] != 3).astype(np.float32)
+    assert "log10_synflow" not in alone
+    assert (beside["params"] == parts["architectures"]["params"]).all(), (
+        "a name that is a column of the bench as well"
+    )
+    expected = (beside["log10_synflow"] + 1.0).where(beside["arch"] != 3).astype(np.float32)
     for frame in (alone, beside):
         for code in ("code_1", "code_2", "code_3"):
             pd.testing.assert_series_equal(frame[code], expected, check_names=False)
@@ -91,7 +96,7 @@ def test_failed_trainings_and_missing_codes(parts, bench):
 def test_synflow_as_the_code_is_its_logarithm_three_times(parts, toy):
     frame = trained_bench(**parts, code="synflow")
     for k in (1, 2, 3):
-        assert frame[f"code_{k}"].to_numpy() == pytest.approx(toy["synflow"].to_numpy(), rel=1e-6)
+        assert frame[f"code_{k}"].to_numpy() == pytest.approx(toy["log10_synflow"].to_numpy(), rel=1e-6)
     assert (frame["code_seconds"] == 0.01).all()
 
 
@@ -231,11 +236,11 @@ def test_tables_of_known_accuracies_are_checked(toy):
 
 def test_a_loss_or_score_of_a_table_that_is_not_finite_is_none(parts, toy):
     table = toy.assign(code_1=1.0, code_2=2.0, code_3=3.0)
-    table.loc[4, "code_2"], table.loc[5, "synflow"] = np.inf, -np.inf
+    table.loc[4, "code_2"], table.loc[5, "log10_synflow"] = np.inf, -np.inf
     frame = table_bench(parts["architectures"], table)
     assert np.isnan(frame["code_2"][4])
-    assert np.isnan(frame["synflow"][5])
-    assert np.isfinite(frame.drop(index=[4, 5])[["code_1", "code_2", "code_3", "synflow"]]).all().all()
+    assert np.isnan(frame["log10_synflow"][5])
+    assert np.isfinite(frame.drop(index=[4, 5])[["code_1", "code_2", "code_3", "log10_synflow"]]).all().all()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import pytest
 from snas import InputError, spaces, tables
 from snas.analysis.correlations import scatter
 from snas.analysis.inputs import Bench as AnalysedBench
+from snas.proxies import REGISTRY
 from snas.proxies.scores import PROXIES
 from snas.search.bench import BENCH, Bench
 from snas.search.benches import make_imported
@@ -99,13 +100,29 @@ def test_synflow_of_the_whole_space_serves_as_score_and_as_code(made, files, spa
     place = {cell: arch for arch, cell in enumerate(cells())}
     wanted = frame["cell"].map(place).to_numpy() / 1000.0
     wanted[accuracies.cut_off()[frame["cell"].map(place)]] = np.nan
-    np.testing.assert_array_equal(frame["synflow"], wanted)
+    np.testing.assert_array_equal(frame["log10_synflow"], wanted)
     for place in (1, 2, 3):
         np.testing.assert_array_equal(frame[f"code_{place}"], wanted.astype(np.float32))
     assert (said["code_source"], said["code_price"]) == ("synflow of the untrained network, three times", 0.0)
     plotted = scatter(AnalysedBench("bench", frame, said))
     assert plotted["code"].isna().all(), "synflow is no loss"
     assert plotted["log10_synflow"].notna().sum() == np.isfinite(wanted).sum()
+
+
+def test_of_two_proxies_each_has_its_column_and_the_one_that_is_named_is_the_code(made, files):
+    other = tables.read(files / "synflow.parquet", PROXIES).assign(proxy="another")
+    other["log10"] = 7.0
+    tables.write(files / "another.parquet", other, PROXIES)
+    paths = [files / "synflow.parquet", files / "another.parquet"]
+    REGISTRY.register("another", "nowhere:another")
+    try:
+        frame, said = made(proxies=paths, code="another")
+    finally:
+        REGISTRY.unregister("another")
+    assert (frame["log10_another"] == 7).all()
+    assert frame["log10_synflow"].nunique() > 1
+    assert (frame[["code_1", "code_2", "code_3"]] == 7).all().all()
+    assert said["code_source"] == "another of the untrained network, three times"
 
 
 def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(made, tmp_path):

@@ -34,7 +34,7 @@ def test_a_variant_is_its_method_with_the_settings(name, base, settings, bench):
 def test_synflow_as_code_is_a_bench_whose_code_is_synflow_three_times(bench):
     def coded(frame):
         for place in (1, 2, 3):
-            frame[f"code_{place}"] = frame["synflow"].astype("float32")
+            frame[f"code_{place}"] = frame["log10_synflow"].astype("float32")
 
     mine = run_block(bench(), Settings("linear@code=synflow", 20, 6, RUNS))
     other = run_block(bench(coded, "coded"), Settings("linear", 20, 6, RUNS))
@@ -48,7 +48,7 @@ def test_synflow_as_code_is_a_bench_whose_code_is_synflow_three_times(bench):
 
 
 def test_a_bench_without_synflow_says_so(bench):
-    path = bench(lambda frame: frame.assign(synflow=float("nan")))
+    path = bench(lambda frame: frame.assign(log10_synflow=float("nan")))
     with pytest.raises(InputError, match="it has no synflow; add synflow to the proxies"):
         run_block(path, Settings("linear@code=synflow", 20, 6, RUNS))
 

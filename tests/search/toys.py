@@ -144,7 +144,7 @@ def toy_frame() -> pd.DataFrame:
             "params": rng.integers(10**3, 10**4, SIZE),
             "accuracy": accuracy,
             "accuracy_select": np.clip(accuracy - 0.1 + 0.02 * rng.standard_normal(SIZE), 0, 1),
-            "synflow": accuracy * 10 + rng.standard_normal(SIZE),
+            "log10_synflow": accuracy * 10 + rng.standard_normal(SIZE),
             "truth_seconds": 10.0,
             "code_seconds": 0.1,
             "status": "ok",
