@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32, Int64
 
 from snas import InputError, tables
 from snas.proxies import REGISTRY as PROXIES
+from snas.registry import shortened
 from snas.search.counter import Look
 from snas.tables import Column, Schema
 
@@ -169,12 +170,12 @@ def table_bench(
         )
     _check_statuses(found.assign(status="ok"), name)
     frame["accuracy"], frame["status"] = found["accuracy"].to_numpy(dtype=float), "ok"
-    if "accuracy_select" in found:
-        _check_fractions(found, "accuracy_select", name)
-    proxies = [f"{LOG10}{name}" for name in scored_proxies(found)]
+    proxies = [f"{LOG10}{proxy}" for proxy in scored_proxies(found)]
     for column in (*_OPTIONAL, *proxies):
         if column in found:
-            frame[column] = found[column].to_numpy(dtype=float)
+            frame[column] = _numbers(found, column, name)
+    if "accuracy_select" in found:
+        _check_fractions(frame, "accuracy_select", name)
     measured = [*CODES, *proxies]  # a loss that is not finite is none, as with codes of one's own
     frame[measured] = frame[measured].where(np.isfinite(frame[measured].astype(float)))
     return frame
@@ -374,6 +375,18 @@ def _matched(table: pd.DataFrame, frame: pd.DataFrame, name: str, key: str = "ar
             f"the space calls it {frame['cell'].iloc[row]!r}; is it a table of another space?"
         )
     return found.reset_index(drop=True)
+
+
+def _numbers(found: pd.DataFrame, column: str, name: str) -> Float[np.ndarray, " archs"]:
+    """Return a column that nothing has checked so far as numbers, NaN where it is missing."""
+    values = np.full(len(found), np.nan)
+    for row, value in enumerate(found[column].where(found[column].notna(), np.nan).tolist()):
+        if not isinstance(value, int | float):
+            raise InputError(
+                f"{name}: architecture {found['arch'].iloc[row]} has {column} {shortened(value)}; a number is expected"
+            )
+        values[row] = value
+    return values
 
 
 def _check_statuses(found: pd.DataFrame, name: str) -> None:
