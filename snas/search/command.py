@@ -55,6 +55,11 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add_images(parser, required=True)
     add("--run", help="name of the run, default: made of the images' name")
+    add(
+        "--directory",
+        type=Path,
+        help="folder that results/ is made in; default: the project's (give one where that is read-only)",
+    )
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument(
         "--budget", metavar="N+K", help="trainings that are learnt from + at the top of the last ranking"
@@ -121,7 +126,8 @@ def limit(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Plan, start and judge one search; return the exit status of the workflow."""
-    place = workflow_folder()
+    project = workflow_folder()
+    place = (options.directory or project).absolute()
     given = asked(options)
     name = options.run or run_name(given)
     folder = place / "results" / name
@@ -141,7 +147,8 @@ def run(options: argparse.Namespace) -> int:
     config.load(
         {k: v for k, v in values.items() if k != "truth_recipe"}
     )  # a wrong value is a sentence, before any work
-    workflow = Workflow(place, options.cores, jobs if device.wanted(options.device) else 0)
+    check_folder(folder)
+    workflow = Workflow(project, place, options.cores, jobs if device.wanted(options.device) else 0)
     if is_done(options, values, stored, folder):
         say(
             f"this search is done, with {stored['budget']} trainings; --budget N+K with a larger N goes on from there"
@@ -166,7 +173,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     write_yaml(folder / "search.yaml", values)
     write_json(folder / "search" / "own" / "forecast.json", forecasts.facts(plan, speed, seconds, now, paid))
-    say(f"the same again: {again(place, name)}", f"everything it makes stands in {folder}")
+    say(f"the same again: {again(project, place, name)}", f"everything it makes stands in {folder}")
     done = workflow.start(folder / "search.yaml", "search")
     if not done:
         say(*outcome(folder), judged(folder, seconds, time.time() - now))
@@ -316,11 +323,25 @@ def forget_changed_images(values: Mapping[str, Any], folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-class Workflow:
-    """Snakemake in the workflow's folder."""
+def check_folder(folder: Path) -> None:
+    """Refuse a run whose folder cannot be made or written to."""
+    reason = "" if not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else "no permission"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = str(error.strerror).lower()
+    if reason:
+        raise InputError(
+            f"{folder} cannot be written ({reason}); make it writable, or name another place by --directory"
+        )
 
-    def __init__(self, folder: Path, cores: int, gpus: int) -> None:
+
+class Workflow:
+    """Snakemake with the ``project``'s Snakefile, in the folder that results go to."""
+
+    def __init__(self, project: Path, folder: Path, cores: int, gpus: int) -> None:
         self.folder, self.cores, self.gpus = folder, cores, gpus
+        self.snakefile = snakefile(project, folder)
 
     def start(self, file: Path, target: str) -> int:
         """Make ``target`` with a configuration file; return Snakemake's exit status.
@@ -343,7 +364,7 @@ class Workflow:
         said = False
         before = signal.getsignal(signal.SIGTERM)
         with subprocess.Popen(
-            [sys.executable, "-m", "snakemake", target, *words], cwd=self.folder, text=True, errors="replace",
+            [sys.executable, "-m", "snakemake", target, *self.snakefile, *words], cwd=self.folder, text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
         ) as process:  # fmt: skip
             try:
@@ -609,9 +630,15 @@ def judged(folder: Path, forecast: float, seconds: float) -> str:
     return f"took {clock(seconds)}, forecast {clock(forecast)}: {said}"
 
 
-def again(place: Path, name: str) -> str:
+def snakefile(project: Path, folder: Path) -> list[str]:
+    """Return the words that name the Snakefile where it does not stand in ``folder``."""
+    return [] if project.samefile(folder) else ["--snakefile", str(project / "Snakefile")]
+
+
+def again(project: Path, place: Path, name: str) -> str:
     """Return the command that does the same without this one."""
-    return f"cd {shlex.quote(str(place))} && snakemake search --configfile results/{name}/search.yaml"
+    words = ["snakemake", "search", *snakefile(project, place), "--configfile", f"results/{name}/search.yaml"]
+    return f"cd {shlex.quote(str(place))} && {shlex.join(words)}"
 
 
 def say(*lines: str) -> None:

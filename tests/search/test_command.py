@@ -174,7 +174,7 @@ def test_commands_that_are_said_may_be_copied(tmp_path: Path) -> None:
     own = place / "results/own-oaks/search/own"
     own.mkdir(parents=True)
     (own / "choice.json").write_text(json.dumps(CHOICE))
-    words = shlex.split(command.again(place, "own-oaks"))
+    words = shlex.split(command.again(place, place, "own-oaks"))
     assert words == [
         "cd",
         str(place),
@@ -190,6 +190,34 @@ def test_commands_that_are_said_may_be_copied(tmp_path: Path) -> None:
         "predict",
         str(place / "results/own-oaks/best"),
     ]
+
+
+def test_results_go_where_they_are_told_to(project: Project, tmp_path: Path, monkeypatch, capsys) -> None:
+    """A project that serves several people may be read-only."""
+    elsewhere, home = tmp_path / "else where", tmp_path / "project"
+    home.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.setattr(command, "workflow_folder", lambda: home)
+    monkeypatch.setattr(
+        command,
+        "planned",
+        lambda *_: (Plan(own_search("gp", "8+2"), 4, 40), Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0),
+    )
+    monkeypatch.setattr(command, "outcome", lambda folder: [])
+    monkeypatch.setattr(command, "judged", lambda *_: "")
+    assert project.search("--directory", str(elsewhere)) == 0
+    assert (elsewhere / "results/own-digits/search.yaml").is_file()
+    assert not (home / "results").exists()
+    said = capsys.readouterr().out
+    assert f"results go to {elsewhere / 'results/own-digits'}" in said
+    words = shlex.split(said.partition("the same again: ")[2].splitlines()[0])
+    assert words[:6] == ["cd", str(elsewhere), "&&", "snakemake", "search", "--snakefile"]
+    assert words[6:] == [str(home / "Snakefile"), "--configfile", "results/own-digits/search.yaml"]
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"own-digits cannot be written \(not a directory\); .* by --directory"
+    ):
+        project.search("--directory", str(tmp_path / "file"))
 
 
 def test_a_written_configuration_is_a_valid_one(tmp_path: Path) -> None:
@@ -567,7 +595,7 @@ def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(command, "print", closed, raising=False)
     with pytest.raises(BrokenPipeError):
-        command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search")
+        command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search")
     assert speaking[0].wait(timeout=0) == -signal.SIGTERM
 
 
@@ -583,7 +611,7 @@ def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeyp
     monkeypatch.setattr(command, "print", told, raising=False)
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # where nothing passes it on, this process lives
     try:
-        assert command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
     finally:
         left = signal.signal(signal.SIGTERM, before)
     assert left.__name__ == "<lambda>", "what was set before is set again"
