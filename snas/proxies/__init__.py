@@ -11,4 +11,11 @@ from __future__ import annotations
 
 from snas.registry import Registry
 
-REGISTRY = Registry("proxy", {"synflow": "snas.proxies.synflow:synflow"})
+REGISTRY = Registry(
+    "proxy",
+    {
+        "synflow": "snas.proxies.synflow:synflow",
+        "params": "snas.proxies.counts:params",
+        "macs": "snas.proxies.counts:macs",
+    },
+)
