@@ -39,8 +39,9 @@ def plain_scores(bench: Bench, row, k: int) -> dict[str, float]:
     ranking, pool = [int(a) for a in row.ranking], [int(a) for a in row.pool]
     top = ranking[:k]
     outside = [a for a in ranking if a not in pool][:k]
-    best_selected = top[0]
-    for arch in top:
+    trained = pool + outside if row.asked else top  # what a run may choose from
+    best_selected = trained[0]
+    for arch in trained:
         if select[arch] > select[best_selected]:
             best_selected = arch
     return {
@@ -83,6 +84,9 @@ def test_the_fair_protocol_selects_on_the_other_table(synthetic, bench, tmp_path
     search = read_search(paths, loaded)
     assert set(search["labels"]) == {"accuracy_select"}
     scores = score_runs(loaded, search, TOPS).set_index(["method", "run", "top"])
+    # random search learns nothing: choosing by the other table is all there is to its protocol
+    random = scores.loc["random"]
+    assert random["score_protocol"].equals(random["score"])
     truth = loaded.by_arch("accuracy")
     select = dict(zip(loaded.table["arch"], loaded.table["accuracy_select"], strict=True))
     chosen = lambda archs: truth[max(archs, key=select.get)]
