@@ -123,6 +123,23 @@ def test_a_failed_network_counts_as_chance(bench):
     assert scores["score"].tolist() == [loaded.facts["chance"]]
 
 
+def test_an_architecture_without_a_selection_accuracy_counts_as_chance(bench):
+    """As it does where a predictor learns from it: chosen where there is nothing better, and its own accuracy is the score."""
+    loaded = read_bench(bench)
+    order = loaded.table.sort_values("accuracy_select", ascending=False)["arch"].to_numpy()
+    table = loaded.table.copy()
+    table.loc[table["arch"].isin(order[:2]), "accuracy_select"] = np.nan
+    known = Bench(loaded.name, table, loaded.facts)
+    search = one_run(ranking=order[:6], pool=order[6:9]).assign(labels="accuracy_select")
+    scores = score_runs(known, search, [1, 2, 3]).set_index("top")
+    truth = known.by_arch("accuracy")
+    for name in ("score", "score_protocol", "score_coarse"):
+        assert scores[name].tolist() == [truth[order[0]], truth[order[0]], truth[order[2]]]
+    without = Bench(loaded.name, table.assign(accuracy_select=np.nan), loaded.facts)
+    nowhere = score_runs(without, one_run(ranking=order[:6], pool=order[6:9]), [3])
+    assert nowhere["score_protocol"].isna().all(), "there is no other table to select on"
+
+
 def test_a_score_that_needs_an_untrained_network_is_missing(bench):
     """On demand, only what the search asked for is trained: here all but the sixth of the ranking."""
     loaded = read_bench(bench)
