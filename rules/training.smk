@@ -84,7 +84,7 @@ use rule codes as nasbench201_codes with:
 
 
 rule truth_shard:
-    """Complete training of a share of the architectures (section 4); what a killed job had trained is kept beside."""
+    """Complete training of a share of the architectures (sections 3.1, 4.1); what a killed job had trained is kept beside."""
     input:
         architectures=space_table(CONFIG.space),
         share=rules.share.output.share,

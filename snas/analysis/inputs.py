@@ -88,14 +88,20 @@ class Bench:
     def by_arch(self, column: str) -> Float[np.ndarray, " archs"]:
         """Return ``column`` as an array indexed by architecture, NaN where the table has no value.
 
-        An accuracy of a network whose training failed is chance, as it is for the search.
+        An accuracy of a network whose training failed is chance, as it is for the search; so is a selection accuracy that is
+        not recorded, where others are.
         """
         arch = self.table["arch"].to_numpy()
         values = np.full(int(arch.max()) + 1 if len(arch) else 0, np.nan)
         values[arch] = self.table[column].to_numpy(dtype=float)
-        if column == "accuracy" and self.facts.get("chance") is not None:
-            failed = arch[self.table["status"].isin(FAILED).to_numpy()]
-            values[failed] = np.where(np.isnan(values[failed]), float(self.facts["chance"]), values[failed])
+        chance = self.facts.get("chance")
+        counts = {
+            "accuracy": self.table["status"].isin(FAILED).to_numpy(),
+            "accuracy_select": np.full(len(arch), np.isfinite(values).any()),
+        }
+        if column in counts and chance is not None:
+            those = arch[counts[column]]
+            values[those] = np.where(np.isnan(values[those]), float(chance), values[those])
         return values
 
     @property

@@ -35,8 +35,8 @@ SCORES = Schema(
         ),
         "score_protocol": Column(
             "float64",
-            "Fair protocol: accuracy of the architecture of the top K that is best by the selection accuracy; missing "
-            "where the bench has no selection accuracy",
+            "Fair protocol: accuracy of the architecture of the top K (where all that was asked for counts in `score`, of that) "
+            "that is best by the selection accuracy; missing where the bench has no selection accuracy",
             **_FRACTION,
         ),
         "score_coarse": Column(
@@ -81,8 +81,14 @@ def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.Da
             )
         in_pool = np.isin(ranking, pool)
         merit = accuracy if row.labels == "accuracy" else bench.by_arch(str(row.labels))
-        fair = _fair(accuracy, merit, ranking, in_pool, pool, ks, complete=len(ranking) == len(bench.table))
+        complete = len(ranking) == len(bench.table)
+        fair = _fair(accuracy, merit, ranking, in_pool, pool, ks, complete=complete)
         drawn = bool(row.asked)  # all N + K are draws: pool and top K count together
+        protocol = (
+            _fair(accuracy, select, ranking, in_pool, pool, ks, complete=complete)
+            if drawn
+            else selected_of_top(accuracy, select, ranking, ks)
+        )
         blocks.append(
             {
                 "method": row.method,
@@ -91,7 +97,7 @@ def score_runs(bench: Bench, search: pd.DataFrame, tops: Sequence[int]) -> pd.Da
                 "top": ks,
                 "score": fair if drawn else _best(accuracy, merit, ranking, ks),
                 "score_fair": fair,
-                "score_protocol": selected_of_top(accuracy, select, ranking, ks),
+                "score_protocol": protocol,
                 "score_coarse": _coarse(
                     accuracy, merit, np.asarray(row.coarse_ranking, dtype=np.int64), ks, drawn
                 ),

@@ -1,4 +1,4 @@
-"""The share of the training images that estimation codes are trained on: the paper's tenth (section 3.2)."""
+"""The share of the training images that estimation codes are trained on: the paper's tenth (section 3.1)."""
 
 from __future__ import annotations
 

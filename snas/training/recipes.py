@@ -81,7 +81,7 @@ SHIFTS = Augmentation(flip=False, crop=0, mixup=0.0)
 """Small shifts alone: what 8×8 digits bear in few steps."""
 
 PAPER_TRUTH = Recipe("paper_truth", 128, ((1e-2, 50), (1e-3, 38), (1e-4, 12)), PAPER)
-"""The paper's complete training (section 4): 100 epochs."""
+"""The paper's complete training (section 3.1): 100 epochs."""
 PAPER_CODE = Recipe("paper_code", 16, ((1e-3, 3),), PAPER)
 """The paper's estimation code (section 3.1): three epochs on a tenth of the images."""
 DIGITS_TRUTH = Recipe("digits_truth", 32, ((1e-2, 4), (1e-3, 3), (1e-4, 1)), SHIFTS, bn_momentum=0.1)

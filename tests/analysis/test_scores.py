@@ -39,8 +39,9 @@ def plain_scores(bench: Bench, row, k: int) -> dict[str, float]:
     ranking, pool = [int(a) for a in row.ranking], [int(a) for a in row.pool]
     top = ranking[:k]
     outside = [a for a in ranking if a not in pool][:k]
-    best_selected = top[0]
-    for arch in top:
+    trained = pool + outside if row.asked else top  # what a run may choose from
+    best_selected = trained[0]
+    for arch in trained:
         if select[arch] > select[best_selected]:
             best_selected = arch
     return {
@@ -83,6 +84,9 @@ def test_the_fair_protocol_selects_on_the_other_table(synthetic, bench, tmp_path
     search = read_search(paths, loaded)
     assert set(search["labels"]) == {"accuracy_select"}
     scores = score_runs(loaded, search, TOPS).set_index(["method", "run", "top"])
+    # random search learns nothing: choosing by the other table is all there is to its protocol
+    random = scores.loc["random"]
+    assert random["score_protocol"].equals(random["score"])
     truth = loaded.by_arch("accuracy")
     select = dict(zip(loaded.table["arch"], loaded.table["accuracy_select"], strict=True))
     chosen = lambda archs: truth[max(archs, key=select.get)]
@@ -117,6 +121,23 @@ def test_a_failed_network_counts_as_chance(bench):
     failed = loaded.table.loc[loaded.table["status"] != "ok", "arch"].to_numpy()
     scores = score_runs(loaded, one_run(ranking=failed, pool=failed[:1]), [2])
     assert scores["score"].tolist() == [loaded.facts["chance"]]
+
+
+def test_an_architecture_without_a_selection_accuracy_counts_as_chance(bench):
+    """As it does where a predictor learns from it: chosen where there is nothing better, and its own accuracy is the score."""
+    loaded = read_bench(bench)
+    order = loaded.table.sort_values("accuracy_select", ascending=False)["arch"].to_numpy()
+    table = loaded.table.copy()
+    table.loc[table["arch"].isin(order[:2]), "accuracy_select"] = np.nan
+    known = Bench(loaded.name, table, loaded.facts)
+    search = one_run(ranking=order[:6], pool=order[6:9]).assign(labels="accuracy_select")
+    scores = score_runs(known, search, [1, 2, 3]).set_index("top")
+    truth = known.by_arch("accuracy")
+    for name in ("score", "score_protocol", "score_coarse"):
+        assert scores[name].tolist() == [truth[order[0]], truth[order[0]], truth[order[2]]]
+    without = Bench(loaded.name, table.assign(accuracy_select=np.nan), loaded.facts)
+    nowhere = score_runs(without, one_run(ranking=order[:6], pool=order[6:9]), [3])
+    assert nowhere["score_protocol"].isna().all(), "there is no other table to select on"
 
 
 def test_a_score_that_needs_an_untrained_network_is_missing(bench):
