@@ -1,4 +1,4 @@
-"""Augmentation and mixup of whole epochs on the device (SPEC section 2; the paper is silent).
+"""Augmentation and mixup of whole epochs on the device (docs/definitions.md, section 2; the paper is silent).
 
 Per image, in this order, each with probability p:
 

@@ -1,4 +1,4 @@
-"""Ground truth: test accuracy after a complete training under a named recipe (sections 3.1 and 4.1; SPEC section 3)."""
+"""Ground truth: test accuracy after a complete training under a named recipe (sections 3.1 and 4.1; docs/definitions.md, section 3)."""
 
 from __future__ import annotations
 
