@@ -380,10 +380,12 @@ def tables_page() -> str:
     lines = [
         "# Files of a run",
         "",
-        "Made by `snas tables` from the schemas; a test compares the two. Paths are below `results/<run>/`. The footer of",
-        "every file holds a JSON object under the key `snas`: recipe, seed, code hash and what else says how it was made",
-        "(`identity` names those keys; shards that differ in one are never mixed), then seconds, cpu_seconds,",
-        "gpu_seconds, peak_memory_mb, device, host and versions.",
+        "Every file that a run writes, with its columns. Paths are below `results/<run>/`. This page is made by `snas tables` from",
+        "the schemas; a test compares the two.",
+        "",
+        "**Metadata.** The footer of every file holds a JSON object under the key `snas`. It says how the file was made: recipe,",
+        "seed, code hash and more. `identity` names these keys; shards that differ in one of them are never mixed. Then follow",
+        "seconds, cpu_seconds, gpu_seconds, peak_memory_mb, device, host and versions.",
     ]
     for path, target in SCHEMAS:
         schema = resolve(target)
