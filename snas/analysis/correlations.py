@@ -140,7 +140,7 @@ def scatter(bench: Bench) -> pd.DataFrame:
 def code_value(
     codes: Float[np.ndarray, "archs epochs"], accuracy: Float[np.ndarray, " archs"]
 ) -> Float[np.ndarray, " archs"]:
-    """Return 1 - mean(losses) / largest single loss (SPEC section 5, figure 1); the largest is over plotted points."""
+    """Return 1 - mean(losses) / largest single loss (figure 1); the largest is over plotted points."""
     plotted = np.isfinite(accuracy) & np.isfinite(codes).all(axis=1)
     value = np.full(len(codes), np.nan)
     if plotted.any():

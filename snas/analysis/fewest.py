@@ -2,7 +2,7 @@
 
 A search that asks one after the other (random, evolution, local search, a Gaussian process) is a whole curve: what it has
 found after t trainings does not hang on its budget.  A predictor of N architectures is a point: N and K trainings, the best
-of pool and top K.  The price counts complete trainings, looks and codes (SPEC section 2).
+of pool and top K.  The price counts complete trainings, looks and codes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The score of every run (SPEC section 5): the best true accuracy among the top K of its ranking, after N + K trainings."""
+"""The score of every run: the best true accuracy among the top K of its ranking, after N + K trainings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of Tiny-NanoBench, plainly: one module per operation, NCHW (SPEC section 1; paper, appendix A, figure 9).
+"""The network of Tiny-NanoBench, plainly: one module per operation, NCHW (paper, appendix A, figure 9).
 
 It is the reference for the program that trains many networks at once, and what is exported.  All channel numbers come
 from :func:`snas.spaces.nanobench.plan`.

@@ -1,6 +1,6 @@
 """Many networks as one thing to train: flat parameters, one forward pass, one loss per network.
 
-All networks of a population see the same batches (common random numbers, SPEC section 2).  The loss that is
+All networks of a population see the same batches (common random numbers).  The loss that is
 differentiated is the sum of the networks' own losses, so every network gets exactly its own gradient; Adam works value by
 value; nothing couples one network to another, and NaN in one stays there.
 """

@@ -1,4 +1,4 @@
-"""Initial weights of a network (SPEC section 1)."""
+"""Initial weights of a network."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class AccuracyPredictor(Predictor):
     A subclass names its ``kind``.  With ``compile`` on a CPU everything is native code's (``native``), in the same buffers.
 
     Options (a variant is named by them, see ``variant``):
-        epochs: length of the schedule; SPEC: 200.
-        bn_momentum: of the running statistics, in torch's sense; SPEC: 0.003.
+        epochs: length of the schedule; the paper's 200.
+        bn_momentum: of the running statistics, in torch's sense; the paper's 0.003.
         nsam: whether NSAM stands between the second and the third GC.
         dtype: arithmetic, float32 or float64 (tests).
 

@@ -1,6 +1,6 @@
 """BRP-NAS (Dudziak et al. 2020): a binary relation predictor, "which of two architectures is better".
 
-What SPEC section 4 leaves open is decided as follows, after the published program of its authors where that says something.
+What the paper leaves open is decided as follows, after the published program of its authors where that says something.
 
 * A global node is added that sees all nodes (its row of A is ones); the others do not see it, and it has a symbol of its own.  A layer
   is A·X·W + b (A directed, with the identity, not normalised), then LayerNorm (eps 1e-5), ReLU and dropout.  Weights and biases of the

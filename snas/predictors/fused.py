@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snas.predictors.compiling import Compiled
 
-EPSILON = 1e-4  # of every batch norm (SPEC section 1: "BN … eps 1e-4", and section 4: "BN (as above)")
+EPSILON = 1e-4  # of every batch norm, as in the networks
 
 Rows = Float[Tensor, "runs rows features"]
 PerFeature = Float[Tensor, "runs features"]

@@ -1,4 +1,4 @@
-"""The accuracy predictors apart from how they are computed: options, names and shapes of their parameters (SPEC section 4).
+"""The accuracy predictors apart from how they are computed: options, names and shapes of their parameters.
 
 No torch is imported here.  :mod:`snas.predictors.layers` computes the same names in torch, :mod:`snas.predictors.native` in
 native code.

@@ -1,4 +1,4 @@
-"""Graph convolution, batch norm, mish and attention as functions over parameters with a leading run axis (SPEC section 4).
+"""Graph convolution, batch norm, mish and attention as functions over parameters with a leading run axis.
 
 Axes: ``runs`` R, ``batch`` architectures of a step, ``nodes`` n of a graph, ``features`` 64 (or 128, 192: several graph
 convolutions of the same input side by side, which is the same as one after another since everything is per feature).

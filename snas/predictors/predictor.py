@@ -1,4 +1,4 @@
-"""What a predictor is: R runs that train, predict and are saved as one program (SPEC section 4).
+"""What a predictor is: R runs that train, predict and are saved as one program.
 
 Axes, each named once: ``runs`` the predictors of a block (R), ``pool`` the trained architectures that a run learns from, ``archs``
 the architectures that are asked about, ``code`` the three entries of an estimation code.

@@ -1,4 +1,4 @@
-"""The training schedule of the accuracy predictors (SPEC section 4): epochs, steps, learning rates, batches."""
+"""The training schedule of the accuracy predictors: epochs, steps, learning rates, batches."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Siamese(AccuracyPredictor):
     """The basic branch gives the coarse accuracy; EFM of its node features and the code, the same head, the fine one.
 
     Options beside those of :class:`AccuracyPredictor`:
-        shared_qv: one GC for EFM's q and v, as the authors' code has it (SPEC: two, as figure 3).
+        shared_qv: one GC for EFM's q and v, as the authors' code has it (default: two, as figure 3).
     """
 
     kind = SIAMESE

@@ -1,4 +1,4 @@
-"""The methods of the paper: random search, and a predictor with a sampler (SPEC section 4).
+"""The methods of the paper: random search, and a predictor with a sampler.
 
 This module imports no torch: a workflow asks it for the number of rounds while it is parsed.
 """

@@ -63,7 +63,7 @@ def siamese_ranking(
     """Rank all by the coarse accuracy, then the first ``top`` of them by the fine one (algorithm 1).
 
     ``fine`` is asked once, for the columns of the first ``top`` places; it answers NaN where an architecture has no
-    code, and such an architecture keeps its coarse accuracy in the re-ranking (SPEC section 2).
+    code, and such an architecture keeps its coarse accuracy in the re-ranking (docs/from-paper-to-code.md).
     """
     first = rank(coarse, ties)
     top = min(top, coarse.shape[1])

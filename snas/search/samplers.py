@@ -77,7 +77,7 @@ class RandomPool(Sampler):
 
 @dataclass(frozen=True)
 class BatchTop(Sampler):
-    """Batch Top Sampling (paper, section 3.4, algorithm 2; schedule as SPEC section 4).
+    """Batch Top Sampling (paper, section 3.4, algorithm 2; schedule decided in docs/from-paper-to-code.md).
 
     ⌊share·N⌋ at random; training on them for the first fifth of the epochs; in the following half of the epochs
     ``updates`` times: Siamese-Rank a random ⌊S/updates⌋ of the S architectures, drawn without replacement, pool members

@@ -259,7 +259,7 @@ def _seeds(frame: pd.DataFrame, source: str) -> None:
 
 
 def _costs(frame: pd.DataFrame, source: str) -> None:
-    """Add the project's MACs and parameters; compare what the source records (SPEC section 1: FLOPs = MACs + classes)."""
+    """Add the project's MACs and parameters; compare what the source records (FLOPs = MACs + classes)."""
     expected = {d: benchmark().costs(side=side, classes=classes) for d, (side, classes) in DATASETS.items()}
     arch = frame["arch"].to_numpy()
     frame["macs"] = expected["cifar10"][0][arch]

@@ -1,4 +1,4 @@
-"""Tiny-NanoBench: chains of at most six light operations with one possible split (paper, appendix A; SPEC section 1).
+"""Tiny-NanoBench: chains of at most six light operations with one possible split (paper, appendix A).
 
 A Nano Cell is an ordered list of L op nodes, 0 ≤ L ≤ 6, taken from a bag of six: ``dwconv3x3`` at most twice,
 ``conv1x1``, ``attention``, ``expand`` and ``split`` at most once each.  2,083 cells exist; the space are the 1,120 that
@@ -152,7 +152,7 @@ def cell_widths(width: int) -> list[tuple[int, int, int]]:
 
 
 def cell_costs(book: CellPlan) -> tuple[int, int, int]:
-    """Return a cell's (MACs per pixel, MACs whatever the size, trainable parameters), by SPEC's table of operations.
+    """Return a cell's (MACs per pixel, MACs whatever the size, trainable parameters), by the table of operations.
 
     A convolution without bias has as many weights as MACs per pixel it is evaluated at; BN adds two per channel.
     """
@@ -266,7 +266,7 @@ class TinyNanoBench(Space):
         return network_costs(self.cells(), width=width, channels=channels, side=side, classes=classes)
 
     def encoding(self) -> Encoding:
-        """Return graphs of seven nodes: the ops, then ``output``, then padding ``none`` (SPEC section 1)."""
+        """Return graphs of seven nodes: the ops, then ``output``, then padding ``none``."""
         cells, nodes = self.cells(), MAX_NODES + 1
         adjacency = np.tile(np.eye(nodes, dtype=np.float32), (len(cells), 1, 1))
         operations = np.full((len(cells), nodes), VOCABULARY.index("none"), dtype=np.int64)

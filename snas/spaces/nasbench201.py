@@ -190,7 +190,7 @@ class NASBench201(Space):
         return macs, params
 
     def encoding(self) -> Encoding:
-        """Return graphs of ten nodes with the operations on nodes (SPEC section 1)."""
+        """Return graphs of ten nodes with the operations on nodes."""
         nodes = len(ENCODING_NODES)
         adjacency = np.eye(nodes, dtype=np.float32)
         adjacency[tuple(np.transpose(ENCODING_EDGES))] = 1

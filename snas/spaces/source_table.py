@@ -173,7 +173,7 @@ def _code_metadata(epochs: Sequence[int], curve: bool) -> dict[str, Any]:
     text = ", ".join(map(str, epochs))
     if not epochs:
         return {"code_epochs": None, "code_source": None, "code_price": None}
-    if curve:  # SPEC section 2: passes over 5,000 images against 200 epochs of 50,000
+    if curve:  # passes over 5,000 images against 200 epochs of 50,000
         what, price = "of a reduced training on 5,000 images of CIFAR-10", max(epochs) * 5000 / (200 * 50_000)
     else:
         what, price = "of the complete training on CIFAR-10", max(epochs) / 200

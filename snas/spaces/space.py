@@ -124,7 +124,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a predictor sees of a whole space (SPEC section 1): one graph of n nodes per architecture.
+    """What a predictor sees of a whole space: one graph of n nodes per architecture.
 
     ``adjacency`` is directed (row = source) and has the identity added, ``operations`` are indices into ``vocabulary``.
     """

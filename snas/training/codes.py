@@ -1,4 +1,4 @@
-"""Estimation codes: the mean training losses of the first epochs on a share of the images (section 3.1; SPEC section 2)."""
+"""Estimation codes: the mean training losses of the first epochs on a share of the images (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def checked(losses: list[float] | None) -> tuple[list[float] | None, str]:
 
 
 def price(code: Recipe, code_images: int, truth: Recipe, train_images: int) -> float:
-    """Return what one code costs in complete trainings: its image passes over theirs (SPEC section 2).
+    """Return what one code costs in complete trainings: its image passes over theirs.
 
     The paper's: 3 × 4,992 of 100 × 49,920 images, 0.3 %.
     """

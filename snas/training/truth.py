@@ -1,4 +1,4 @@
-"""Ground truth: test accuracy after a complete training under a named recipe (section 4; SPEC section 3)."""
+"""Ground truth: test accuracy after a complete training under a named recipe (paper, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of Tiny-NanoBench against SPEC's words, re-computed with plain functions."""
+"""The network of Tiny-NanoBench against its description in words, re-computed with plain functions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pointwise(x, kernel):
 
 
 def plain_cell(cell, x, weights, prefix, f, training):
-    """One cell from the table of operations in SPEC section 1, node by node, with lists of what arrives at each."""
+    """One cell from the table of operations, node by node, with lists of what arrives at each."""
     given = x
     arriving = [[] for _ in range(len(cell.operations) + 1)]
     arriving[0].append(x)

@@ -1,4 +1,4 @@
-"""The predictors once more, written from SPEC section 4: one run, one architecture at a time, torch's own batch norm and Adam.
+"""The predictors once more, written from their description: one run, one architecture at a time, torch's own batch norm and Adam.
 
 Slow on purpose, and as far from the product's formulation as possible: biases are there, directions and q, k, v are separate
 layers, features are multiplied as one-hot matrices, rows without a code never enter the estimation branch.

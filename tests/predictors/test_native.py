@@ -1,4 +1,4 @@
-"""Native training and prediction against the plain torch path, autograd and the plain version written from SPEC."""
+"""Native training and prediction against the plain torch path, autograd and the plain version of tests/predictors/plain.py."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(m
     said = {"code_images": 5_000, "train_images": 50_000, "images": "cifar10", "recipe": "paper_code"}
     tables.write(tmp_path / "codes.parquet", codes, CODES, said)
     frame, facts = made(space="tiny_nasbench201", code="trained", codes=tmp_path / "codes.parquet")
-    assert facts["code_price"] == pytest.approx(0.0015), "SPEC section 2: 0.15 % of 200 epochs"
+    assert facts["code_price"] == pytest.approx(0.0015), "0.15 % of 200 epochs"
     assert facts["code_source"] == "trained on 5,000 images of cifar10, recipe paper_code"
     assert facts["code_kind"] == "losses"
     place = frame["cell"].map({cell: arch for arch, cell in enumerate(cells())}).to_numpy()

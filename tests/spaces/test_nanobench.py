@@ -115,7 +115,7 @@ def test_plan_of_the_empty_cell():
 
 
 def _slow_macs(operations, edges, *, width, channels, side, classes):
-    """SPEC's table, read line by line, one network at a time."""
+    """The table of operations, read line by line, one network at a time."""
     total = 9 * channels * width * side * side
     before = width
     for stage in range(3):

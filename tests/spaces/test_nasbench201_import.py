@@ -230,7 +230,7 @@ def test_the_whole_table(whole):
     assert found["complete"] is True
     assert found["per_seed"] is False
     assert found["code_epochs"] == [10, 30, 50]
-    assert found["code_price"] == 0.025  # SPEC section 2
+    assert found["code_price"] == 0.025
     assert frame["flops_m"].notna().sum() == frame["code_1"].notna().sum() == 3 * 15_614
     best = {d: round(100 * g["accuracy"].max(), 4) for d, g in frame.groupby("dataset")}
     assert best == {"cifar10": 94.3733, "cifar100": 73.5133, "imagenet16-120": 47.3111}

@@ -1,4 +1,4 @@
-"""Recipes: what the paper and SPEC say, in numbers."""
+"""Recipes: what the paper says and what was decided, in numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_every_recipe_stands_under_its_own_name(name):
     assert recipe.metadata()["recipe"] == name
     if name.endswith("_code"):
         assert recipe.epochs == EPOCHS
-        assert [rate for rate, _ in recipe.phases] == [1e-3]  # SPEC section 2
+        assert [rate for rate, _ in recipe.phases] == [1e-3]
 
 
 def test_paper_recipes_are_the_papers():
