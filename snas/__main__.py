@@ -65,89 +65,145 @@ def _refused(error: Exception) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="snas", description="Siamese-NAS: beside the Snakemake workflow")
+    parser = argparse.ArgumentParser(
+        prog="snas",
+        description="Siamese-NAS: search for a light, accurate CNN for your own images, apply it, and prepare and check the "
+        "inputs of the Snakemake workflow. 'snas COMMAND --help' explains a command.",
+    )
     parser.add_argument("--version", action="version", version=f"snas {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    imported = commands.add_parser("import-nasbench201", help="make one small table of NAS-Bench-201")
-    imported.add_argument(
-        "source",
-        type=Path,
-        help="folder or tar of NATS-tss-v1_0-3ffb9-simple; a table (.parquet, .csv, .tsv; docs/nasbench201.md lists its "
-        "columns); NASLib's nb201_*_full_training.pickle or a folder of them; analog-nasbench (the installed package)",
-    )
-    imported.add_argument(
-        "--out", type=Path, default=Path("nasbench201.parquet"), help="default: %(default)s"
-    )
-    imported.add_argument(
-        "--code-epochs", type=int, nargs=3, metavar="EPOCH", help="default: the source's usual ones"
-    )
-    imported.add_argument("--allow-partial", action="store_true", help="take a source that is not complete")
-    imported.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace a table that was made from another source or with other epochs",
-    )
-    imported.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="processes, default: %(default)s"
-    )
-    imported.set_defaults(command=_import_nasbench201)
-    chapter = commands.add_parser(
-        "nasbench201-chapter", help="print the tables of docs/results.md on NAS-Bench-201 from finished runs"
-    )
-    chapter.add_argument("runs", type=Path, nargs="+", metavar="results/RUN")
-    chapter.add_argument(
-        "--images",
-        type=Path,
-        metavar="FOLDER",
-        help="also write small PNG files of the first run's figures there",
-    )
-    chapter.set_defaults(command=_chapter)
     from snas.search import command
 
     command.add_parser(commands)
-    table = commands.add_parser("config-table", help="print config/README.md, made from config/schema.yaml")
-    table.set_defaults(command=_config_table)
-    checked = commands.add_parser(
-        "config-check", help="check a configuration file without running anything that it says"
-    )
-    checked.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    checked.set_defaults(command=_config_check)
-    predicted = commands.add_parser(
-        "predict", help="say what images show, by the network that a search found"
-    )
-    predicted.add_argument("folder", type=Path, help="results/<run>/best")
+    predicted = _command(commands, "predict", "classify images with the network that a search found")
+    predicted.add_argument("folder", type=Path, help="folder results/<run>/best of the search")
     predicted.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, ..., or a folder of them"
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="image file (PNG, JPEG, ...), or a folder of them",
     )
     predicted.add_argument(
-        "--top", type=int, default=1, help="labels per image, the most probable first; default: %(default)s"
+        "--top",
+        type=int,
+        default=1,
+        help="number of labels per image, the most probable first; default: %(default)s",
     )
     predicted.add_argument(
         "--runtime", default="auto", help="auto (ONNX Runtime where it is installed), onnxruntime or torch"
     )
     predicted.set_defaults(command=_predict)
-    compared = commands.add_parser(
-        "compare", help="a search's winner against hand-made networks and random search, over several seeds"
+    compared = _command(
+        commands,
+        "compare",
+        "compare a search's winner with hand-made networks and random search, over several seeds",
     )
     command.add_images(compared, default="digits")
     compared.add_argument(
-        "--train-images", type=int, default=0, help="take so many of a source with a test part"
+        "--train-images",
+        type=int,
+        default=0,
+        help="use only this many training images of a source with a test part of its own",
     )
-    compared.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
-    compared.add_argument("--method", default="gp", help="default: %(default)s")
-    compared.add_argument("--budget", default="16+4", help="N+K complete trainings; default: %(default)s")
-    compared.add_argument("--recipe", default="digits_truth", help="of all trainings; default: %(default)s")
+    compared.add_argument("--seeds", type=int, default=5, help="number of repetitions; default: %(default)s")
+    compared.add_argument("--method", default="gp", help="search method; default: %(default)s")
     compared.add_argument(
-        "--width", type=int, default=8, help="of the searched networks; default: %(default)s"
+        "--budget",
+        default="16+4",
+        help="N networks to learn from + K of the highest ranks; default: %(default)s",
     )
-    compared.add_argument("--device", choices=NAMES, default="cpu", help="default: %(default)s")
-    compared.add_argument("--out", type=Path, default=Path("results/compare"), help="default: %(default)s")
+    compared.add_argument(
+        "--recipe", default="digits_truth", help="recipe of all trainings; default: %(default)s"
+    )
+    compared.add_argument(
+        "--width",
+        type=int,
+        default=8,
+        help="channels of the searched networks' first stage; default: %(default)s",
+    )
+    compared.add_argument(
+        "--device", choices=NAMES, default="cpu", help="where it computes; default: %(default)s"
+    )
+    compared.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results/compare"),
+        help="folder of the results; default: %(default)s",
+    )
     compared.set_defaults(command=_compare)
-    documented = commands.add_parser(
-        "tables", help="print docs/tables.md, made from the schemas of all files"
+    imported = _command(
+        commands, "import-nasbench201", "make one small table from any public form of NAS-Bench-201"
     )
+    imported.add_argument(
+        "source",
+        type=Path,
+        help="folder or tar of NATS-tss-v1_0-3ffb9-simple; a table (.parquet, .csv, .tsv; its columns are listed in "
+        "docs/nasbench201.md); NASLib's nb201_*_full_training.pickle or a folder of them; analog-nasbench (the "
+        "installed package)",
+    )
+    imported.add_argument(
+        "--out", type=Path, default=Path("nasbench201.parquet"), help="file to write; default: %(default)s"
+    )
+    imported.add_argument(
+        "--code-epochs",
+        type=int,
+        nargs=3,
+        metavar="EPOCH",
+        help="three epochs whose training losses are the estimation code; default: the source's usual ones",
+    )
+    imported.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="accept a source with fewer than all 15,625 architectures",
+    )
+    imported.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing table that was made from another source or with other epochs",
+    )
+    imported.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes that read the source; default: %(default)s",
+    )
+    imported.set_defaults(command=_import_nasbench201)
+    checked = _command(commands, "config-check", "check configuration files without running anything in them")
+    checked.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="configuration file; later ones override earlier ones",
+    )
+    checked.set_defaults(command=_config_check)
+    chapter = _command(
+        commands,
+        "nasbench201-chapter",
+        "print the tables on NAS-Bench-201 in docs/results.md, from finished runs",
+    )
+    chapter.add_argument("runs", type=Path, nargs="+", metavar="results/RUN", help="folder of a finished run")
+    chapter.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="also write small PNG files of the first run's figures to this folder",
+    )
+    chapter.set_defaults(command=_chapter)
+    table = _command(commands, "config-table", "print config/README.md, made from config/schema.yaml")
+    table.set_defaults(command=_config_table)
+    documented = _command(commands, "tables", "print docs/tables.md, made from the schemas of all files")
     documented.set_defaults(command=_tables)
     return parser
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command that is described by one phrase, in the list of commands and in its own help."""
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}."
+    )
+    return added
 
 
 def _import_nasbench201(options: argparse.Namespace) -> int:
@@ -324,10 +380,12 @@ def tables_page() -> str:
     lines = [
         "# Files of a run",
         "",
-        "Made by `snas tables` from the schemas; a test compares the two. Paths are below `results/<run>/`. The footer of",
-        "every file holds a JSON object under the key `snas`: recipe, seed, code hash and what else says how it was made",
-        "(`identity` names those keys; shards that differ in one are never mixed), then seconds, cpu_seconds,",
-        "gpu_seconds, peak_memory_mb, device, host and versions.",
+        "Every file that a run writes, with its columns. Paths are below `results/<run>/`. This page is made by `snas tables` from",
+        "the schemas; a test compares the two.",
+        "",
+        "**Metadata.** The footer of every file holds a JSON object under the key `snas`. It says how the file was made: recipe,",
+        "seed, code hash and more. `identity` names these keys; shards that differ in one of them are never mixed. Then follow",
+        "seconds, cpu_seconds, gpu_seconds, peak_memory_mb, device, host and versions.",
     ]
     for path, target in SCHEMAS:
         schema = resolve(target)

@@ -278,7 +278,7 @@ def _agreement(sources: Sources) -> list[str]:
         "our lead over the neural predictor",
         "published lead",
     ]
-    return ["### Where ours and the published agree", _markdown(heads, lines)]
+    return ["### Where our numbers and the published ones agree", _markdown(heads, lines)]
 
 
 def _times(sources: Sources) -> list[str]:

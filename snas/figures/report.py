@@ -28,7 +28,7 @@ HEADINGS = {
     "headline": "Methods at equal budgets",
     "fig5": "Search results",
     "fig6": "N and K",
-    "agreement": "Where ours and the published agree, and where not",
+    "agreement": "Where our numbers and the published ones agree, and where not",
     "differences": "What each part adds",
     "ablations": "Ablations",
     "ranks": "Rank correlation",

@@ -48,9 +48,10 @@ def add_parser(commands: Any) -> None:
     """Add ``search`` to the commands of ``snas``."""
     parser = commands.add_parser(
         "search",
-        help="find the network for your own images",
-        description="Find the network for your own images: one search, on demand. Says what it will cost before it starts; "
-        "the same command again goes on where it stopped, with a larger budget from what is paid for.",
+        help="find the best small network for your own images",
+        description="Find the best small network for your own images. The command measures this machine and says what the "
+        "search will cost before it starts. The same command continues a search that was stopped; with a larger --budget "
+        "it keeps what is trained already.",
     )
     add = parser.add_argument
     add_images(parser, required=True)
@@ -62,34 +63,55 @@ def add_parser(commands: Any) -> None:
     )
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument(
-        "--budget", metavar="N+K", help="trainings that are learnt from + at the top of the last ranking"
+        "--budget",
+        metavar="N+K",
+        help="N networks to train and learn from + the K highest-ranked to train then; the best of all is taken",
     )
-    budgets.add_argument("--hours", type=float, help="how long it may take here; default: some minutes")
-    budgets.add_argument("--gpu-hours", type=float, help="the same in hours of one GPU")
+    budgets.add_argument(
+        "--hours", type=float, help="time it may take here, in place of a budget; default: some minutes"
+    )
+    budgets.add_argument("--gpu-hours", type=float, help="the same, in hours of one GPU")
     add(
         "--max-macs",
         type=limit,
         default=None,
         metavar="MACS",
-        help="most multiply-accumulates per image, as in 5M; a run that goes on keeps its limits, 0 lifts one",
+        help="at most this many multiply-accumulates per image, for example 5M; a run that continues keeps its limits, 0 "
+        "lifts one",
     )
-    add("--max-params", type=limit, default=None, metavar="PARAMS", help="most parameters, as in 100k")
+    add(
+        "--max-params",
+        type=limit,
+        default=None,
+        metavar="PARAMS",
+        help="at most this many parameters, for example 100k",
+    )
     add(
         "--method",
-        help="default: gp, the one that needs the fewest trainings, or what the run was begun with",
+        help="search method; default: that of a run that continues, otherwise gp, which needs the fewest trainings",
     )
-    add("--width", type=int, help="channels of the first stage; default: by the time there is")
-    add("--steps", type=int, help="steps of a complete training; default: by the time there is")
+    add("--width", type=int, help="channels of the first stage; default: as the available time allows")
+    add("--steps", type=int, help="steps of a complete training; default: as the available time allows")
     add(
         "--balanced",
         action="store_true",
         default=None,
-        help="draw every class equally often (weighted sampling)",
+        help="draw every class equally often and choose by balanced accuracy",
     )
-    add("--cores", type=int, default=len(os.sched_getaffinity(0)), help="default: %(default)s")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    add("--seed", type=int, help="default: 0")
-    add("--plan", action="store_true", help="say what it would cost and stop")
+    add(
+        "--cores",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="CPU cores to use; default: %(default)s",
+    )
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where it computes; default: %(default)s",
+    )
+    add("--seed", type=int, help="base seed; default: 0")
+    add("--plan", action="store_true", help="only say what the search would cost")
     parser.set_defaults(command=run)
 
 
@@ -98,12 +120,12 @@ def add_images(parser: Any, **settings: Any) -> None:
     add = parser.add_argument
     add(
         "--images",
-        help=f"folder with a folder per class, Parquet file, or {', '.join(EMBEDDED)}",
+        help=f"folder with one folder per class, Parquet file, or one of {', '.join(EMBEDDED)}",
         **settings,
     )
-    add("--path", help="place of the files of a named image set (cifar10, ...)")
+    add("--path", help="folder or file with the data of a named image set (cifar10, ...)")
     add("--side", type=int, help="resize images to this many pixels (8 to 128)")
-    add("--channels", type=int, help="1 grey, 2 grey and alpha, 3 RGB, 4 RGBA")
+    add("--channels", type=int, help="channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA")
 
 
 def number(text: str) -> int:

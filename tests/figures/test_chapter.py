@@ -79,7 +79,7 @@ def test_the_numbers_are_those_of_the_analysis(run, capsys):
             assert interval(row) in text, (row.method, row.reference, row.kind)
     for heading in (
         "### Ablations on",
-        "### Where ours and the published agree",
+        "### Where our numbers and the published ones agree",
         "### Table 1",
         "### The fair protocol on",
     ):
@@ -102,7 +102,7 @@ def test_a_second_run_on_the_bench_adds_its_own_tables_only(run, ablations):
         assert interval(row) in second, (row.method, row.reference, row.kind)
     assert "N = 100" in second
     assert "n = 3;" in second
-    assert text.split("### Where ours")[1] == alone.split("### Where ours")[1]
+    assert text.split("### Where our")[1] == alone.split("### Where our")[1]
 
 
 def test_a_folder_without_analysis_is_refused(tmp_path, capsys):
