@@ -55,11 +55,11 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add_images(parser, required=True)
-    add("--run", help="name of the run, default: made of the images' name")
+    add("--run", help="name of the run; default: made from the name of the images")
     add(
         "--directory",
         type=Path,
-        help="folder that results/ is made in; default: the project's (give one where that is read-only)",
+        help="folder that results/ is made in; default: the project's folder (name one if that is read-only)",
     )
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument(
