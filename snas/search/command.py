@@ -27,8 +27,9 @@ from snas import InputError, config, device, tables
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.progress import clock
 from snas.search import forecast as forecasts
-from snas.search.forecast import Plan, Speed, Work
+from snas.search.forecast import Plan, Speed, Work, paid_in_words
 from snas.tables import replacing
+from snas.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -316,6 +317,10 @@ def forget_changed_images(values: Mapping[str, Any], folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+COUNTS = re.compile(r"\[snas\] (\d+ costly files?, .*|.* in all)")
+"""The first and the last line of the driver's progress."""
+
+
 class Workflow:
     """Snakemake in the workflow's folder."""
 
@@ -326,6 +331,7 @@ class Workflow:
         """Make ``target`` with a configuration file; return Snakemake's exit status.
 
         Of what Snakemake says, the product's own lines are passed on; where it fails without one of them, its last words.
+        Of the images, which one short job reads, no count of files and no time is told: these are those of the search.
         """
         words = [
             "--configfile",
@@ -351,7 +357,8 @@ class Workflow:
                 for line in process.stdout or ():
                     if line.startswith("[snas]"):
                         said = said or "log: " in line
-                        print(line, end="", flush=True)
+                        if target == "search" or not COUNTS.fullmatch(line.rstrip()):
+                            print(line, end="", flush=True)
                     elif line.strip():
                         last.append(line)
             except KeyboardInterrupt:
@@ -391,8 +398,9 @@ def images_in_words(folder: Path) -> list[str]:
     counts = np.bincount(frame["label"].to_numpy(), minlength=len(names))
     side, few, many = said["side"], int(counts.min()), int(counts.max())
     lines = [
-        f"{len(frame):,} images of {len(names)} classes ({said['image_source']}), {few:,} to {many:,} per class; "
-        f"{side}×{side} pixels, {said['channels']} channel(s), resized: {said['resize']}",
+        f"{len(frame):,} images of {counted(len(names), 'class', 'classes')} ({said['image_source']}), "
+        + (f"{few:,}" if few == many else f"{few:,} to {many:,}")
+        + f" per class; {side}×{side} pixels, {counted(said['channels'], 'channel')}, resized: {said['resize']}",
         f"{said['train_images']:,} to train on, {said['validation_images']:,} to choose by, {said['test_images']:,} kept "
         "apart until the network is chosen" + (" (the source's own test part)" if said["own_test"] else ""),
         *copies_in_words(frame, names),
@@ -508,7 +516,7 @@ def counted_on(folder: Path, values: Mapping[str, Any], stored: Mapping[str, Any
     paid = paid_for(folder)
     if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
         say(
-            f"{paid} trainings are paid for already, by another method or within other limits; what is asked for again is not "
+            f"{paid_in_words(paid)}, by another method or within other limits; what is asked for again is not "
             "done again, and the forecast counts on none of it"
         )
         return 0

@@ -29,9 +29,9 @@ def test_the_card_says_what_was_measured(best):
     for said in (
         f"**{right / total:.4f}** ({right} of {total})", f"{sum(p.numel() for p in best.module.parameters()):,}",
         f"| multiply-accumulates of one image | {found.costs[0]:,} |", f"{found.latency.median_ms:.2f} ms",
-        "1 thread(s)", "Siamese + NSAM + BTS", "N + K = 20 + 4", "24 complete trainings, 100 estimation codes", "digits_truth",
+        "1 thread of", "Siamese + NSAM + BTS", "N + K = 20 + 4", "24 complete trainings, 100 estimation codes", "digits_truth",
         "max_macs 50,000: 700 of 1,120 networks", f"| {clock(24 * 0.5 + found.facts['seconds'])}, added up over the jobs, the last training included |",
-        "1 min 40 s from start to end for what was left then, 2 job(s) at a time", "operators of version 17", "1,797 images: 1,079 train, 359 validation, 359 test",
+        "1 min 40 s from start to end for what was left then, 2 jobs at a time", "operators of version 17", "1,797 images: 1,079 train, 359 validation, 359 test",
     ):  # fmt: skip
         assert said in text, said
     matrix = [line.split("|")[2:-1] for line in text.splitlines() if re.match(r"\| \d \|", line)]

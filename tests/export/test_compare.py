@@ -190,7 +190,7 @@ def test_networks_that_do_not_fit_into_the_memory_are_refused_before_anything_is
         ),
         (["--images", "{photos}", "--path", "x"], "--path goes with a named image set"),
         (["--images", "folder", "--path", "/nowhere"], "key 'images_path': /nowhere does not exist"),
-        (["--images", "{few}"], "class 'a' has 1 image(s); at least 10 are needed"),
+        (["--images", "{few}"], "class 'a' has 1 image; at least 10 are needed"),
         (["--side", "4"], "key 'image_side' is 4; allowed: 8 to 128"),
         (["--channels", "5"], "key 'image_channels' is 5; allowed: at most 4"),
         (["--width", "2"], "--width 2: at least 4 is expected"),
