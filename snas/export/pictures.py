@@ -18,12 +18,17 @@ from snas.export.measures import front
 from snas.figures import style
 from snas.figures.diagrams import draw_cell
 from snas.figures.drawing import Drawing, card, free_figure
+from snas.words import counted
 
 MEASURES = {"accuracy": "accuracy on validation images", "balanced": "balanced accuracy on validation images"}
 """What a search has chosen by, on axes."""
 START, LATER, LAST = "start", "asked for by the method", "last round"
-KINDS = {START: style.GREY, LATER: style.SKY, LAST: style.BLUE}
-"""Kinds of trained networks and their colours."""
+KINDS = {
+    START: style.Look(style.GREY, "o"),
+    LATER: style.Look(style.SKY, "^"),
+    LAST: style.Look(style.BLUE, "s"),
+}
+"""Kinds of trained networks and how they look."""
 WRITTEN = 20
 """Most classes whose counts are written into the confusion matrix."""
 NAMED = 60
@@ -51,14 +56,15 @@ def costs(found: Found) -> Drawing:
     ax = figure.subplots()
     millions = known["macs"].to_numpy() / 1e6
     accuracies = known[found.by].to_numpy()
-    for kind, colour in KINDS.items():
+    for kind, look in KINDS.items():
         chosen = (kinds[known.index] == kind).to_numpy()
         if chosen.any():
             ax.scatter(
                 millions[chosen],
                 accuracies[chosen],
                 s=12,
-                color=colour,
+                color=look.colour,
+                marker=look.marker,
                 lw=0,
                 label=f"{kind} ({chosen.sum()})",
             )
@@ -88,7 +94,7 @@ def costs(found: Found) -> Drawing:
     data["kind"] = kinds[known.index]
     data["front"] = np.isin(np.arange(len(known)), best)
     facts = [
-        f"{len(known)} networks with an accuracy, {len(found.trained) - len(known)} whose training failed; "
+        f"{counted(len(known), 'network')} with an accuracy, {len(found.trained) - len(known)} whose training failed; "
         f"{len(best)} on the front." + (f" Below the frame: {below}." if below else "")
     ]
     return Drawing(figure, data, "Accuracy and cost of all trained networks", facts)
@@ -100,10 +106,12 @@ def rounds(found: Found) -> Drawing:
     ax = figure.subplots()
     kinds, accuracies = _kinds(found), found.accuracies
     order = np.arange(1, len(accuracies) + 1)
-    for kind, colour in KINDS.items():
+    for kind, look in KINDS.items():
         chosen = (kinds == kind).to_numpy()
         if chosen.any():
-            ax.scatter(order[chosen], accuracies[chosen], s=8, color=colour, lw=0, alpha=0.75, label=kind)
+            ax.scatter(
+                order[chosen], accuracies[chosen], s=8, color=look.colour, marker=look.marker, lw=0, alpha=0.75, label=kind,
+            )  # fmt: skip
     so_far = np.maximum.accumulate(accuracies)
     ax.step(order, so_far, where="post", color=style.VERMILLION, label="best so far")
     luck = found.random_search()
@@ -132,10 +140,12 @@ def _rounds_facts(found: Found) -> list[str]:
     end, start, size = found.random_search().iloc[-1], len(found.start), len(found.trained)
     best = found.accuracies.max()
     codes = int(found.choice.get("codes", 0))
-    price = f"{size} complete trainings" + (f" and {codes} estimation codes" if codes else "")
+    price = counted(size, "complete training")
+    if codes:  # which cost a part of a training each
+        price += f" and {counted(codes, 'estimation code')}, {found.cost:.1f} trainings in all"
     return [
-        f"The search cost {price}, {found.cost:.1f} trainings in all, and has {best:.4f}. "
-        f"Random search with {int(end['trainings'])} trainings would be expected to have {end['start']:.4f} if its draws are like the start, {end['all']:.4f} if they are like all that was trained.",
+        f"The search cost {price}, and has {best:.4f}. "
+        f"Random search with {counted(int(end['trainings']), 'training')} would be expected to have {end['start']:.4f} if its draws are like the start, {end['all']:.4f} if they are like all that was trained.",
         f"Both are the exact expectation of the best of k independent draws with replacement from measured accuracies, one training each: those of the {start} networks of the start, "
         f"and those of all {size}. The first assumes that the start was drawn at random and can never exceed its best; the second lets random search draw from what the method has picked, "
         "so it is kind to random search. Neither is a random search that was run; a failed training counts as chance.",
@@ -159,7 +169,16 @@ def predicted(found: Found) -> Drawing:
         chosen = pairs[(_kinds(found)[pairs.index] == kind).to_numpy()]
         if chosen.empty:  # N = 8 is the start alone
             continue
-        ax.scatter(chosen["predicted"], chosen[found.by], s=12, color=KINDS[kind], lw=0, label=kind)
+        look = KINDS[kind]
+        ax.scatter(
+            chosen["predicted"],
+            chosen[found.by],
+            s=12,
+            color=look.colour,
+            marker=look.marker,
+            lw=0,
+            label=kind,
+        )
     values = np.concatenate([pairs["predicted"], pairs[found.by]])
     if values.min() >= 0 and values.max() <= 1:  # the method speaks of accuracies
         ends = [values.min(), values.max()]
