@@ -502,8 +502,8 @@ def possible(
             continue
         macs[width] = frame["macs"].to_numpy(dtype=float)
         told[width] = (
-            f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
-            f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
+            f"candidates: {len(frame):,} of {facts['of']:,} networks, {macs_in_words(frame['macs'].min())} to "
+            f"{macs_in_words(frame['macs'].max())} MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
             f"on these images at width {width}"
         )
     if not macs:
@@ -589,12 +589,21 @@ def plan_values(plan: Plan, jobs: int) -> dict[str, Any]:
     }
 
 
+def macs_in_words(macs: float) -> str:
+    """Return multiply-accumulates as the limits are written, to three digits or four: of small images they are thousands.
+
+    >>> macs_in_words(34_788_600), macs_in_words(60_640), macs_in_words(1_930)
+    ('34.79 M', '60.6 k', '1.9 k')
+    """
+    return f"{macs / 1e6:.2f} M" if macs >= 999_950 else f"{macs / 1e3:.1f} k"
+
+
 def outcome(folder: Path) -> list[str]:
     """Return what was found, and where it is."""
     choice = json.loads((folder / "search/own/choice.json").read_text(encoding="utf-8"))
     return [
         f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
-        f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
+        f"{macs_in_words(choice['macs'])} MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
         f"use it: snas predict {shlex.quote(str(folder / 'best'))} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
         f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
     ]

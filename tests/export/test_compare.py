@@ -111,12 +111,15 @@ def test_the_summary_is_a_paired_t_interval():
     )
     text = compare.markdown(frame)
     assert f"{100 * values['random'].mean():.2f} (" in text
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 6
+    said = "Means over n = 5 seeds; in brackets 95 % intervals by Student's t."
+    assert text.endswith(said), "a table says what its numbers are"
     alone = compare.markdown(frame[frame["seed"] == 0])
     assert (
         f"| {100 * values['random'][0]:.2f} | {100 * (values['search'][0] - values['random'][0]):+.2f} |"
         in alone
     )
+    assert alone.endswith("n = 1 seed, which has no interval.")
     assert "nan" not in alone
 
 
