@@ -95,7 +95,8 @@ def costs(found: Found) -> Drawing:
     data["front"] = np.isin(np.arange(len(known)), best)
     facts = [
         f"{counted(len(known), 'network')} with an accuracy, {len(found.trained) - len(known)} whose training failed; "
-        f"{len(best)} on the front." + (f" Below the frame: {below}." if below else "")
+        f"{len(best)} on the front.",
+        *_below(below),
     ]
     return Drawing(figure, data, "Accuracy and cost of all trained networks", facts)
 
@@ -110,7 +111,8 @@ def rounds(found: Found) -> Drawing:
         chosen = (kinds == kind).to_numpy()
         if chosen.any():
             ax.scatter(
-                order[chosen], accuracies[chosen], s=8, color=look.colour, marker=look.marker, lw=0, alpha=0.75, label=kind,
+                order[chosen], accuracies[chosen], s=10, color=look.colour, marker=look.marker, lw=0, label=kind,
+                zorder=3,  # on the line of the best, which is drawn through the best of them
             )  # fmt: skip
     so_far = np.maximum.accumulate(accuracies)
     ax.step(order, so_far, where="post", color=style.VERMILLION, label="best so far")
@@ -126,14 +128,14 @@ def rounds(found: Found) -> Drawing:
         ax.axvline(begun, color="#D0D0D0", lw=0.5, zorder=0)
     ax.set_xlabel("complete trainings")
     ax.set_ylabel(MEASURES[found.by])
-    _frame(ax, accuracies)
+    below = _frame(ax, accuracies)
     ax.grid(axis="x", visible=False)  # upright lines are where a round begins
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     figure.legend(loc="outside lower center", ncols=3)
     data = luck.rename(columns={"start": "random_like_start", "all": "random_like_all"}).merge(
         pd.DataFrame({"trainings": order, "accuracy": accuracies, "best_so_far": so_far}), how="left"
     )
-    return Drawing(figure, data, "How the search went on", _rounds_facts(found))
+    return Drawing(figure, data, "How the search went on", [*_rounds_facts(found), *_below(below)])
 
 
 def _rounds_facts(found: Found) -> list[str]:
@@ -272,6 +274,11 @@ def _kinds(found: Found) -> pd.Series:
     last = found.asked.max()
     kinds = [START if n == 0 else LAST if n == last else LATER for n in found.asked]
     return pd.Series(kinds, index=found.trained.index)
+
+
+def _below(count: int) -> list[str]:
+    """Return what is said of networks that a frame leaves out."""
+    return [f"Below the frame: {counted(count, 'network')}."] if count else []
 
 
 def _frame(ax: Axes, accuracies: np.ndarray) -> int:

@@ -171,6 +171,19 @@ def test_the_legend_of_a_figure_names_what_it_shows(best, tmp_path):
     assert pictures.LATER not in names
 
 
+def test_a_network_is_seen_by_its_kind_on_the_line_of_the_best_or_said_to_be_below(best):
+    drawn = pictures.rounds(best.found)
+    ax = drawn.figure.axes[0]
+    dots = [c for c in ax.collections if c.get_label() in pictures.KINDS]
+    (line,) = [line for line in ax.get_lines() if line.get_label() == "best so far"]
+    assert min(dot.get_zorder() for dot in dots) > line.get_zorder()
+    assert len({look.marker for look in pictures.KINDS.values()}) == len(pictures.KINDS)
+    low = ax.get_ylim()[0]
+    below = int((best.found.accuracies < low).sum())
+    assert below > 0, "one training has failed"
+    assert drawn.facts[-1] == f"Below the frame: {below} network{'s' * (below > 1)}."
+
+
 def test_figures_show_the_numbers_of_the_search(best):
     folder, found = best.base / "figures", best.found
     shown = pd.read_csv(folder / "costs.csv")
