@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
+from snas import spaces
 from snas.export.found import Found
 from snas.export.measures import front
 from snas.figures import style
@@ -44,7 +45,8 @@ def cell(found: Found) -> Drawing:
     ax.set_axis_off()
     ax.set_xlim(0, 10)
     ax.set_ylim(0, 2)
-    texts = draw_cell(ax, found.cell.operations, found.cell.edges)
+    residual = spaces.load(found.description.space).residual
+    texts = draw_cell(ax, found.cell.operations, found.cell.edges, residual=residual)
     data = pd.DataFrame({"position": range(len(texts)), "text": texts})
     return Drawing(figure, data, f"The cell {found.title}")
 

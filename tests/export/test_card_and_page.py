@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.patches import FancyBboxPatch
 from PIL import ExifTags, Image
 
 from snas import tables
@@ -219,7 +220,20 @@ def test_a_search_without_beliefs_and_cells_of_nasbench201_are_drawn(best, tmp_p
         drawn = pictures.predicted(found)
         assert "expects nothing" in drawn.missing[0]
         assert drawn.data.empty
-        assert "nor_conv_3x3" in pictures.cell(found).data["text"].tolist()
+        drawn = pictures.cell(found)
+        assert "nor_conv_3x3" in drawn.data["text"].tolist()
+        drawn.figure.draw_without_rendering()
+        (ax,) = drawn.figure.axes
+        boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+        for text, box in zip(ax.texts, boxes, strict=True):
+            inside, around = text.get_window_extent(), box.get_window_extent()
+            assert around.x0 <= inside.x0 < inside.x1 <= around.x1, text
+            assert around.y0 <= inside.y0 < inside.y1 <= around.y1, text
+        heights = [line.get_ydata()[1] for line in ax.get_lines()]
+        assert len(heights) == len(
+            {(y, *line.get_xdata()) for y, line in zip(heights, ax.get_lines(), strict=True)}
+        )
+        assert all(line.get_linestyle() == "-" for line in ax.get_lines()), "its cells have no residual"
     assert "not defined, n = 0" in dict(card.story(found))["predicted and true accuracy"]
 
 
