@@ -131,6 +131,8 @@ class Progress:
         before = sum(weights[path] for path in self._there)
         total = sum(weights.values()) or 1.0
         gone = time.monotonic() - self._started
+        if weights and len(self._there) + len(made) == len(weights):
+            return f"[snas] all costly files are there, {clock(gone)} gone; tables, figures and pages are made of them"
         text = f"[snas] {len(self._there) + len(made)} of {len(weights)} files, {(before + since) / total:.0%} of the work, {clock(gone)} gone"
         if gone > 5 and since >= min(TELLING_SECONDS, TELLING_SHARE * (total - before)) > 0:
             text += f", about {clock(gone / since * (total - before - since))} left"

@@ -86,13 +86,12 @@ class Group:
 
 
 def short(value: float) -> str:
-    """Return an accuracy with two to four decimals, as few as it needs.
+    """Return an accuracy with two decimals where these say all of it, else with four.
 
-    >>> short(0.9), short(0.9275)
-    ('0.90', '0.9275')
+    >>> short(0.9), short(0.9275), short(0.932)
+    ('0.90', '0.9275', '0.9320')
     """
-    text = f"{value:.4f}".rstrip("0")
-    return text + "0" * (2 - len(text.partition(".")[2]))
+    return f"{value:.2f}" if round(value, 2) == round(value, 4) else f"{value:.4f}"
 
 
 def groups(dataset: str, accuracy: Float[np.ndarray, " archs"]) -> list[Group]:

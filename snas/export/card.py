@@ -15,6 +15,7 @@ from snas.figures.style import DATASETS, dataset_title, method_title
 from snas.images.split import PARTS
 from snas.progress import clock
 from snas.tables import replacing
+from snas.words import counted
 
 WIDEST = 20
 """Most classes whose confusion matrix is a table of the card; with more, the most frequent errors are listed."""
@@ -33,12 +34,12 @@ def summary(found: Found) -> list[tuple[str, str]]:
     measured, (macs, params), time = found.accuracy, found.costs, found.latency
     return [
         ("accuracy on the test images", f"**{measured.value:.4f}** ({measured.correct} of {measured.images})"),
-        (f"{LEVEL:.0%} confidence interval (Wilson)", f"{measured.low:.4f} to {measured.high:.4f}"),
+        (f"{100 * LEVEL:.0f} % confidence interval (Wilson)", f"{measured.low:.4f} to {measured.high:.4f}"),
         ("balanced accuracy (mean over the classes)", f"{measured.balanced:.4f}"),
         ("multiply-accumulates of one image", f"{macs:,}"),
         ("trainable parameters", f"{params:,}"),
         ("time for one image (batch 1)", f"{time.median_ms:.2f} ms (quartiles {time.low_ms:.2f} to {time.high_ms:.2f})"),
-        ("measured with", f"{time.runtime}, {time.threads} thread(s) of {time.processor}, {time.runs} images one by one"),
+        ("measured with", f"{time.runtime}, {counted(time.threads, 'thread')} of {time.processor}, {time.runs} images one by one"),
     ]  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def story(found: Found) -> list[tuple[str, str]]:
         ("method", method_title(str(choice["method"]))),
         ("search space", f"{spaces.load(found.description.space).title}, width {found.description.width}"),
         ("budget", f"N + K = {choice['budget']} + {choice['top']}"),
-        ("paid", f"{len(found.trained)} complete trainings, {choice.get('codes', 0)} estimation codes"),
+        ("paid", f"{counted(len(found.trained), 'complete training')}, {counted(int(choice.get('codes', 0)), 'estimation code')}"),
         ("recipe of a complete training", str(choice["recipe"])),
         ("base seed", str(choice["seed"])),
         ("chosen by", f"{measure} on the validation images: {choice[found.by]:.4f} (the best of all, so optimistic)"),
@@ -76,7 +77,7 @@ def _time(found: Found) -> list[tuple[str, str]]:
         rows.append(
             (
                 "forecast of the last snas search",
-                f"{clock(said['seconds'])} from start to end for what was left then, {said['speed']['jobs']} job(s) at a time",
+                f"{clock(said['seconds'])} from start to end for what was left then, {counted(said['speed']['jobs'], 'job')} at a time",
             )
         )
     return rows

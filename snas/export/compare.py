@@ -278,7 +278,7 @@ def _points(value: float, low: float, high: float, sign: str = "") -> str:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """Return :func:`summary` as a Markdown table, accuracies in percent and leads in points."""
+    """Return :func:`summary` as a Markdown table, accuracies in percent and leads in points, and what its brackets are."""
     rows = []
     for row in summary(frame).to_dict("records"):
         lead = _points(row["lead"], row["lead_low"], row["lead_high"], "+")
@@ -300,7 +300,9 @@ def markdown(frame: pd.DataFrame) -> str:
         "test accuracy, %",
         "the winner's lead, points",
     ]
-    return table(head, rows)
+    seeds = frame["seed"].nunique()
+    said = f"Means over n = {seeds} seeds; in brackets 95 % intervals by Student's t."
+    return f"{table(head, rows)}\n\n{said if seeds > 1 else 'n = 1 seed, which has no interval.'}"
 
 
 def run(

@@ -41,7 +41,8 @@ class Shown:
     heading: str
     image: str
     facts: list[str]
-    columns: list[str]
+    columns: list[tuple[str, bool]]
+    """Their names, and whether they hold numbers, which stand at the right."""
     rows: list[list[str]]
     csv: str
     narrow: bool
@@ -119,7 +120,7 @@ def _shown(name: str, drawing: Drawing, figures: Path) -> Shown:
         heading=HEADINGS[name],
         image=_uri((figures / f"{name}.svg").read_bytes(), "image/svg+xml"),
         facts=drawing.facts,
-        columns=list(map(str, data.columns)),
+        columns=[(str(name), kind.kind in "iuf") for name, kind in data.dtypes.items()],
         rows=[["" if pd.isna(v) else f"{v:.6g}" if isinstance(v, float) else str(v) for v in row] for row in data.to_numpy(dtype=object).tolist()],
         csv=_uri((figures / f"{name}.csv").read_bytes(), "text/csv"),
         narrow=name in NARROW,

@@ -13,17 +13,23 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
+from snas import spaces
 from snas.export.found import Found
 from snas.export.measures import front
 from snas.figures import style
 from snas.figures.diagrams import draw_cell
 from snas.figures.drawing import Drawing, card, free_figure
+from snas.words import counted
 
 MEASURES = {"accuracy": "accuracy on validation images", "balanced": "balanced accuracy on validation images"}
 """What a search has chosen by, on axes."""
 START, LATER, LAST = "start", "asked for by the method", "last round"
-KINDS = {START: style.GREY, LATER: style.SKY, LAST: style.BLUE}
-"""Kinds of trained networks and their colours."""
+KINDS = {
+    START: style.Look(style.GREY, "o"),
+    LATER: style.Look(style.SKY, "^"),
+    LAST: style.Look(style.BLUE, "s"),
+}
+"""Kinds of trained networks and how they look."""
 WRITTEN = 20
 """Most classes whose counts are written into the confusion matrix."""
 NAMED = 60
@@ -39,7 +45,8 @@ def cell(found: Found) -> Drawing:
     ax.set_axis_off()
     ax.set_xlim(0, 10)
     ax.set_ylim(0, 2)
-    texts = draw_cell(ax, found.cell.operations, found.cell.edges)
+    residual = spaces.load(found.description.space).residual
+    texts = draw_cell(ax, found.cell.operations, found.cell.edges, residual=residual)
     data = pd.DataFrame({"position": range(len(texts)), "text": texts})
     return Drawing(figure, data, f"The cell {found.title}")
 
@@ -51,14 +58,15 @@ def costs(found: Found) -> Drawing:
     ax = figure.subplots()
     millions = known["macs"].to_numpy() / 1e6
     accuracies = known[found.by].to_numpy()
-    for kind, colour in KINDS.items():
+    for kind, look in KINDS.items():
         chosen = (kinds[known.index] == kind).to_numpy()
         if chosen.any():
             ax.scatter(
                 millions[chosen],
                 accuracies[chosen],
                 s=12,
-                color=colour,
+                color=look.colour,
+                marker=look.marker,
                 lw=0,
                 label=f"{kind} ({chosen.sum()})",
             )
@@ -88,8 +96,9 @@ def costs(found: Found) -> Drawing:
     data["kind"] = kinds[known.index]
     data["front"] = np.isin(np.arange(len(known)), best)
     facts = [
-        f"{len(known)} networks with an accuracy, {len(found.trained) - len(known)} whose training failed; "
-        f"{len(best)} on the front." + (f" Below the frame: {below}." if below else "")
+        f"{counted(len(known), 'network')} with an accuracy, {len(found.trained) - len(known)} whose training failed; "
+        f"{len(best)} on the front.",
+        *_below(below),
     ]
     return Drawing(figure, data, "Accuracy and cost of all trained networks", facts)
 
@@ -100,10 +109,13 @@ def rounds(found: Found) -> Drawing:
     ax = figure.subplots()
     kinds, accuracies = _kinds(found), found.accuracies
     order = np.arange(1, len(accuracies) + 1)
-    for kind, colour in KINDS.items():
+    for kind, look in KINDS.items():
         chosen = (kinds == kind).to_numpy()
         if chosen.any():
-            ax.scatter(order[chosen], accuracies[chosen], s=8, color=colour, lw=0, alpha=0.75, label=kind)
+            ax.scatter(
+                order[chosen], accuracies[chosen], s=10, color=look.colour, marker=look.marker, lw=0, label=kind,
+                zorder=3,  # on the line of the best, which is drawn through the best of them
+            )  # fmt: skip
     so_far = np.maximum.accumulate(accuracies)
     ax.step(order, so_far, where="post", color=style.VERMILLION, label="best so far")
     luck = found.random_search()
@@ -118,24 +130,26 @@ def rounds(found: Found) -> Drawing:
         ax.axvline(begun, color="#D0D0D0", lw=0.5, zorder=0)
     ax.set_xlabel("complete trainings")
     ax.set_ylabel(MEASURES[found.by])
-    _frame(ax, accuracies)
+    below = _frame(ax, accuracies)
     ax.grid(axis="x", visible=False)  # upright lines are where a round begins
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     figure.legend(loc="outside lower center", ncols=3)
     data = luck.rename(columns={"start": "random_like_start", "all": "random_like_all"}).merge(
         pd.DataFrame({"trainings": order, "accuracy": accuracies, "best_so_far": so_far}), how="left"
     )
-    return Drawing(figure, data, "How the search went on", _rounds_facts(found))
+    return Drawing(figure, data, "How the search went on", [*_rounds_facts(found), *_below(below)])
 
 
 def _rounds_facts(found: Found) -> list[str]:
     end, start, size = found.random_search().iloc[-1], len(found.start), len(found.trained)
     best = found.accuracies.max()
     codes = int(found.choice.get("codes", 0))
-    price = f"{size} complete trainings" + (f" and {codes} estimation codes" if codes else "")
+    price = counted(size, "complete training")
+    if codes:  # which cost a part of a training each
+        price += f" and {counted(codes, 'estimation code')}, {found.cost:.1f} trainings in all"
     return [
-        f"The search cost {price}, {found.cost:.1f} trainings in all, and has {best:.4f}. "
-        f"Random search with {int(end['trainings'])} trainings would be expected to have {end['start']:.4f} if its draws are like the start, {end['all']:.4f} if they are like all that was trained.",
+        f"The search cost {price}, and has {best:.4f}. "
+        f"Random search with {counted(int(end['trainings']), 'training')} would be expected to have {end['start']:.4f} if its draws are like the start, {end['all']:.4f} if they are like all that was trained.",
         f"Both are the exact expectation of the best of k independent draws with replacement from measured accuracies, one training each: those of the {start} networks of the start, "
         f"and those of all {size}. The first assumes that the start was drawn at random and can never exceed its best; the second lets random search draw from what the method has picked, "
         "so it is kind to random search. Neither is a random search that was run; a failed training counts as chance.",
@@ -159,7 +173,16 @@ def predicted(found: Found) -> Drawing:
         chosen = pairs[(_kinds(found)[pairs.index] == kind).to_numpy()]
         if chosen.empty:  # N = 8 is the start alone
             continue
-        ax.scatter(chosen["predicted"], chosen[found.by], s=12, color=KINDS[kind], lw=0, label=kind)
+        look = KINDS[kind]
+        ax.scatter(
+            chosen["predicted"],
+            chosen[found.by],
+            s=12,
+            color=look.colour,
+            marker=look.marker,
+            lw=0,
+            label=kind,
+        )
     values = np.concatenate([pairs["predicted"], pairs[found.by]])
     if values.min() >= 0 and values.max() <= 1:  # the method speaks of accuracies
         ends = [values.min(), values.max()]
@@ -253,6 +276,11 @@ def _kinds(found: Found) -> pd.Series:
     last = found.asked.max()
     kinds = [START if n == 0 else LAST if n == last else LATER for n in found.asked]
     return pd.Series(kinds, index=found.trained.index)
+
+
+def _below(count: int) -> list[str]:
+    """Return what is said of networks that a frame leaves out."""
+    return [f"Below the frame: {counted(count, 'network')}."] if count else []
 
 
 def _frame(ax: Axes, accuracies: np.ndarray) -> int:

@@ -19,7 +19,7 @@ from snas.figures.sources import Source, Sources
 TRAINED_LABEL = "trained architectures N + K"
 SCORE_LABEL = "mean best accuracy"
 SPREAD = "bands, or bars at single points: ± 1 standard deviation over runs"
-REGRET_LABEL = "regret to the optimum (%)"
+REGRET_LABEL = "regret (percentage points)"
 NEEDS_SEARCH = "Search results are needed: give methods and budgets, and run the target of this figure again."
 FLAT = 1e-4
 """Accuracies that differ by less are one."""
@@ -110,7 +110,7 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
         return card(f"Figure 7. {title}", text, COLUMNS)
     figure = Figure(figsize=(style.WIDTH, 4.7))
     grid = figure.subplots(2, len(tops), squeeze=False, sharex="col", sharey="row")
-    colours = style.space_colours(bench.space for bench in benches)
+    looks = style.space_looks(bench.space for bench in benches)
     data: list[pd.DataFrame] = []
     missing: list[str] = []
     for column, wanted in enumerate(tops):
@@ -124,7 +124,7 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
             published = _published(sources.of_bench("comparison", bench.bench), f"7{letter}", "top", k)
             data.append(
                 _space_curve(
-                    grid[:, column], bench, frame[frame["top"] == k], published, colours[bench.space], letter
+                    grid[:, column], bench, frame[frame["top"] == k], published, looks[bench.space], letter
                 )
             )
         grid[0, column].set_title(f"({letter}) K = {span(used)}")
@@ -142,8 +142,8 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
         Line2D(
             [],
             [],
-            color=colours[b.space],
-            marker="o",
+            color=looks[b.space].colour,
+            marker=looks[b.space].marker,
             label=f"{b.title}, n = {span(b.frame.loc[b.frame['method'] == method, 'runs'])}",
         )
         for b in benches
@@ -233,9 +233,7 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     rows = -(-len(pairs) // across)
     figure = Figure(figsize=(style.WIDTH, 1.5 * rows + 0.6 + 0.15 * len(benches)))
     grid = figure.subplots(rows, across, squeeze=False, sharex=True)
-    colours = dict(
-        zip((b.bench for b in benches), (style.VERMILLION, style.BLUE, *style.BENCHES), strict=False)
-    )
+    looks = style.bench_looks([bench.bench for bench in benches])
     budgets = {int(budget) for frame in picked for budget in frame["budget"]}
     # benches beside each other, but not beyond the next N: a panel is about 100 points wide
     shifts = style.abreast(len(benches), min(4.0, 100 / (len(budgets) * len(benches))))
@@ -243,14 +241,13 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
         ax = grid.flat[place]
         for shift, bench, frame in zip(shifts, benches, picked, strict=True):
             rows_ = frame[(frame["method"] == method) & (frame["reference"] == reference)]
-            _intervals(ax, rows_, colours[bench.bench], shift)
+            _intervals(ax, rows_, looks[bench.bench], shift)
         ax.axhline(0, color="#404040", lw=0.8)
         ax.set_title(_pair_title(method, reference), fontsize=7)
-        if place % across == 0:
-            ax.set_ylabel("difference (%)")
         if place >= len(pairs) - across:
             ax.set_xlabel("trained architectures N")
             ax.tick_params(labelbottom=True)
+    figure.supylabel("difference (percentage points)", fontsize=8)  # once: it is longer than a panel is high
     style.whole_ticks(list(grid.flat)[: len(pairs)])
     for ax in list(grid.flat)[len(pairs) :]:
         ax.set_visible(False)
@@ -259,8 +256,8 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
         Line2D(
             [],
             [],
-            color=colours[b.bench],
-            marker="o",
+            color=looks[b.bench].colour,
+            marker=looks[b.bench].marker,
             label=f"{b.title}, K = {span(f['top'])}, n = {span(f['runs'])}",
         )
         for b, f in zip(benches, picked, strict=True)
@@ -309,7 +306,7 @@ def _asides(frame: pd.DataFrame, axis: str) -> dict[str, float]:
 
 def _plot(ax: Axes, x: pd.Series, y: pd.Series, look: style.Look, aside: float) -> None:
     style.count_in(ax, x, y)
-    ax.plot(x, y, color=look.colour, marker=look.marker, transform=style.aside(ax, aside), zorder=3)
+    ax.plot(x, y, color=look.colour, **style.curve_marker(look), transform=style.aside(ax, aside), zorder=3)
 
 
 def _band(ax: Axes, rows: pd.DataFrame, look: style.Look, width: str, aside: float = 0.0) -> None:
@@ -345,12 +342,17 @@ def _dashed(
     shown = published[published["method"].isin(list(looks))]
     for method in style.order(shown["method"]):
         rows = shown[shown["method"] == method].sort_values("trained")
-        _published_line(ax, rows, looks[method].colour)
+        _published_line(ax, rows, looks[method])
     return _rows(shown, bench, panel, "published")
 
 
-def _published_line(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
-    ax.plot(rows["trained"], rows["mean"], color=colour, ls=(0, (3, 2)), lw=1, zorder=2)
+def _published_line(ax: Axes, rows: pd.DataFrame, look: style.Look) -> None:
+    """Draw a published curve: dashed, with a hollow marker here and there, which tells it without its colour."""
+    colour, step = look.colour, max(len(rows) // 4, 1)
+    ax.plot(
+        rows["trained"], rows["mean"], color=colour, ls=(0, (3, 2)), lw=1, zorder=2,
+        marker=look.marker, markevery=(step // 2, step), mfc="white", mew=0.8, ms=3.5,
+    )  # fmt: skip
     bars = rows.dropna(subset=["quarter_sd"])
     if len(bars):
         ax.errorbar(
@@ -405,23 +407,29 @@ def _legend(figure: Figure, looks: dict[str, style.Look], shown: pd.DataFrame) -
     for method, look in looks.items():
         rows = shown[(shown["method"] == method) & (shown["source"] == "ours")]
         if len(rows):
-            label = f"{style.method_title(method)} (n = {span(rows['n'])})"
-            handles.append(Line2D([], [], color=look.colour, marker=look.marker, label=label))
+            label = style.fold(f"{style.method_title(method)} (n = {span(rows['n'])})", style.FOLD)
+            handles.append(Line2D([], [], color=look.colour, **style.curve_marker(look), label=label))
         elif ((shown["method"] == method) & (shown["source"] == "published")).any():
-            label = f"{style.method_title(method)} (published only)"
-            handles.append(Line2D([], [], color=look.colour, ls=(0, (3, 2)), lw=1, label=label))
+            label = style.fold(f"{style.method_title(method)} (published only)", style.FOLD)
+            handles.append(_published_handle(look, label))
     if shown["optimum"].notna().any():
         handles.append(Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table"))
     if (shown["source"] == "published").any():
-        handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
+        handles.append(_published_handle(style.Look("#404040", ""), "published"))
     style.legend_below(figure, handles, 2 if len(handles) < 5 else 3, columnspacing=1.2)
+
+
+def _published_handle(look: style.Look, label: str) -> Line2D:
+    return Line2D(
+        [], [], color=look.colour, ls=(0, (3, 2)), lw=1, marker=look.marker, mfc="white", mew=0.8, label=label
+    )
 
 
 def _band_facts(shown: pd.DataFrame) -> list[str]:
     lines = [over_runs(shown.loc[shown["source"] == "ours", "n"], SPREAD)]
     if (shown["source"] == "published").any():
         lines.append(
-            "Dashed: published, read off the paper's plot to ±0.001, with its band of ± 0.25 standard deviations as bars; in these panels our bands are ± 0.25 as well. "
+            "Dashed, with hollow markers: published, read off the paper's plot to ±0.001, with its band of ± 0.25 standard deviations as bars; in these panels our bands are ± 0.25 as well. "
             "Published levels come from a one-seed table where label, selection and score are one value: they are optimistic and can exceed the optimum of a table of means."
         )  # fmt: skip
     return lines
@@ -443,15 +451,21 @@ def _light(benches: list[Source], method: str) -> list[Source]:
 
 
 def _space_curve(
-    axes: np.ndarray, bench: Source, frame: pd.DataFrame, published: pd.DataFrame, colour: str, panel: str
+    axes: np.ndarray,
+    bench: Source,
+    frame: pd.DataFrame,
+    published: pd.DataFrame,
+    look: style.Look,
+    panel: str,
 ) -> pd.DataFrame:
     rows = frame.sort_values("trained")
-    _band(axes[0], rows, style.Look(colour, "o"), "quarter_sd" if len(published) else "sd")
-    axes[0].plot(rows["trained"], rows["mean"], color=colour, marker="o", zorder=3)
+    colour, marker = look.colour, look.marker
+    _band(axes[0], rows, look, "quarter_sd" if len(published) else "sd")
+    axes[0].plot(rows["trained"], rows["mean"], color=colour, marker=marker, zorder=3)
     if bench.optimum is not None:
         axes[0].axhline(bench.optimum, color=colour, ls=":", lw=1, zorder=1)
-    axes[1].plot(rows["trained"], 100 * rows["regret"], color=colour, marker="o")
-    _published_line(axes[0], published.sort_values("trained"), colour)
+    axes[1].plot(rows["trained"], 100 * rows["regret"], color=colour, marker=marker)
+    _published_line(axes[0], published.sort_values("trained"), look)
     return pd.concat([_rows(rows, bench, panel, "ours"), _rows(published, bench, panel, "published")])
 
 
@@ -459,7 +473,7 @@ def _space_legend(figure: Figure, handles: list[Line2D], shown: pd.DataFrame) ->
     if shown["optimum"].notna().any():
         handles = [*handles, Line2D([], [], color="#404040", ls=":", lw=1, label="optimum of the table")]
     if (shown["source"] == "published").any():
-        handles.append(Line2D([], [], color="#404040", ls=(0, (3, 2)), lw=1, label="published"))
+        handles.append(_published_handle(style.Look("#404040", ""), "published"))
     style.legend_below(figure, handles, 2)
 
 
@@ -474,12 +488,12 @@ def _pair_order(pair: tuple[str, str]) -> tuple[int, str, str]:
 
 
 def _pair_title(method: str, reference: str) -> str:
-    if reference.startswith(method + " ("):
-        return f"{style.method_title(method)}\n− its coarse ranking"
-    return f"{style.method_title(method)}\n− {style.method_title(reference)}"
+    """Return the title of a panel, a third of the page wide, in two lines or more."""
+    other = "its coarse ranking" if reference.startswith(method + " (") else style.method_title(reference)
+    return "\n".join(style.fold(line, 28) for line in (style.method_title(method), f"− {other}"))
 
 
-def _intervals(ax: Axes, rows: pd.DataFrame, colour: str, shift: float) -> None:
+def _intervals(ax: Axes, rows: pd.DataFrame, look: style.Look, shift: float) -> None:
     rows = rows.sort_values("budget")
     if rows.empty:
         return
@@ -493,8 +507,8 @@ def _intervals(ax: Axes, rows: pd.DataFrame, colour: str, shift: float) -> None:
         middle,
         yerr=errors,
         transform=style.aside(ax, shift),
-        color=colour,
-        marker="o",
+        color=look.colour,
+        marker=look.marker,
         ms=3,
         ls="",
         lw=1,

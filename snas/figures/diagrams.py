@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ BOXES = {
     "expand": ("Expand", "#F0D3E3"),
     "split": ("Split", "#FBF6B6"),
 }
-"""Text and fill of an operation's box; other operations are white with their own name."""
+"""Text and fill of an operation's box; other operations are white with their own name in short lines."""
 INK = "#303030"
 
 
@@ -95,27 +96,64 @@ def _pairs(edges: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def draw_cell(ax: Axes, operations: Sequence[str], edges: Sequence[tuple[int, int]]) -> list[str]:
-    """Draw a cell from left to right, long edges as arcs; returns the texts of its boxes."""
+def draw_cell(
+    ax: Axes, operations: Sequence[str], edges: Sequence[tuple[int, int]], *, residual: bool = True
+) -> list[str]:
+    """Draw a cell from left to right, long edges as arcs, each at a height of its own; returns the texts of its boxes.
+
+    ``residual``: its input is added to its output, where they have the same number of channels.
+    """
     last = len(operations)
     step = 9.0 / (last + 2)
     at = lambda node: (node + 1) * step + 0.5  # input is node -1
     y, texts = 0.95, []
     fed = {target for _, target in edges}
     links = [*edges, *((-1, node) for node in range(last + 1) if node not in fed)]
+    heights = _heights([link for link in links if link[1] > link[0] + 1])
+    aside = 0.15 if len(heights) > 1 else 0.0  # what leaves a box does not go up where something comes down
     for source, target in links:
-        _arrow(ax, (at(source) + 0.41, y), (at(target) - 0.41, y)) if target == source + 1 else _arc(
-            ax, at(source), at(target), y
-        )
+        if target == source + 1:
+            _arrow(ax, (at(source) + 0.41, y), (at(target) - 0.41, y))
+        else:
+            _arc(ax, at(source) + aside, at(target) - aside, y, reach=heights[source, target])
     for node, operation in enumerate(("input", *operations, "output")):
-        label, fill = BOXES.get(operation, (operation, "white"))
+        label, fill = BOXES.get(operation, (_in_lines(operation), "white"))
         _box(ax, at(node - 1), y, label, fill, width=0.82)
         texts.append(operation)
+    if not residual:
+        return texts
     plus = at(last) + 0.85
     _arrow(ax, (at(last) + 0.41, y), (plus - 0.14, y))
     _plus(ax, plus, y)
     _arc(ax, at(-1), plus, y, below=True, dashed=True)
     return texts
+
+
+def _heights(arcs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """Return how high above the middle of the boxes each arc goes: shorter ones lower, no two that overlap the same.
+
+    >>> _heights([(0, 3)]), sorted(_heights([(0, 2), (0, 3), (3, 6)]).values())
+    ({(0, 3): 0.58}, [0.44, 0.44, 0.58])
+    """
+    rows: list[list[tuple[int, int]]] = []
+    for arc in sorted(arcs, key=lambda arc: (arc[1] - arc[0], arc)):
+        free = (row for row in rows if all(arc[1] <= a or b <= arc[0] for a, b in row))
+        row = next(free, None)
+        if row is None:
+            rows.append(row := [])
+        row.append(arc)
+    step = min(0.14, 0.56 / max(len(rows) - 1, 1))
+    first = 0.58 if len(rows) < 2 else 0.44
+    return {arc: round(first + place * step, 3) for place, row in enumerate(rows) for arc in row}
+
+
+def _in_lines(operation: str) -> str:
+    """Return the name of an operation in lines that a box holds.
+
+    >>> _in_lines("nor_conv_3x3"), _in_lines("none")
+    ('nor conv\\n3x3', 'none')
+    """
+    return textwrap.fill(operation.replace("_", " "), 8)
 
 
 def _meta(ax: Axes) -> list[str]:
@@ -199,10 +237,19 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], **opt
     )
 
 
-def _arc(ax: Axes, start: float, end: float, y: float, *, below: bool = False, dashed: bool = False) -> None:
-    """Draw a bent arrow over (or under) the boxes between ``start`` and ``end``."""
+def _arc(
+    ax: Axes,
+    start: float,
+    end: float,
+    y: float,
+    *,
+    reach: float = 0.58,
+    below: bool = False,
+    dashed: bool = False,
+) -> None:
+    """Draw a bent arrow over (or under) the boxes between ``start`` and ``end``; ``reach``: how high over their middle."""
     edge = -0.31 if below else 0.31
-    reach = y + (-0.62 if below else 0.58)
+    reach = y + (-0.62 if below else reach)
     tip = y + (-0.14 if dashed else edge)
     line: dict[str, Any] = {
         "color": INK,

@@ -25,7 +25,7 @@ PAIRED_NEEDS = (
 )
 NOT_KNOWN = "regret needs all accuracies, and this run knows those that a search asked for"
 SMALLEST = 0.01
-"""Regret, in %, below which the axis is linear down to 0."""
+"""Regret, in percentage points, below which the axis is linear down to 0."""
 COLUMNS = [
     "panel",
     "bench",
@@ -50,12 +50,14 @@ PAIRED_COLUMNS = [
     "panel", "bench", "removed", "reference", "method", "price", "runs", "regret", "reference_regret", "difference", "low", "high",
 ]  # fmt: skip
 CLOSE = 0.1
-"""Difference of regrets, in %, below which the axis is linear."""
+"""Difference of regrets, in percentage points, below which the axis is linear."""
 MEETS = 0.015
 """Share of the axis of prices below which one of two points would hide the other."""
 BESIDE = " Points at nearly the same price stand beside each other."
 LEVELS = (style.BLACK, style.BLUE, style.ORANGE, style.VERMILLION, style.GREY, style.GREEN, style.PURPLE, style.SKY)  # fmt: skip
 """Colours of `needed`, by how many of the best are removed: of more, they begin anew."""
+STROKES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (2.5, 1.2)), (0, (1, 1)))
+"""Strokes of its bars in the same order, for who does not see the colours."""
 ROW, BAR = 0.17, 0.5
 """Height of a row of `needed` with one bar, in inches; what a bar takes of it."""
 
@@ -86,7 +88,10 @@ def needed(sources: Sources) -> Drawing:
     figure = Figure(figsize=(style.WIDTH, 0.7 + sum(0.5 + ROW * end for end in ends)))
     grid = figure.subplots(len(benches), 1, squeeze=False, sharex=True, height_ratios=ends)
     levels = sorted(frame["removed"].unique())
-    colours = {level: LEVELS[place % len(LEVELS)] for place, level in enumerate(levels)}
+    looks = {
+        level: {"color": LEVELS[place % len(LEVELS)], "ls": STROKES[place % len(STROKES)]}
+        for place, level in enumerate(levels)
+    }
     shown = []
     for place, bench in enumerate(benches):
         ax, letter = grid[place, 0], chr(ord("a") + place)
@@ -95,7 +100,7 @@ def needed(sources: Sources) -> Drawing:
             if number % 2:
                 ax.axhspan(top, bottom, color="#F4F4F4", lw=0, zorder=0)
         for row in rows.to_dict("records"):
-            _range(ax, row, places[row["method"]][0][row["removed"]], colours[row["removed"]])
+            _range(ax, row, places[row["method"]][0][row["removed"]], looks[row["removed"]])
         middles = [(top + bottom) / 2 for _, top, bottom in places.values()]
         ax.set_yticks(middles, [_title(method) for method in places])
         ax.grid(visible=False, axis="y")
@@ -105,7 +110,7 @@ def needed(sources: Sources) -> Drawing:
     _log_prices(grid[-1, 0], frame)
     grid[-1, 0].set_xlabel("price until the optimum is trained (complete trainings)")
     handles = [
-        Line2D([], [], color=colours[k], marker="o", label=f"best {k} removed" if k else "whole table")
+        Line2D([], [], **looks[k], marker="o", label=f"best {k} removed" if k else "whole table")
         for k in levels
     ]
     if levels != [0]:
@@ -146,7 +151,7 @@ def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) ->
         ax.axhline(0, color=style.BLACK, lw=0.6)
         ax.set_title(_panel_title(letter, titles[bench], benches))
         ax.set_xlabel("price (complete trainings)")
-        ax.set_ylabel("regret beyond GP's (%)" if place % 2 == 0 else "")
+        ax.set_ylabel("regret beyond GP's\n(percentage points)" if place % 2 == 0 else "")
         shown.append(part.assign(panel=letter))
     data = pd.concat(shown, ignore_index=True)
     _percent(
@@ -157,7 +162,7 @@ def fewest_paired(sources: Sources, *, removed: int = 0, most: float = 100.0) ->
         *facts,
         f"Mean over runs of the method's regret less that of the Gaussian process in the run of the same number (n = "
         f"{span(data['runs'])}), at the same price; bands and bars: its 95 % bootstrap interval. Above 0 the Gaussian "
-        f"process is better. Linear below {CLOSE} %.{BESIDE}",
+        f"process is better. Linear below {CLOSE} points.{BESIDE}",
     ]
     return Drawing(figure, data[PAIRED_COLUMNS], title, facts, missing)
 
@@ -190,7 +195,7 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
         _lines(ax, part.assign(mean=part["regret"], **{axis: part[axis] / size}), axis, looks)
         ax.set_title(_panel_title(letter, titles[bench], benches))
         ax.set_xlabel(name.format(unit=unit))
-        ax.set_ylabel("mean regret (%)" if place % 2 == 0 else "")
+        ax.set_ylabel("mean regret (percentage points)" if place % 2 == 0 else "")
         shown.append(part.assign(panel=letter))
     data = pd.concat(shown, ignore_index=True)
     _percent(grid, SMALLEST, -SMALLEST / 10, 1.5 * max(100 * data["high"].max(), 2 * SMALLEST))
@@ -206,7 +211,7 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
     clock = "" if axis == "price" else " Times are those of the source's machine."
     facts = [
         f"{over_runs(data['runs'], 'bands and bars: 95 % bootstrap interval of the mean')}{without} "
-        f"Curves: one search read off as it goes on; {own}Linear below {SMALLEST} %.{clock}{BESIDE if len(points) else ''}",
+        f"Curves: one search read off as it goes on; {own}Linear below {SMALLEST} points.{clock}{BESIDE if len(points) else ''}",
         *left,
     ]
     return Drawing(figure, data[COLUMNS], title, facts, missing)
@@ -325,7 +330,14 @@ def _legend(figure: Figure, looks: Mapping[str, style.Look], shown: pd.DataFrame
         fewer = f" (n = {span(runs)})" if runs.min() < shown["runs"].max() else ""
         size = style.marker_size(look)
         handles.append(
-            Line2D([], [], color=look.colour, marker=look.marker, ms=size, label=_title(method) + fewer)
+            Line2D(
+                [],
+                [],
+                color=look.colour,
+                marker=look.marker,
+                ms=size,
+                label=style.fold(_title(method) + fewer, style.FOLD),
+            )
         )
     style.legend_below(figure, handles, 3)
 
@@ -423,11 +435,12 @@ def _rows(rows: pd.DataFrame, methods: Sequence[str]) -> dict[str, tuple[dict[in
     return places
 
 
-def _range(ax: Axes, row: Mapping[str, Any], y: float, colour: str) -> None:
+def _range(ax: Axes, row: Mapping[str, Any], y: float, look: Mapping[str, Any]) -> None:
+    colour = look["color"]
     end = row["price_end"]
     high = row["price_high"] if np.isfinite(row["price_high"]) else end
     low = row["price_low"] if np.isfinite(row["price_low"]) else end
-    ax.plot([low, high], [y, y], color=colour, lw=1)
+    ax.plot([low, high], [y, y], **look, lw=1)
     if not np.isfinite(row["price_high"]):
         ax.plot([end], [y], color=colour, marker=">", ms=3)
     if np.isfinite(row["price_median"]):

@@ -17,6 +17,7 @@ from snas.figures import style
 from snas.figures.drawing import FEWEST_RUNS, nearest, records, span
 from snas.figures.sources import Source, Sources
 from snas.tables import replacing
+from snas.words import counted
 
 CAPTIONS = Path(__file__).resolve().parent.parent.parent / "report"
 TEMPLATE = "report.html.jinja"
@@ -58,9 +59,12 @@ class Entry:
     image: str
     facts: list[str]
     missing: list[str]
-    columns: list[str]
+    columns: list[tuple[str, bool]]
+    """Their names, and whether they hold numbers, which stand at the right."""
     rows: list[list[str]]
     total: int
+    counted: str
+    """How many rows there are, with the noun."""
     csv: str | None
 
 
@@ -144,9 +148,10 @@ def _entry(stem: Path, captions: Path) -> Entry:
         image=_image(paths[".svg"], paths[".png"]),
         facts=notes["facts"],
         missing=notes["missing"],
-        columns=list(data.columns),
+        columns=[(column, _numeric(data[column])) for column in data.columns],
         rows=[[_short(value) for value in row] for row in data.head(TABLE_ROWS).to_numpy().tolist()],
         total=len(data),
+        counted=counted(len(data), "row"),
         csv=_uri(raw, "text/csv") if len(raw) <= LARGEST_CSV else None,
     )
 
@@ -172,6 +177,12 @@ def _short(text: str) -> str:
         return f"{float(text):.6g}" if "." in text else text
     except ValueError:
         return text
+
+
+def _numeric(texts: pd.Series) -> bool:
+    """Return whether all that stands in a column of a CSV are numbers, and there are some."""
+    there = texts[texts != ""]
+    return bool(len(there)) and bool(pd.to_numeric(there, errors="coerce").notna().all())
 
 
 def _plain(value: Any) -> str:
@@ -231,6 +242,15 @@ def verdict(low: float, high: float, runs: int) -> str:
     return "better" if low > 0 else "worse"
 
 
+def _points(value: float) -> str:
+    """Return a difference of accuracies in percentage points, as figures print it.
+
+    >>> _points(-0.0123456), _points(0.02), _points(0.0)
+    ('−1.235', '+2.000', '0')
+    """
+    return f"{100 * value:+.3f}".replace("-", "−") if round(100 * value, 3) else "0"
+
+
 def _findings(sources: Sources) -> list[str]:
     """Return what the differences say at the largest N of each bench, K nearest to 20."""
     lines = []
@@ -247,8 +267,8 @@ def _findings(sources: Sources) -> list[str]:
                 else style.method_title(reference)
             )
             lines.append(
-                f"{source.title}, N = {row.budget}, K = {row.top}: {name} against {against}: {100 * row.difference:+.3f} points "
-                f"(95 % interval {100 * row.low:+.3f} to {100 * row.high:+.3f}, n = {row.runs}): "
+                f"{source.title}, N = {row.budget}, K = {row.top}: {name} against {against}: {_points(row.difference)} points "
+                f"(95 % interval {_points(row.low)} to {_points(row.high)}, n = {row.runs}): "
                 f"{verdict(row.low, row.high, row.runs)}."
             )
     return lines

@@ -230,7 +230,8 @@ def _groups(rho: pd.DataFrame, measure: str) -> list[tuple[Group, str]]:
 
 
 def _row(rho: pd.DataFrame, measure: str, group: Group) -> pd.Series | None:
-    same = rho[(rho["against"] == measure) & (rho["kind"] == group.kind) & (rho["label"] == group.label)]
+    bounds = (rho["low"] == group.low) & (rho["high"] == group.high)  # a label may be written otherwise
+    same = rho[(rho["against"] == measure) & (rho["kind"] == group.kind) & bounds]
     return None if same.empty else same.iloc[0]
 
 
@@ -320,14 +321,8 @@ def _whole_panel(ax: Axes, source: Source) -> pd.DataFrame:
 def _costs_points(ax: Axes, source: Source) -> pd.DataFrame:
     frame = source.frame.dropna(subset=["accuracy"])
     label = f"{style.space_title(source.space)}, n = {len(frame):,}"
-    _points(
-        ax,
-        frame["mmacs"],
-        frame["accuracy"],
-        style.space_colours([source.space])[source.space],
-        size=5,
-        label=label,
-    )
+    look = style.space_looks([source.space])[source.space]
+    _points(ax, frame["mmacs"], frame["accuracy"], look.colour, size=5, label=label)
     return _data(frame, "b", source.bench, style.space_title(source.space), "mmacs")
 
 

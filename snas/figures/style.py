@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 WIDTH = 5.5
 """Width of a figure in inches: the text width of the paper."""
+
+ROOM = 0.85
+"""Height in inches that a figure leaves below its panels for a legend of five lines."""
+FOLD = 38
+"""Most letters of a line of a legend that names methods."""
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#808080"
@@ -58,14 +64,18 @@ OTHERS = (
 )
 """For methods that a user has added and for ablations, in the order in which a figure shows them."""
 
-STROKES = "x+1234"
-"""Markers without an area."""
+STROKES, THIN = "x+1234", "1234"
+"""Markers without an area, and those of them that are hard to see at the size of the others."""
 
 GROUPS = (VERMILLION, BLUE, GREY, BLACK)
 """Groups of accuracy, best first."""
-SPACES = {"tiny_nanobench": VERMILLION, "tiny_nasbench201": BLUE, "nasbench201": GREY}
-BENCHES = (GREEN, ORANGE, PURPLE, SKY, BLACK)
-"""Of spaces that are not in :data:`SPACES`."""
+SPACES = {
+    "tiny_nanobench": Look(VERMILLION, "o"),
+    "tiny_nasbench201": Look(BLUE, "s"),
+    "nasbench201": Look(GREY, "D"),
+}
+BENCHES = (Look(GREEN, "^"), Look(ORANGE, "v"), Look(PURPLE, "P"), Look(SKY, "X"), Look(BLACK, "d"))
+"""Of spaces that are not in :data:`SPACES`, and of benches beside the first two."""
 
 WORDS = {
     "random": "Random search",
@@ -138,13 +148,25 @@ def styled() -> Iterator[None]:
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int, **options: Any) -> None:
     """Put a legend below the panels, in at most ``columns`` columns and in no more than fit into the figure's width.
 
-    The width is measured, not estimated by the number of letters: what is too wide would be cut off at both sides.
+    The width is measured, not estimated by the number of letters: what is too wide would be cut off at both sides. A legend
+    that is higher than :data:`ROOM` makes the figure so much higher: it would be taken from the panels.
     """
     for ncols in range(columns, 0, -1):
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=ncols, **options)
-        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        extent = legend.get_window_extent()
+        if ncols == 1 or extent.width <= figure.bbox.width:
+            figure.set_figheight(figure.get_figheight() + max(extent.height / figure.dpi - ROOM, 0))
             return
         legend.remove()
+
+
+def fold(title: str, width: int) -> str:
+    """Return a title in lines of at most ``width`` letters: a long name would press panels or columns of a legend aside.
+
+    >>> fold("Siamese + NSAM + BTS", 30), fold("a_name_of_a_user + NSAM", 18)
+    ('Siamese + NSAM + BTS', 'a_name_of_a_user +\\nNSAM')
+    """
+    return textwrap.fill(title, width, break_on_hyphens=False)
 
 
 def aside(ax: Axes, points: float) -> Transform:
@@ -188,6 +210,11 @@ def whole_ticks(panels: Sequence[Axes]) -> None:
 def marker_size(look: Look) -> float:
     """Return the size of a single point's marker: those of strokes alone would be lost on their bar."""
     return 6.0 if look.marker in STROKES else 4.0
+
+
+def curve_marker(look: Look) -> dict[str, Any]:
+    """Return the marker of a curve, thin ones larger, as matplotlib takes it."""
+    return {"marker": look.marker, "ms": 5.5 if look.marker in THIN else 3.5}
 
 
 def order(methods: Iterable[str]) -> list[str]:
@@ -247,8 +274,14 @@ def dataset_title(dataset: str) -> str:
     return DATASETS.get(dataset, dataset)
 
 
-def space_colours(spaces: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each space; unknown ones take :data:`BENCHES` in turn."""
+def space_looks(spaces: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each space; unknown ones take :data:`BENCHES` in turn."""
     found = list(dict.fromkeys(spaces))
     others = [space for space in found if space not in SPACES]
     return {s: SPACES[s] if s in SPACES else BENCHES[others.index(s) % len(BENCHES)] for s in found}
+
+
+def bench_looks(benches: Sequence[str]) -> dict[str, Look]:
+    """Return the look of each of the benches that a panel shows side by side, in the order given."""
+    turn = (*list(SPACES.values())[:2], *BENCHES)
+    return {bench: turn[place % len(turn)] for place, bench in enumerate(dict.fromkeys(benches))}

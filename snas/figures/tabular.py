@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -16,6 +17,7 @@ from snas.figures.sources import Source, Sources
 
 ROW = 0.2
 """Height of a table's row in inches."""
+STAGES = {"codes": "estimation codes", "truth": "complete trainings"}
 FTS, BTS = "siamese+nsam+fts", "siamese+nsam+bts"
 
 
@@ -128,7 +130,9 @@ def ablations(sources: Sources, *, top: int = 30, budgets: Sequence[int] = (30, 
 def _ablation_figure(blocks: Sequence[tuple[str, Sequence[int], pd.DataFrame]]) -> Figure:
     """Draw the differences of the primary score."""
     blocks = [(heading, chosen, frame[frame["kind"] == "score"]) for heading, chosen, frame in blocks]
-    first, width = 2.9, 1.45
+    width = 1.45
+    names = [_pair_text(row.method, row.reference) for _, _, frame in blocks for row in records(frame)]
+    first = max(2.9, *map(_inches, names))
     most = max(len(chosen) for _, chosen, _ in blocks)
     rows = sum(len(frame.groupby(["method", "reference"])) + 2 for _, _, frame in blocks)
     figure = free_figure(figsize=(first + most * width + 0.2, ROW * rows + 0.3))
@@ -229,18 +233,33 @@ def costs(sources: Sources) -> Drawing:
         return card(title, "The table of costs is needed: run the target of this table.", columns)
     frame = found[0].frame[columns]
     text = [
-        [r.stage, f"{r.files:,}", f"{r.trainings:,}" if r.trainings else "–", f"{r.codes:,}" if r.codes else "–", _duration(r.seconds),
+        [_stage(r.stage), f"{r.files:,}", f"{r.trainings:,}" if r.trainings else "–", f"{r.codes:,}" if r.codes else "–", _duration(r.seconds),
          _duration(r.gpu_seconds) if r.gpu_seconds else "–", "–" if pd.isna(r.peak_memory_mb) else f"{r.peak_memory_mb:,.0f}"]
         for r in records(frame)
     ]  # fmt: skip
     heads = ["stage", "files", "trainings", "codes", "time of all jobs", "on a GPU", "peak (MiB)"]
-    figure = table_figure(heads, text, [1.5, 0.5, 0.75, 0.6, 1.05, 0.75, 0.75], total=True)
+    figure = table_figure(heads, text, [1.8, 0.5, 0.75, 0.6, 1.05, 0.75, 0.75], total=True)
     devices = ", ".join(dict.fromkeys(d for d in frame["device"] if d))
     facts = [
         f"Devices: {devices or 'not recorded'}.",
         "Seconds of jobs that ran beside each other are added up; peak is the largest of a job.",
     ]
     return Drawing(figure, frame, title, facts)
+
+
+def _inches(text: str) -> float:
+    """Return about how wide a text of a table is, with room to the next column."""
+    return 0.064 * len(text) + 0.1
+
+
+def _stage(name: str) -> str:
+    """Return a stage's name in words; a search's is made of its method, and one of a user's method stays as it is.
+
+    >>> _stage("search_siamese_nsam_bts"), _stage("truth"), _stage("search_my_own")
+    ('search: Siamese + NSAM + BTS', 'complete trainings', 'search_my_own')
+    """
+    searches = {re.sub(r"\W", "_", f"search_{method}"): method for method in style.METHODS}
+    return f"search: {style.method_title(searches[name])}" if name in searches else STAGES.get(name, name)
 
 
 def table_figure(
@@ -255,6 +274,7 @@ def table_figure(
 
     ``spans`` are (first column, end, text) above the heads; ``total`` draws a rule above the last row.
     """
+    widths = [max(widths[0], *(_inches(row[0]) for row in rows)), *widths[1:]]
     height = ROW * (len(rows) + 1 + bool(spans)) + 0.25
     figure = free_figure(figsize=(sum(widths) + 0.2, height))
     ax = figure.add_axes((0, 0, 1, 1))
@@ -297,7 +317,7 @@ def _table_row(
 
 def _headline_figure(lines: list[list[str]], blocks: list[tuple[int, str]]) -> Figure:
     """Draw the lines of the headline table; a line that begins with a tab is small and grey."""
-    first, width = 1.6, 1.25
+    first, width = max(1.6, *(_inches(line[0]) for line in lines)), 1.25
     starts = dict(blocks)
     # as many columns as there are budgets, but room for the heading of a block
     across = max(3, *(sum(bool(text) for text in line[1:]) for line in lines))

@@ -12,6 +12,7 @@ from torch import Tensor
 from snas import InputError
 from snas.images.decode import decode_all
 from snas.images.imageset import LARGEST_NUMBER, ImageSet, Options, divide, own_split, training_part
+from snas.words import counted
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
@@ -112,7 +113,7 @@ def _classes(folder: Path, root: Path) -> dict[str, list[Path]]:
                 f"{path}: an image outside the class folders; move it into the folder of its class"
             )
     if len(folders) < 2:
-        raise InputError(f"{folder}: {len(folders)} class folder(s); at least two are needed")
+        raise InputError(f"{folder}: {counted(len(folders), 'class folder')}; at least two are needed")
     classes, spellings = {}, dict[str, str]()
     for path in folders:
         name = unicodedata.normalize("NFC", path.name)

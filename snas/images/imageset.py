@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from snas import InputError, seeds
+from snas.words import counted
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 256
 """Sides that a network of three stages and one machine's memory can do with; larger images are resized."""
@@ -256,9 +257,14 @@ def own_split(
 
 
 def check_least(
-    where: str, labels: Int64[Tensor, " images"], classes: tuple[str, ...], least: int, what: str = "image(s)"
+    where: str,
+    labels: Int64[Tensor, " images"],
+    classes: tuple[str, ...],
+    least: int,
+    kind: str = "",
+    beside: str = "",
 ) -> None:
-    """Raise :class:`InputError` for the first class that has fewer than ``least`` images."""
+    """Raise :class:`InputError` for the first class that has fewer than ``least`` images, of a ``kind`` and ``beside`` others."""
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     for number, (name, count) in enumerate(zip(classes, counts, strict=True)):
         if count < least:
@@ -268,7 +274,9 @@ def check_least(
                 if gap
                 else ", as a choice of networks by fewer would be a choice by chance"
             )
-            raise InputError(f"{where}: class {name!r} has {count} {what}; at least {least} are needed{why}")
+            raise InputError(
+                f"{where}: class {name!r} has {counted(count, f'{kind}image')}{beside}; at least {least} are needed{why}"
+            )
 
 
 def stratified(
@@ -292,7 +300,7 @@ def stratified(
     if (counts < least).any():
         short = int(np.flatnonzero(counts < least)[0])
         raise InputError(
-            f"{where}: class {names[short] if names else short!r} has {counts[short]} image(s); at least {least} needed"
+            f"{where}: class {names[short] if names else short!r} has {counted(int(counts[short]), 'image')}; at least {least} needed"
             + (", one to train and one to test on" if rest else "")
         )
     low, high = classes, int(counts.sum()) - (classes if rest else 0)

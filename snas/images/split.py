@@ -110,7 +110,7 @@ def _check_distinct(images: ImageSet, labels: np.ndarray, group: np.ndarray) -> 
     _, first = np.unique(np.stack([labels, group]), axis=1, return_index=True)
     where = f"image set {images.name!r}" + (f" ({images.source})" if images.source else "")
     beside = " beside the test part" if images.own_test else ""
-    check_least(where, torch.from_numpy(labels[first]), images.classes, LEAST, f"distinct image(s){beside}")
+    check_least(where, torch.from_numpy(labels[first]), images.classes, LEAST, "distinct ", beside)
 
 
 def _wanted(count: int, total: int, shares: Sequence[float], *, own_test: bool) -> dict[str, int]:
@@ -204,10 +204,10 @@ def copies_in_words(frame: pd.DataFrame, classes: Sequence[str], most: int = 3) 
     if not len(copies):
         return []
     groups = [group for _, group in copies.groupby("hash", sort=False)]
-    said = [
-        f"{len(copies) - len(groups)} image(s) are exact copies of {len(groups)} others; copies stand in one part, so "
-        "that none is trained on and tested on"
-    ]
+    more = len(copies) - len(groups)
+    what = "1 image is an exact copy" if more == 1 else f"{more:,} images are exact copies"
+    of = "another" if len(groups) == 1 else f"{len(groups):,} others"
+    said = [f"{what} of {of}; copies stand in one part, so that none is trained on and tested on"]
     contrary = [group for group in groups if group["label"].nunique() > 1]
     for group in contrary[:most]:
         shown = " and ".join(

@@ -27,8 +27,9 @@ from snas import InputError, config, device, tables
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.progress import clock
 from snas.search import forecast as forecasts
-from snas.search.forecast import Plan, Speed, Work
+from snas.search.forecast import Plan, Speed, Work, paid_in_words
 from snas.tables import replacing
+from snas.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -358,6 +359,10 @@ def check_folder(folder: Path) -> None:
         )
 
 
+COUNTS = re.compile(r"\[snas\] (\d+ costly files?, .*|.* in all)")
+"""The first and the last line of the driver's progress."""
+
+
 class Workflow:
     """Snakemake with the ``project``'s Snakefile, in the folder that results go to."""
 
@@ -369,6 +374,7 @@ class Workflow:
         """Make ``target`` with a configuration file; return Snakemake's exit status.
 
         Of what Snakemake says, the product's own lines are passed on; where it fails without one of them, its last words.
+        Of the images, which one short job reads, no count of files and no time is told: these are those of the search.
         """
         words = [
             "--configfile",
@@ -394,7 +400,8 @@ class Workflow:
                 for line in process.stdout or ():
                     if line.startswith("[snas]"):
                         said = said or "log: " in line
-                        print(line, end="", flush=True)
+                        if target == "search" or not COUNTS.fullmatch(line.rstrip()):
+                            print(line, end="", flush=True)
                     elif line.strip():
                         last.append(line)
             except KeyboardInterrupt:
@@ -434,8 +441,9 @@ def images_in_words(folder: Path) -> list[str]:
     counts = np.bincount(frame["label"].to_numpy(), minlength=len(names))
     side, few, many = said["side"], int(counts.min()), int(counts.max())
     lines = [
-        f"{len(frame):,} images of {len(names)} classes ({said['image_source']}), {few:,} to {many:,} per class; "
-        f"{side}×{side} pixels, {said['channels']} channel(s), resized: {said['resize']}",
+        f"{len(frame):,} images of {counted(len(names), 'class', 'classes')} ({said['image_source']}), "
+        + (f"{few:,}" if few == many else f"{few:,} to {many:,}")
+        + f" per class; {side}×{side} pixels, {counted(said['channels'], 'channel')}, resized: {said['resize']}",
         f"{said['train_images']:,} to train on, {said['validation_images']:,} to choose by, {said['test_images']:,} kept "
         "apart until the network is chosen" + (" (the source's own test part)" if said["own_test"] else ""),
         *copies_in_words(frame, names),
@@ -537,8 +545,8 @@ def possible(
             continue
         macs[width] = frame["macs"].to_numpy(dtype=float)
         told[width] = (
-            f"candidates: {len(frame):,} of {facts['of']:,} networks, {frame['macs'].min() / 1e6:.2f} to "
-            f"{frame['macs'].max() / 1e6:.2f} M MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
+            f"candidates: {len(frame):,} of {facts['of']:,} networks, {macs_in_words(frame['macs'].min())} to "
+            f"{macs_in_words(frame['macs'].max())} MACs and {frame['params'].min():,} to {frame['params'].max():,} parameters "
             f"on these images at width {width}"
         )
     if not macs:
@@ -551,7 +559,7 @@ def counted_on(folder: Path, values: Mapping[str, Any], stored: Mapping[str, Any
     paid = paid_for(folder)
     if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
         say(
-            f"{paid} trainings are paid for already, by another method or within other limits; what is asked for again is not "
+            f"{paid_in_words(paid)}, by another method or within other limits; what is asked for again is not "
             "done again, and the forecast counts on none of it"
         )
         return 0
@@ -624,12 +632,21 @@ def plan_values(plan: Plan, jobs: int) -> dict[str, Any]:
     }
 
 
+def macs_in_words(macs: float) -> str:
+    """Return multiply-accumulates as the limits are written, to three digits or four: of small images they are thousands.
+
+    >>> macs_in_words(34_788_600), macs_in_words(60_640), macs_in_words(1_930)
+    ('34.79 M', '60.6 k', '1.9 k')
+    """
+    return f"{macs / 1e6:.2f} M" if macs >= 999_950 else f"{macs / 1e3:.1f} k"
+
+
 def outcome(folder: Path) -> list[str]:
     """Return what was found, and where it is."""
     choice = json.loads((folder / "search/own/choice.json").read_text(encoding="utf-8"))
     return [
         f"found: {choice['cell']}, {choice['accuracy']:.1%} of the validation images ({choice['balanced']:.1%} balanced), "
-        f"{choice['macs'] / 1e6:.2f} M MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
+        f"{macs_in_words(choice['macs'])} MACs, {choice['params']:,} parameters, after {choice['trainings']} trainings",
         f"use it: snas predict {shlex.quote(str(folder / 'best'))} IMAGE...; what it is worth on the test images: {folder / 'best/README.md'}",
         f"how it was found: {folder / 'best/page.html'}; every training: {folder / 'search/own/trained.parquet'}",
     ]

@@ -23,6 +23,7 @@ import numpy as np
 from snas import InputError, spaces
 from snas import device as devices
 from snas.search.jobs import OwnSearch, own_search
+from snas.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -391,6 +392,15 @@ def _timed(call: Any, items: Any, place: Any) -> float:
     return (time.perf_counter() - started) / done
 
 
+def paid_in_words(paid: int) -> str:
+    """Return how many trainings are paid for already.
+
+    >>> paid_in_words(1), paid_in_words(12)
+    ('1 training is paid for already', '12 trainings are paid for already')
+    """
+    return f"{counted(paid, 'training')} {'is' if paid == 1 else 'are'} paid for already"
+
+
 def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0) -> list[str]:
     """Return the plan and its forecast as sentences."""
     from snas.progress import clock
@@ -398,14 +408,15 @@ def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0
     n, k, many = plan.search.budget, plan.search.top, sizes(plan.search)
     how = f", {many[1]} at a time" if len(many) > 3 and many[1] > 1 else ""
     said = [
-        f"plan: {plan.search.method} asks for {n} networks in {len(many) - 1} round(s){how}, then the {k} that it ranks "
-        f"highest are trained: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
+        f"plan: {plan.search.method} asks for {n} networks in {counted(len(many) - 1, 'round')}{how}, then "
+        f"{'the one' if k == 1 else f'the {k}'} that it ranks highest {'is' if k == 1 else 'are'} trained: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
     ]
     if paid:
-        said.append(f"{paid} trainings are paid for already and are not done again")
+        again = "is not done again" if paid == 1 else "are not done again"
+        said.append(f"{paid_in_words(paid)} and {again}")
     done = time.strftime("%H:%M", time.localtime(now + seconds))
     said.append(
-        f"measured on this machine, {speed.jobs} job(s) at a time: {speed.startup:.1f} s until a job trains; "
+        f"measured on this machine, {counted(speed.jobs, 'job')} at a time: {speed.startup:.1f} s until a job trains; "
         f"forecast: {clock(seconds)}, done at about {done}"
     )
     return said

@@ -244,6 +244,7 @@ class TinyNanoBench(Space):
     default_width: ClassVar[int] = 32
     network: ClassVar[str] = "snas.networks.nano:NanoNetwork"
     population: ClassVar[str | None] = "snas.networks.nano_population:NanoPopulation"
+    residual: ClassVar[bool] = True
 
     @cached_property
     def _selection(self) -> tuple[list[Cell], np.ndarray, np.ndarray]:

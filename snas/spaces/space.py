@@ -155,6 +155,8 @@ class Space(ABC):
     """``module:function`` of the builder ``(cell, *, width, channels, side, classes, bn_momentum, **options)``."""
     population: ClassVar[str | None] = None
     """``module:class`` of the program that runs many networks at once; None where there is only one at a time."""
+    residual: ClassVar[bool] = False
+    """Whether a cell adds its input to its output, where they have the same number of channels."""
 
     @abstractmethod
     def enumerate(self) -> list[Cell]:

@@ -107,7 +107,8 @@ def train_what_is_new(
     known = set(book.read()["arch"])
     waiting = [arch for arch in archs if arch not in known]
     done = len(archs) - len(waiting)
-    print(f"{done} of {len(archs)} are paid for already", flush=True)
+    if done:
+        print(f"{done} of {len(archs)} are paid for already", flush=True)
     chosen = spaces.load(space)
     size = group or group_size(
         chosen, waiting, width=width, side=images.side, batch=recipe.batch, device=place

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.patches import FancyBboxPatch
 from PIL import ExifTags, Image
 
 from snas import tables
@@ -29,9 +30,9 @@ def test_the_card_says_what_was_measured(best):
     for said in (
         f"**{right / total:.4f}** ({right} of {total})", f"{sum(p.numel() for p in best.module.parameters()):,}",
         f"| multiply-accumulates of one image | {found.costs[0]:,} |", f"{found.latency.median_ms:.2f} ms",
-        "1 thread(s)", "Siamese + NSAM + BTS", "N + K = 20 + 4", "24 complete trainings, 100 estimation codes", "digits_truth",
+        "1 thread of", "Siamese + NSAM + BTS", "N + K = 20 + 4", "24 complete trainings, 100 estimation codes", "digits_truth",
         "max_macs 50,000: 700 of 1,120 networks", f"| {clock(24 * 0.5 + found.facts['seconds'])}, added up over the jobs, the last training included |",
-        "1 min 40 s from start to end for what was left then, 2 job(s) at a time", "operators of version 17", "1,797 images: 1,079 train, 359 validation, 359 test",
+        "1 min 40 s from start to end for what was left then, 2 jobs at a time", "operators of version 17", "1,797 images: 1,079 train, 359 validation, 359 test",
     ):  # fmt: skip
         assert said in text, said
     matrix = [line.split("|")[2:-1] for line in text.splitlines() if re.match(r"\| \d \|", line)]
@@ -171,6 +172,19 @@ def test_the_legend_of_a_figure_names_what_it_shows(best, tmp_path):
     assert pictures.LATER not in names
 
 
+def test_a_network_is_seen_by_its_kind_on_the_line_of_the_best_or_said_to_be_below(best):
+    drawn = pictures.rounds(best.found)
+    ax = drawn.figure.axes[0]
+    dots = [c for c in ax.collections if c.get_label() in pictures.KINDS]
+    (line,) = [line for line in ax.get_lines() if line.get_label() == "best so far"]
+    assert min(dot.get_zorder() for dot in dots) > line.get_zorder()
+    assert len({look.marker for look in pictures.KINDS.values()}) == len(pictures.KINDS)
+    low = ax.get_ylim()[0]
+    below = int((best.found.accuracies < low).sum())
+    assert below > 0, "one training has failed"
+    assert drawn.facts[-1] == f"Below the frame: {below} network{'s' * (below > 1)}."
+
+
 def test_figures_show_the_numbers_of_the_search(best):
     folder, found = best.base / "figures", best.found
     shown = pd.read_csv(folder / "costs.csv")
@@ -206,7 +220,20 @@ def test_a_search_without_beliefs_and_cells_of_nasbench201_are_drawn(best, tmp_p
         drawn = pictures.predicted(found)
         assert "expects nothing" in drawn.missing[0]
         assert drawn.data.empty
-        assert "nor_conv_3x3" in pictures.cell(found).data["text"].tolist()
+        drawn = pictures.cell(found)
+        assert "nor_conv_3x3" in drawn.data["text"].tolist()
+        drawn.figure.draw_without_rendering()
+        (ax,) = drawn.figure.axes
+        boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+        for text, box in zip(ax.texts, boxes, strict=True):
+            inside, around = text.get_window_extent(), box.get_window_extent()
+            assert around.x0 <= inside.x0 < inside.x1 <= around.x1, text
+            assert around.y0 <= inside.y0 < inside.y1 <= around.y1, text
+        heights = [line.get_ydata()[1] for line in ax.get_lines()]
+        assert len(heights) == len(
+            {(y, *line.get_xdata()) for y, line in zip(heights, ax.get_lines(), strict=True)}
+        )
+        assert all(line.get_linestyle() == "-" for line in ax.get_lines()), "its cells have no residual"
     assert "not defined, n = 0" in dict(card.story(found))["predicted and true accuracy"]
 
 

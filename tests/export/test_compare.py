@@ -111,12 +111,15 @@ def test_the_summary_is_a_paired_t_interval():
     )
     text = compare.markdown(frame)
     assert f"{100 * values['random'].mean():.2f} (" in text
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 6
+    said = "Means over n = 5 seeds; in brackets 95 % intervals by Student's t."
+    assert text.endswith(said), "a table says what its numbers are"
     alone = compare.markdown(frame[frame["seed"] == 0])
     assert (
         f"| {100 * values['random'][0]:.2f} | {100 * (values['search'][0] - values['random'][0]):+.2f} |"
         in alone
     )
+    assert alone.endswith("n = 1 seed, which has no interval.")
     assert "nan" not in alone
 
 
@@ -190,7 +193,7 @@ def test_networks_that_do_not_fit_into_the_memory_are_refused_before_anything_is
         ),
         (["--images", "{photos}", "--path", "x"], "--path goes with a named image set"),
         (["--images", "folder", "--path", "/nowhere"], "key 'images_path': /nowhere does not exist"),
-        (["--images", "{few}"], "class 'a' has 1 image(s); at least 10 are needed"),
+        (["--images", "{few}"], "class 'a' has 1 image; at least 10 are needed"),
         (["--side", "4"], "key 'image_side' is 4; allowed: 8 to 128"),
         (["--channels", "5"], "key 'image_channels' is 5; allowed: at most 4"),
         (["--width", "2"], "--width 2: at least 4 is expected"),

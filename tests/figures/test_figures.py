@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -247,6 +248,18 @@ def test_scatters_are_their_csv(data, name):
         assert {tuple(row) for row in offsets.round(9)} == points(rows, "x", "accuracy")
 
 
+def test_a_correlation_is_found_by_its_bounds(digits, tmp_path):
+    """However the table of an older run writes the label of a range."""
+    made = {path.name: path for path in digits}
+    paths = [made["scatter.parquet"], tmp_path / "correlations.parquet"]
+    frame, facts = tables.read(made["correlations.parquet"], SCHEMAS["correlations"]), tables.metadata(made["correlations.parquet"])  # fmt: skip
+    facts.pop("schema")
+    tables.write(paths[1], frame.assign(label=frame["label"] + " or so"), SCHEMAS["correlations"], facts)
+    titles = lambda paths: [t.get_text() for ax in shown("fig8", paths).figure.axes for t in ax.texts]
+    assert titles(paths) == titles([made["scatter.parquet"], made["correlations.parquet"]])
+    assert any("ρ = " in text for text in titles(paths))
+
+
 def test_fig4_takes_tiny_nasbench201_from_the_whole(data):
     without = [path for path in data if "tiny_nasbench201" not in str(path)]
     drawing = shown("fig4", without)
@@ -363,8 +376,33 @@ def test_colours_and_markers_are_distinct():
     assert len({look.colour for look in looks.values()}) == len(looks)
     assert len({look.marker for look in looks.values()}) == len(looks)
     assert len(set(style.GROUPS)) == len(style.GROUPS)
-    colours = style.space_colours(["tiny_nanobench", "tiny_nasbench201", "nasbench201", "own", "other"])
-    assert len(set(colours.values())) == 5
+    spaces = style.space_looks(["tiny_nanobench", "tiny_nasbench201", "nasbench201", "own", "other"])
+    for looks in (spaces, style.bench_looks(list("abcdefg"))):
+        assert len({look.colour for look in looks.values()}) == len(looks)
+        assert len({look.marker for look in looks.values()}) == len(looks)
+    assert set(style.bench_looks([str(n) for n in range(20)])) == {str(n) for n in range(20)}
+
+
+def test_published_curves_are_told_by_their_markers(data):
+    """Who does not see the colours tells them by their method's marker, hollow."""
+    drawing = shown("fig6", data)
+    looks = style.looks([*style.METHODS])
+    hollow = [line for ax in drawing.figure.axes for line in ax.get_lines() if line.get_mfc() == "white"]
+    theirs = drawing.data[drawing.data["source"] == "published"]
+    assert len(hollow) == len(theirs.groupby(["panel", "bench", "method"]))
+    assert {line.get_marker() for line in hollow} == {looks[m].marker for m in theirs["method"]}
+
+
+def test_variants_of_the_table_are_told_by_their_strokes(tmp_path):
+    drawing = shown("needed", write_needed(tmp_path / "needed.parquet"))
+    handles = drawing.figure.legends[0].get_lines()
+    assert len({(line.get_linestyle(), str(line._unscaled_dash_pattern)) for line in handles}) == 3
+
+
+def test_differences_say_their_unit_once(data):
+    figure = shown("differences", data).figure
+    assert figure.get_supylabel() == "difference (percentage points)"
+    assert not any(ax.get_ylabel() for ax in figure.axes)
 
 
 def test_a_method_looks_the_same_in_any_company():
@@ -414,6 +452,51 @@ def test_a_legend_below_takes_as_many_columns_as_fit(length, columns):
     box = legend.get_window_extent()
     assert legend._ncols == columns
     assert columns == 1 or (box.x0 >= 0 and box.x1 <= figure.bbox.x1)
+
+
+@pytest.fixture(scope="session")
+def crowded(digits, tmp_path_factory):
+    """The tables of a run with twenty methods, one of which has a long name."""
+    folder = tmp_path_factory.mktemp("crowded")
+    names = [
+        "a_method_of_a_user_with_a_very_long_name+nsam+bts+more",
+        *(f"own_method_{n}" for n in range(14)),
+    ]
+    for table in ("points", "differences"):
+        path = next(path for path in digits if path.name == f"{table}.parquet")
+        frame, facts = tables.read(path, SCHEMAS[table]), tables.metadata(path)
+        facts.pop("schema")
+        more = [frame[frame["method"] == "siamese"].assign(method=name) for name in names]
+        frame = pd.concat([frame, *more], ignore_index=True)
+        tables.write(folder / f"{table}.parquet", frame, SCHEMAS[table], facts)
+    return [folder / "points.parquet", folder / "differences.parquet"]
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "ranks", "differences"])
+def test_many_methods_and_long_names_leave_the_panels_their_room(crowded, name):
+    with style.styled():
+        figure = REGISTRY.load(name)(Sources(crowded)).figure
+        figure.draw_without_rendering()
+    panels = [ax for ax in figure.axes if ax.get_visible()]
+    sizes = np.array([(box.width, box.height) for box in (ax.get_window_extent() for ax in panels)])
+    assert (sizes / figure.dpi > 0.85).all()
+    for ax in panels:
+        title = ax._left_title.get_window_extent()
+        assert title.x1 <= figure.bbox.x1 + 1, title
+        others = [other._left_title.get_window_extent() for other in panels if other is not ax]
+        assert not any(title.overlaps(box) for box in others if box.width), name
+
+
+def test_a_long_name_in_a_table_does_not_reach_the_numbers(crowded):
+    figure = shown("headline", crowded).figure
+    figure.draw_without_rendering()
+    lines: dict[int, list[Any]] = {}
+    for text in figure.axes[0].texts:
+        if text.get_text():
+            box = text.get_window_extent()
+            lines.setdefault(round(box.y0 + box.y1), []).append(box)
+    for boxes in lines.values():
+        assert not any(one.overlaps(two) for place, one in enumerate(boxes) for two in boxes[place + 1 :])
 
 
 def test_a_label_of_the_bench_stands_in_every_title(synthetic, data, tmp_path):

@@ -1,5 +1,6 @@
 """The report: self-contained, complete, with the captions that Snakemake's report takes too."""
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -85,10 +86,7 @@ def test_what_it_found_are_the_numbers_of_the_differences(page):
         & (frame["budget"] == 20)
         & (frame["reference"] == "neural_predictor")
     ].iloc[0]
-    assert (
-        f"{100 * row['difference']:+.3f} points".replace("+", "&#43;") in page[0]
-        or f"{100 * row['difference']:+.3f} points" in page[0]
-    )
+    assert f"{100 * row['difference']:+.3f} points".replace("-", "−") in html.unescape(page[0])
     assert not re.search(": (better|worse)\\.", page[0]), "five runs say neither"
 
 
@@ -116,6 +114,15 @@ def test_the_configuration_is_escaped(page):
 def test_the_numbers_are_in_the_page(page):
     frame = pd.read_csv(page[1] / "figures" / "costs.csv")
     assert f"<td>{frame['stage'][0]}</td>" in page[0]
+    assert f'<td class="n">{frame["files"][0]}</td>' in page[0], "numbers stand at the right"
+    assert '<th scope="col">stage</th>' in page[0]
+    assert "The numbers (2 rows)" in page[0]
+    assert "(1 rows" not in page[0]
+
+
+def test_a_narrow_or_low_window_is_not_filled_by_the_links(page):
+    """More than twenty links in a bar that stays would cover half of a phone."""
+    assert re.search(r"@media \(max-width[^{]*\{ nav \{ position: static", page[0])
 
 
 def test_the_same_run_gives_the_same_page(page, tmp_path):

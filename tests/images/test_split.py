@@ -101,7 +101,7 @@ def test_too_few_images_of_a_class_are_refused(copies: int) -> None:
     """Copies do not count: nine distinct images and six copies of one are nine."""
     labels = [1] * (LEAST - 1 + copies) + [0] * 30
     contents = [*range(LEAST - 1), *[0] * copies, *range(100, 130)]
-    with pytest.raises(InputError, match=r"class 'c1' has 9 distinct image\(s\); at least 10 are needed"):
+    with pytest.raises(InputError, match=r"class 'c1' has 9 distinct images; at least 10 are needed"):
         draw_split(image_set(labels, contents), base_seed=0)
 
 
@@ -117,8 +117,13 @@ def test_copies_are_said_with_their_labels() -> None:
     contents[1] = 0  # a copy in the class
     contents[25] = 5  # one in the other class
     said = copies_in_words(draw_split(image_set(labels, contents), base_seed=0), ["ash", "birch"])
-    assert said[0].startswith("2 image(s) are exact copies of 2 others")
+    assert said[0].startswith("2 images are exact copies of 2 others")
     assert said[1:] == ["equal images with different labels: image 5 (ash) and image 25 (birch)"]
+    contents[25] = 25
+    said = copies_in_words(draw_split(image_set(labels, contents), base_seed=0), ["ash", "birch"])
+    assert said == [
+        "1 image is an exact copy of another; copies stand in one part, so that none is trained on and tested on"
+    ]
 
 
 @pytest.fixture
@@ -198,7 +203,7 @@ def test_a_class_with_one_image_is_refused_for_its_number(
     fill(tmp_path / "x", classes, n=12)
     for path in sorted((tmp_path / "x/b").iterdir())[1:]:
         path.unlink()
-    with pytest.raises(InputError, match=where + r"\(s\); at least 10 are needed"):
+    with pytest.raises(InputError, match=f"{where}; at least 10 are needed"):
         images.load("folder", path=tmp_path / "x", least=LEAST)
 
 

@@ -599,6 +599,24 @@ def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypat
     assert speaking[0].wait(timeout=0) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize(
+    ("target", "heard"), [("results/x/images/selection.parquet", ["2 images"]), ("search", ["1 costly", "2 images", "3 s"])]
+)  # fmt: skip
+def test_of_the_reading_of_images_only_what_is_told_of_them_is_passed_on(
+    target, heard, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """That one file is to be made, and that it took three seconds, is not what a search begins with."""
+    said = ["1 costly file, 0 there already (0% of the work)", "2 images are exact copies", "3 s in all"]
+    code = "".join(f"print({'[snas] ' + line!r}); " for line in said)
+    real = subprocess.Popen
+    popen = lambda words, **settings: real([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=popen, PIPE=-1, STDOUT=-2))
+    assert command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", target) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(heard)
+    assert all(begin in line for begin, line in zip(heard, lines, strict=True))
+
+
 def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeypatch, speaking) -> None:
     """As by ``kill PID``: else the workflow would hold the run, and the same command would be refused."""
     said = []

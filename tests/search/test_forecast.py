@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -237,7 +238,7 @@ def test_a_plan_in_words_says_trainings_cost_and_end():
     plan = Plan(own_search("gp", "32+8", 8), 8, 320)
     said = " ".join(in_words(plan, SPEED, 250.0, 0.0, paid=7))
     for words in (
-        "32 networks in 4 round(s), 8 at a time",
+        "32 networks in 4 rounds, 8 at a time",
         "40 complete trainings of 320 steps",
         "own_320",
         "4 min 10 s",
@@ -245,3 +246,10 @@ def test_a_plan_in_words_says_trainings_cost_and_end():
     ):
         assert words in said, words
     json.dumps(forecast.facts(plan, SPEED, 250.0, 0.0, 7))
+
+
+def test_one_of_a_kind_is_said_as_one():
+    speed = replace(SPEED, jobs=1)
+    said = " ".join(in_words(Plan(own_search("gp", "8+1", 8), 8, 320), speed, 250.0, 0.0, paid=1))
+    for words in ("in 1 round, then the one that it ranks highest is trained", "1 job at a time", "1 training is paid for already and is not done again"):  # fmt: skip
+        assert words in said, words

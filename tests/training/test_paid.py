@@ -31,11 +31,13 @@ def trained(monkeypatch):
     return asked
 
 
-def test_nothing_is_trained_twice_and_results_are_the_same(digits, tmp_path, trained):
+def test_nothing_is_trained_twice_and_results_are_the_same(digits, tmp_path, trained, capsys):
     recipe = training.recipe("smoke_truth")
     options = {"base_seed": 1, "width": 4, "code": "x"}
     first = train_what_is_new(tmp_path, "tiny_nanobench", ARCHS[:3], digits, recipe, **options)
     second = train_what_is_new(tmp_path, "tiny_nanobench", ARCHS[::-1], digits, recipe, **options)
+    said = f"3 of {len(ARCHS)} are paid for already\n"
+    assert capsys.readouterr().out == said, "of none, nothing is said"
     assert sorted(trained) == sorted(ARCHS)
     assert second["arch"].tolist() == ARCHS[::-1]
     again = train_what_is_new(tmp_path, "tiny_nanobench", ARCHS, digits, recipe, **options)

@@ -63,7 +63,7 @@ def test_a_class_with_too_few_images_is_one_sentence(workflow, tmp_path):
     folder = paint(tmp_path / "Blätter", {"ash": 12, "öl": 3})
     done = search(workflow, "--images", folder, *SMALL)
     assert done.returncode
-    assert "class 'öl' has 3 image(s); at least 10 are needed" in done.stdout
+    assert "class 'öl' has 3 images; at least 10 are needed" in done.stdout
     assert "Traceback" not in done.stdout
     assert "[snas] not all is made; logs stand in " in done.stdout
     assert "goes on from here" not in done.stdout, "it would be refused again"
@@ -117,7 +117,7 @@ def test_from_images_to_a_network(workflow, tmp_path):
     said = search(workflow, *words, "--budget", "8+2", "--plan").stdout
     assert "8 networks" in said
     assert "forecast" in said
-    assert "1 image(s) are exact copies of 1 others" in said
+    assert "1 image is an exact copy of another" in said
     assert not (run / "search").exists(), "a plan trains nothing"
 
     driver = subprocess.Popen(
