@@ -611,7 +611,7 @@ def test_of_the_reading_of_images_only_what_is_told_of_them_is_passed_on(
     real = subprocess.Popen
     popen = lambda words, **settings: real([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=popen, PIPE=-1, STDOUT=-2))
-    assert command.Workflow(tmp_path, 1, 0).start(tmp_path / "a.yaml", target) == 0
+    assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", target) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(heard)
     assert all(begin in line for begin, line in zip(heard, lines, strict=True))
