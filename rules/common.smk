@@ -343,10 +343,16 @@ def search_gpu(wildcards):
     return int(GPU and method.device(CONFIG.device, compile=CONFIG.compile) not in (None, "cpu"))
 
 
+def searched_size(bench):
+    """Return how many architectures are searched on a bench."""
+    return jobs.architectures(CONFIG, BENCHES[bench])
+
+
 def search_seconds(wildcards):
     """Return about how long a search job takes on one core."""
     what, runs = searched(wildcards)
-    return snas.progress.search_seconds(what.method, what.budget, runs)
+    bench = (searched_size(wildcards.bench),) if "bench" in wildcards.keys() else ()
+    return snas.progress.search_seconds(what.method, what.budget, runs, *bench)
 
 
 def search_minutes(wildcards, attempt):
@@ -389,9 +395,13 @@ def planned():
         "own/truth": own,
         "own/best": [f"{BEST}/network.json"],
     }
-    searches = {result(job): (job.method, job.budget, job.stop - job.first) for job in SEARCHES}
-    for job in FEWEST:
-        searches[fewest_result(job)] = (job.entry.method, job.entry.budget, job.stop - job.first)
+    found = [(result(job), job, job) for job in SEARCHES] + [
+        (fewest_result(job), job.entry, job) for job in FEWEST
+    ]
+    searches = {
+        path: (what.method, what.budget, job.stop - job.first, searched_size(job.bench))
+        for path, what, job in found
+    }
     return snas.search.expected.plan(CONFIG, files, searches)
 
 

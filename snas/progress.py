@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import statistics
 import sys
 import threading
 import time
@@ -23,6 +24,10 @@ TELLING_SHARE, TELLING_SECONDS = 0.02, 600.0
 
 TELLING_PART = 0.05
 """Part of a job that must be done before it tells how long it takes: before that it compiles and reads."""
+
+SEARCH = "search/"
+"""Of searches, what one method took says little of another: for those that have not begun, the median of the others'
+corrections and of none.  Of trainings, it is the images and the network's width that make them longer, all alike."""
 
 Plan = Mapping[str, Mapping[str, float]]
 """Stage → output file → seconds it takes on the machine of reference.  Stages that may take alike share what is before a
@@ -184,6 +189,8 @@ class Progress:
         factor = {
             stage: taken[stage] / expected[stage] for stage in taken if taken[stage] * expected[stage] > 0
         }
+        methods = [value for stage, value in factor.items() if stage.startswith(SEARCH) and stage != SEARCH]
+        factor |= {SEARCH: statistics.median([1.0, *methods])} if methods else {}
         return {
             path: weight * factor.get(self._stage[path], factor.get(_kin(self._stage[path]), 1.0))
             for path, weight in self._weights.items()
@@ -245,13 +252,17 @@ STEPS = {
     "neural_predictor+nsam+bts": 0.00037,
     "siamese": 0.00038,
     "siamese+bts": 0.00038,
-    "siamese+nsam+fts": 0.0017,
 }
 """Seconds of a step of a run by native code (docs/scale.md), with what is ranked between; siamese+nsam's where it is not here."""
+FTS = 0.00016
+"""Seconds of Fully Top Sampling's rankings, of a run and an architecture: 2.5 s of NAS-Bench-201."""
 
 
-def search_seconds(method: str, budget: int, runs: int) -> float:
-    """Return about how long a block of a search takes on one core: start-up, and the steps that grow with N."""
+def search_seconds(method: str, budget: int, runs: int, architectures: int = 15625) -> float:
+    """Return about how long a block of a search of so many architectures takes on one core.
+
+    That is its start-up, the steps that grow with N, and the rankings of the whole space where these count beside them.
+    """
     method = method.partition("@")[0]  # a variant takes about as long as its method
     if method == "random":
         return 1.0
@@ -259,7 +270,9 @@ def search_seconds(method: str, budget: int, runs: int) -> float:
         return 6.0 + runs * _brp_seconds(budget)
     if method in ASKING:
         return 6.0 + runs * budget * ASKING[method]
-    return 3.0 + runs * 200 * max(budget // 8, 1) * STEPS.get(method, 0.00065)
+    rankings = FTS * architectures if method.endswith("+fts") else 0.0
+    steps = 200 * max(budget // 8, 1) * STEPS.get(method.removesuffix("+fts"), 0.00065)
+    return 3.0 + runs * (steps + rankings)
 
 
 def training_seconds(passes: int, side: int, width: int) -> float:

@@ -98,6 +98,26 @@ def test_what_a_stage_took_corrects_its_files_and_those_akin_but_no_others(tmp_p
     watch.finish()
 
 
+def test_what_one_method_took_says_little_of_another(tmp_path, clock, watched, share):
+    """A search that ends in a tenth of its time is no reason to expect that of a long one that has not begun."""
+    plan = {"search/one": {"s0": 100.0}, "search/two": {"s1": 100.0}, "search/three": {"s2": 100.0}}
+    watch, _ = watched(plan)
+    job = share("s0")
+    clock[0] += 10.0
+    job(9, 10)
+    (tmp_path / "s0").write_text("")
+    job.close()
+    share_of = lambda: int(watch.line().partition("% of")[0].rpartition(" ")[2])
+    assert share_of() == round(100 * 10 / (10 + 55 + 55)), "between what it says and what was expected"
+    job = share("s1")
+    clock[0] += 20.0
+    job(9, 10)
+    (tmp_path / "s1").write_text("")
+    job.close()
+    assert share_of() == round(100 * 30 / (10 + 20 + 20)), "two that agree are believed"
+    watch.finish()
+
+
 def test_a_file_that_is_made_again_counts_when_it_is_made(tmp_path, clock, watched, share):
     for name in ("kept", "again"):
         (tmp_path / name).write_text("")

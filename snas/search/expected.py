@@ -22,21 +22,21 @@ OWN: Mapping[str, float] = {"own": 5.0, "own/truth": 20.0, "own/best": 30.0}
 
 
 def plan(
-    config: Config, files: Mapping[str, Sequence[str]], searches: Mapping[str, tuple[str, int, int]]
+    config: Config, files: Mapping[str, Sequence[str]], searches: Mapping[str, tuple[str, int, int, int]]
 ) -> dict[str, dict[str, float]]:
     """Return stage → file → its seconds on one core.
 
     Args:
         files: stage → its files: ``training/codes``, ``training/truth`` and ``proxies/...``, with ``_201`` those of
             NAS-Bench-201, and the stages of :data:`OWN`.
-        searches: file → (method, N, number of runs).
+        searches: file → (method, N, number of runs, architectures that are searched).
     """
     found: dict[str, dict[str, float]] = {}
     for stage, paths in files.items():
         each = OWN[stage] if stage in OWN else _stage_seconds(config, stage) / max(len(paths), 1)
         found[stage] = dict.fromkeys(paths, each)
-    for path, (method, budget, runs) in searches.items():
-        found.setdefault(f"search/{method}", {})[path] = search_seconds(method, budget, runs)
+    for path, (method, *sizes) in searches.items():
+        found.setdefault(f"search/{method}", {})[path] = search_seconds(method, *sizes)
     return found
 
 

@@ -287,7 +287,7 @@ def check_sizes(config: Config, searches: Iterable[SearchJob], fewest: Iterable[
 
     A run may have fewer of them than its searches need, as long as nobody asks for these: for codes alone, say.
     """
-    most = {bench.name: _architectures(config, bench) for bench in benches(config)}
+    most = {bench.name: architectures(config, bench) for bench in benches(config)}
     asked = [(job.bench, job.method, job.budget, tops(config, job.bench)[-1], 0) for job in searches]
     asked += [(few.bench, few.entry.method, few.entry.budget, few.entry.top, few.removed) for few in fewest]
     for bench, method, budget, top, removed in asked:
@@ -325,7 +325,7 @@ def check_own(config: Config) -> None:
         )
 
 
-def _architectures(config: Config, bench: Bench) -> int:
+def architectures(config: Config, bench: Bench) -> int:
     """Return how many architectures of a bench are searched; the key ``architectures`` is about the run's own space."""
     size = sizes.size(bench.space)
     return size if bench.imported else config.architectures or size

@@ -45,7 +45,7 @@ def test_searches_stand_by_method_and_a_stage_may_have_no_file():
     found = plan(
         config.load({}),
         {"own": ["split"], "own/truth": ["t"], "own/best": ["n"], "training/truth": []},
-        {"x": ("siamese", 50, 20), "y": ("siamese", 100, 20), "z": ("random", 50, 20)},
+        {"x": ("siamese", 50, 20, 9), "y": ("siamese", 100, 20, 9), "z": ("random", 50, 20, 9)},
     )
     assert found["training/truth"] == {}
     assert (found["own"], found["own/truth"], found["own/best"]) == ({"split": 5.0}, {"t": 20.0}, {"n": 30.0})
