@@ -380,7 +380,8 @@ def _matched(table: pd.DataFrame, frame: pd.DataFrame, name: str, key: str = "ar
 def _numbers(found: pd.DataFrame, column: str, name: str) -> Float[np.ndarray, " archs"]:
     """Return a column that nothing has checked so far as numbers, NaN where it is missing."""
     values = np.full(len(found), np.nan)
-    for row, value in enumerate(found[column].where(found[column].notna(), np.nan).tolist()):
+    there = found[column].notna().to_numpy()
+    for row, value in zip(np.flatnonzero(there), found[column][there].tolist(), strict=True):
         if not isinstance(value, int | float):
             raise InputError(
                 f"{name}: architecture {found['arch'].iloc[row]} has {column} {shortened(value)}; a number is expected"

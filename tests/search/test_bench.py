@@ -237,6 +237,14 @@ def test_tables_of_known_accuracies_are_checked(toy):
             table_bench(architectures, change(good), name="table.parquet")
 
 
+@pytest.mark.parametrize("kind", ["Int64", "Float64"])
+def test_a_column_of_pandas_own_types_may_lack_values(parts, toy, kind):
+    table = toy.assign(truth_seconds=pd.array([None, *range(1, len(toy))], dtype=kind))
+    frame = table_bench(parts["architectures"], table)
+    assert np.isnan(frame["truth_seconds"][0])
+    assert frame["truth_seconds"][1:].tolist() == list(range(1, len(toy)))
+
+
 def test_a_loss_or_score_of_a_table_that_is_not_finite_is_none(parts, toy):
     table = toy.assign(code_1=1.0, code_2=2.0, code_3=3.0)
     table.loc[4, "code_2"], table.loc[5, "log10_synflow"] = np.inf, -np.inf
