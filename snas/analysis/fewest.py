@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 
 from snas import InputError, seeds, tables
 from snas.analysis.inputs import Bench, read_bench, read_search
+from snas.proxies import REGISTRY as PROXIES
 from snas.search import METHODS
 from snas.search.jobs import flat
 from snas.tables import Column, Schema
@@ -280,9 +281,9 @@ class Runs:
             # A curve's codes are those of what is trained; a search of its own has all its codes before its last trainings.
             codes = np.minimum(self.codes[:, None], trained) if self.continuous else self.codes[:, None]
             return codes * self.bench.code_price
-        unit = {"code": self.bench.code_price, "synflow": 0.0}.get(measured)
-        if unit is None:
-            unit = float(self.bench.facts["select_price"])
+        if measured in PROXIES:
+            return np.zeros(self.asked.shape[1])
+        unit = self.bench.code_price if measured == "code" else float(self.bench.facts["select_price"])
         looks = self.method.looks_after(self.budget, self.options)
         return np.minimum(looks, len(self.bench.table)) * unit
 

@@ -9,9 +9,12 @@ import pytest
 from snas import InputError, tables
 from snas.analysis import fewest, fewest_page
 from snas.analysis.inputs import read_bench
+from snas.search import METHODS
 from snas.search.bench import write as write_bench
 from snas.search.block import SEARCH
+from snas.search.gp import GaussianMethod
 
+GP_PARAMS = GaussianMethod("params")
 ACCURACY = [0.5, 0.6, 0.7, 0.8, 0.9, 0.3]
 SELECT = [0.5, 0.6, 0.9, 0.1, 0.4, 0.3]
 SECONDS = [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
@@ -35,7 +38,6 @@ def bench(tmp_path):
                 "code_1": np.float32(1),
                 "code_2": np.float32(1),
                 "code_3": np.float32(1),
-                "synflow": 0.0,
                 "truth_seconds": SECONDS,
                 "code_seconds": np.nan,
                 "status": "ok" if not np.isnan(accuracy).any() else "unknown",
@@ -110,6 +112,15 @@ def test_looks_are_part_of_the_price(bench, search):
     row = needed.iloc[0]
     assert row["method"] == "gp+select looks=2 looks_every=1 looks_more=1 looks_start=2"
     assert (row["trained_worst"], row["price_worst"], row["price_low"]) == (3, 4.5, 2.0)
+
+
+def test_a_look_at_any_proxy_is_free(bench, search):
+    METHODS.register("gp+params", f"{__name__}:GP_PARAMS")
+    try:
+        progress, _ = fewest.fewest(read_bench(bench(select_price=None)), [search("gp+params", [[0, 3, 4]])])
+    finally:
+        METHODS.unregister("gp+params")
+    assert progress["price"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_a_predictor_is_a_point_with_the_best_outside_its_pool(bench, search):
