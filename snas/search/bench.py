@@ -300,7 +300,7 @@ class Bench:
                 raise InputError(
                     f"{self.path}: it has no estimation codes; take a source that has them, or a proxy as the code"
                 )
-            return Look(self.codes, self.code_price, limit)
+            return Look(self.codes, self.code_price, limit, loss=self.metadata.get("code_kind") != "proxy")
         if name in PROXIES:
             if name not in self.proxies:
                 raise InputError(

@@ -30,11 +30,13 @@ class Look:
         values: one row per architecture, NaN where there is none.
         price: complete trainings per look.
         limit: most distinct architectures a run may look at.
+        loss: whether a smaller value is the better one.
     """
 
     values: Float[np.ndarray, "archs ..."]
     price: float
     limit: int
+    loss: bool = False
 
 
 class QueryCounter:
@@ -59,6 +61,7 @@ class QueryCounter:
         self._answered = np.zeros(size, dtype=bool)
         self._seen = {name: np.zeros((runs, size), dtype=bool) for name in looks or {}}
         self._limits = {name: (look.limit, look.price) for name, look in (looks or {}).items()}
+        self._losses = {name for name, look in (looks or {}).items() if look.loss}
         # The measured values stand in a closure: no attribute of the counter leads to what was not paid for.
         self._measure = {name: _reader(look.values) for name, look in (looks or {}).items()}
 
@@ -117,12 +120,9 @@ class QueryCounter:
         seen = self._seen.get(name)
         return np.zeros(len(self._asked), np.int64) if seen is None else seen.sum(axis=1)
 
-    def unit_price(self, name: str) -> float:
-        """Return the price of a look at ``name`` in complete trainings; raises :class:`NotAsked` where it is not declared."""
-        if name not in self._limits:
-            known = ", ".join(self._limits) or "none"
-            raise NotAsked(f"this search has no measurement {name!r} to look at; declared: {known}")
-        return self._limits[name][1]
+    def is_loss(self, name: str) -> bool:
+        """Return whether smaller values of the measurement ``name`` are the better ones."""
+        return name in self._losses
 
     def price(self) -> Float[np.ndarray, " runs"]:
         """Return what each run has cost in complete trainings: trainings plus priced looks, codes among them."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from snas import spaces
 from snas.predictors import REGISTRY as PREDICTORS
 from snas.predictors.gaussian import GaussianProcesses, Inputs, normal_scores, spread_out
+from snas.proxies import REGISTRY as PROXIES
 from snas.search.counter import QueryCounter
 from snas.search.gp import COARSE, GaussianMethod
 from snas.search.method import Problem, Search
@@ -237,7 +238,7 @@ class GaussianSearch(Search):
 class CheapScores:
     """A cheap measurement of some architectures, and a Gaussian process of its own that smooths it and says where to look.
 
-    Everything goes through the counter.  A measurement that costs nothing is had of all at once and taken as it is.  A
+    Everything goes through the counter.  A proxy, which costs nothing, is had of all at once and taken as it is.  A
     constant one has score 0 everywhere, which leaves the expensive process as it would be without.
     """
 
@@ -247,7 +248,7 @@ class CheapScores:
         self.seen = np.empty((len(search.problem.runs), 0), dtype=np.int64)
         self.values: np.ndarray | None = None
         self.fitted = False
-        self.free = search.counter.unit_price(name) == 0
+        self.free, self.loss = name in PROXIES, search.counter.is_loss(name)
         self._scores: np.ndarray | None = None
         self.due = search.sizes[0]
 
@@ -289,8 +290,8 @@ class CheapScores:
     def _look(self, chosen: Int64[np.ndarray, "runs looks"]) -> None:
         values = self.search.counter.look(self.name, self.search.classes.first[chosen])
         values = np.asarray(values, dtype=float)
-        if self.name == "code":
-            values = -values  # losses are the better the smaller
+        if self.loss:
+            values = -values
         values = values.reshape(*chosen.shape, -1)
         self.seen = np.concatenate([self.seen, chosen], axis=1)
         self.values = values if self.values is None else np.concatenate([self.values, values], axis=1)

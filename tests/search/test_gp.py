@@ -128,6 +128,21 @@ def test_free_looks_are_had_of_everything(bench):
     assert table["codes"].eq(0).all()
 
 
+@pytest.mark.parametrize("facts", [{"code_price": 0.0}, {"code_price": 0.003}])
+def test_a_proxy_as_the_code_is_looked_at_as_losses_are_whatever_its_price(bench, facts):
+    """A larger score is better, a smaller loss is; what costs nothing is no reason to look at more than is planned."""
+    score = bench(
+        lambda f: f.assign(**{f"code_{k}": -f[f"code_{k}"] for k in (1, 2, 3)}),
+        "a",
+        code_kind="proxy",
+        **facts,
+    )
+    found = [search(path, "gp+fidelity", 12, **LOOKING) for path in (bench(**facts), score)]
+    assert np.array_equal(*map(asked, found))
+    planned = GP_CODE.looks_after(12, LOOKING)[-1]
+    assert all(table["codes"].eq(planned).all() for table in found)
+
+
 def test_ties_everywhere_end_in_a_random_order(bench):
     """A table of one accuracy: nothing to learn, no NaN, every run another order."""
     path = bench(lambda f: f.assign(accuracy=0.7))
