@@ -430,6 +430,8 @@ def own_search(
         options = {"batch": ask_batch, "start": max(START, ask_batch), "looks_start": max(START, ask_batch)}
     looks = chosen.looks(n, 60, options)
     beyond = sorted(set(looks) - {"code"})
+    if getattr(chosen, "labels", None) == "accuracy_select":
+        beyond.append("select")
     if beyond:
         raise InputError(
             f"method {method!r} looks at {beyond[0]!r}, which a search on own images does not measure; "

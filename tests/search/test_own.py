@@ -229,8 +229,11 @@ def test_the_cheapest_of_equals_is_chosen_and_failures_never():
 
 
 def test_what_a_method_needs_and_a_search_has_not_is_refused():
-    with pytest.raises(InputError, match="looks at 'select', which a search on own images does not measure"):
-        own_search("gp+select", "20+5")
+    for method in ("gp+select", "siamese@labels=select"):
+        with pytest.raises(
+            InputError, match="looks at 'select', which a search on own images does not measure"
+        ):
+            own_search(method, "20+5")
     assert own_search("siamese+nsam+bts", "30+10").needs_codes
     assert not own_search("gp", "30+10").needs_codes
     with pytest.raises(InputError, match="too small"):
