@@ -1,6 +1,6 @@
 """The official network of NAS-Bench-201 (Dong & Yang, 2020): 16 channels, five cells a stage, ReLU–convolution–BN.
 
-Option ``authors_residual`` (docs/definitions.md, section 2): the network of the paper's authors, who add a residual around every cell and
+Option ``authors_residual`` (docs/from-paper-to-code.md): the network of the paper's authors, who add a residual around every cell and
 each stage's first cell's output to its last one's.  (They leave the stride-2 shortcut without BN; so does the official one.)
 """
 
