@@ -90,7 +90,7 @@ def found() -> str | None:
 def _load(source: Path, command: list[str]) -> ctypes.CDLL:
     """Return the library of ``source`` from the first room that can keep and run it, built there where it is not yet."""
     name = _name(source, command)
-    failure = OSError("no folder to keep it in")
+    failure: Exception = OSError("no folder to keep it in")
     for folder in _rooms():
         path = folder / name
         try:
@@ -99,9 +99,8 @@ def _load(source: Path, command: list[str]) -> ctypes.CDLL:
                     continue
                 _build(source, command, path)
             return ctypes.CDLL(str(path))
-        except (
-            OSError
-        ) as error:  # a full disk; a home that is mounted without the right to run what lies there
+        # A full disk, which the compiler or its linker meets; a home that is mounted without the right to run what lies there.
+        except (OSError, subprocess.CalledProcessError) as error:
             failure = error
     raise failure
 

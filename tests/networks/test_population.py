@@ -322,6 +322,23 @@ def test_a_cache_whose_files_may_not_run_gives_way_to_the_next_folder(monkeypatc
     assert compiler.library(source, ["-shared"], {"one": ""}) is None
 
 
+@pytest.mark.skipif(not compiler.found(), reason="compiles")
+def test_a_cache_on_a_full_disk_gives_way_to_the_next_folder(monkeypatch, tmp_path):
+    """It is the linker that meets it there, and says no more than that it has failed."""
+    source, full = tmp_path / "room/one.cpp", tmp_path / "full"
+    source.parent.mkdir()
+    source.write_text('extern "C" void one() {}\n')
+    full.write_text(
+        f'#!/bin/sh\ncase "$*" in *{tmp_path}/cache*) exit 1;; esac\nexec {compiler.found()} "$@"\n'
+    )
+    full.chmod(0o755)
+    monkeypatch.setenv("SNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(full))
+    monkeypatch.setattr(compiler.tempfile, "tempdir", str(tmp_path))
+    assert compiler.library(source, [], {"one": ""}) is not None
+    assert len(list((tmp_path / f"snas-cache-{os.getuid()}").glob("room-*.so"))) == 1
+
+
 def test_native_kernels_refuse_what_they_would_misread():
     with pytest.raises(ValueError, match="contiguous float32"):
         kernels._addresses(torch.zeros(3, 4).t())
