@@ -170,6 +170,11 @@ def table_bench(
         )
     _check_statuses(found.assign(status="ok"), name)
     frame["accuracy"], frame["status"] = found["accuracy"].to_numpy(dtype=float), "ok"
+    plain = [proxy for proxy in PROXIES if proxy in found and proxy not in BENCH.columns]
+    if plain:
+        raise InputError(
+            f"{name}: column {plain[0]!r} is not read; log₁₀ of a proxy's score is expected as {LOG10 + plain[0]!r}"
+        )
     proxies = [f"{LOG10}{proxy}" for proxy in scored_proxies(found)]
     for column in (*_OPTIONAL, *proxies):
         if column in found:

@@ -229,6 +229,7 @@ def test_tables_of_known_accuracies_are_checked(toy):
         (lambda t: t.drop(columns="accuracy"), "column 'accuracy' is missing"),
         (lambda t: t.assign(arch=t["arch"].to_numpy()[::-1]), "indices and cells must agree"),
         (lambda t: t.assign(accuracy_select=88.0), "accuracy_select 88, outside"),
+        (lambda t: t.assign(synflow=1.0), "column 'synflow' is not read; .* expected as 'log10_synflow'"),
         (lambda t: t.assign(accuracy_select="good"), "accuracy_select 'good'; a number is expected"),
         (lambda t: t.assign(log10_synflow=["1"] * len(t)), "architecture 0 has log10_synflow '1'; a number"),
         (lambda t: t.assign(code_2=[[1.0]] * len(t)), r"architecture 0 has code_2 \[1.0\]; a number"),
