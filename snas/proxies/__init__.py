@@ -17,5 +17,6 @@ REGISTRY = Registry(
         "synflow": "snas.proxies.synflow:synflow",
         "params": "snas.proxies.counts:params",
         "macs": "snas.proxies.counts:macs",
+        "noise": "snas.proxies.noise:noise",
     },
 )

@@ -1,7 +1,8 @@
-"""Sizes as proxies are those of the space's own table."""
+"""Sizes as proxies are those of the space's own table; noise knows nothing of them."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from snas import spaces
@@ -16,3 +17,14 @@ def test_sizes_are_those_of_the_table(space, name):
     found = score(space, ARCHS, name, base_seed=0)
     assert found["score"].tolist() == spaces.load(space).table().loc[ARCHS, name].tolist()
     assert (found["status"] == "ok").all()
+
+
+def test_noise_is_spread_evenly_and_has_nothing_to_do_with_the_size():
+    archs = list(range(0, 1120, 4))
+    found = score("tiny_nanobench", archs, "noise", base_seed=0, width=4, side=8)
+    values = found["log10"].to_numpy()
+    assert ((values >= 0) & (values < 1)).all()
+    counts, _ = np.histogram(values, bins=4, range=(0, 1))
+    assert (np.abs(counts - 70) < 25).all()  # of 280; 25 is 3.5 standard deviations
+    params = spaces.load("tiny_nanobench").table().loc[archs, "params"]
+    assert abs(np.corrcoef(values, np.log(params))[0, 1]) < 0.2  # 3.3 standard deviations
