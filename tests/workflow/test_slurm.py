@@ -7,6 +7,7 @@ written, or the script is missing, the tests are skipped.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -39,6 +40,10 @@ def cluster() -> Iterator[None]:
     """A cluster of one node with four CPUs and four devices, whose jobs are killed when they take too much memory."""
     if not (SCRIPTS / "slurm_up.sh").exists():
         pytest.skip(f"no SLURM to bring up: {SCRIPTS} is missing")
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip(
+            "Snakemake's plugin for SLURM is missing: pip install -c constraints.txt -e '.[test,slurm]'"
+        )
     if os.geteuid() != 0:
         pytest.skip("bringing up SLURM needs root")
     if CONF.exists() and "slurm_up.sh" not in CONF.read_text().splitlines()[0]:
