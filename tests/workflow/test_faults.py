@@ -114,7 +114,9 @@ def finished(folder: Path) -> dict[str, tuple[int, int]]:
 
 def made(folder: Path) -> int:
     """Return how many tables and pictures are there."""
-    return sum(1 for p in (folder / "results").rglob("[!.]*") if p.suffix in (".parquet", ".png"))
+    # not rglob: a driver that starts removes a folder while it is read
+    names = (name for _, _, names in os.walk(folder / "results") for name in names)
+    return sum(1 for name in names if name.endswith((".parquet", ".png")) and not name.startswith("."))
 
 
 def kill_once(workflow: Workflow, name: str, whom: str, files: int, after: float, log: Path) -> bool:
