@@ -112,10 +112,8 @@ def _kept(text: bytes, package: str) -> Source:
         plain, names, templates = json.loads(path.read_bytes())
         return Source(plain, tuple(names), templates)
     source = _read(text, package)
-    with (
-        contextlib.suppress(OSError),
-        replacing(path) as whole,
-    ):  # nowhere to keep it: the next start reads it again
+    # Where there is nowhere to keep it, the next start reads it again.
+    with contextlib.suppress(OSError), replacing(path) as whole:
         whole.write_text(json.dumps(source), encoding="utf-8")
     return source
 

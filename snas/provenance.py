@@ -98,8 +98,8 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
         if not reads_only:
-            _check_writable(path.parent)
-            _check_writable(folder / "results" / run)
+            check_writable(path.parent)
+            check_writable(folder / "results" / run)
     except OSError as error:
         if reads_only:
             return None
@@ -186,7 +186,7 @@ def unwritable(error: OSError, path: str) -> str:
     return text
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise OSError, with the folder's name, where no file of some size can be made in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     try:

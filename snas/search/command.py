@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from snas import InputError, config, device, tables
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.progress import clock
+from snas.provenance import check_writable
 from snas.search import forecast as forecasts
 from snas.search.forecast import Plan, Speed, Work, paid_in_words
 from snas.tables import replacing
@@ -348,15 +349,12 @@ def forget_changed_images(values: Mapping[str, Any], folder: Path) -> None:
 
 def check_folder(folder: Path) -> None:
     """Refuse a run whose folder cannot be made or written to."""
-    reason = "" if not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else "no permission"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
     except OSError as error:
-        reason = str(error.strerror).lower()
-    if reason:
         raise InputError(
-            f"{folder} cannot be written ({reason}); make it writable, or name another place by --directory"
-        )
+            f"{folder} cannot be written ({str(error.strerror).lower()}); make it writable, or name another place by --directory"
+        ) from None
 
 
 COUNTS = re.compile(r"\[snas\] (\d+ costly files?, .*|.* in all)")
