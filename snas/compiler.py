@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 LOG = logging.getLogger(__name__)
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
 """NaN and infinity keep their meaning, and sums their order."""
+NATIVE = ("-march=native", "-mcpu=native")
+"""What a compiler calls the very processor that it runs on; some know the one for ARM and POWER, some the other."""
 TYPES = {
     "p": (ctypes.c_void_p,),
     "i": (ctypes.c_int64,),
@@ -108,7 +110,7 @@ def _load(source: Path, command: list[str]) -> ctypes.CDLL:
 def _name(source: Path, command: list[str]) -> str:
     version = subprocess.run([command[0], "--version"], capture_output=True, check=True, timeout=60).stdout
     key = hashlib.sha256()
-    for part in (source.read_bytes(), version, " ".join(command).encode(), _processor()):
+    for part in (source.read_bytes(), version, " ".join([*command, *NATIVE]).encode(), _processor()):
         key.update(part)
     return f"{source.parent.name}-{key.hexdigest()[:16]}.so"
 
@@ -118,9 +120,24 @@ def _build(source: Path, command: list[str], path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as beside:
         built = Path(beside) / path.name
         subprocess.run(
-            [*command, "-o", str(built), str(source)], capture_output=True, check=True, timeout=300
+            [*command, *_tuning(command[0]), "-o", str(built), str(source)],
+            capture_output=True,
+            check=True,
+            timeout=300,
         )
         built.replace(path)
+
+
+def _tuning(compiler: str) -> tuple[str, ...]:
+    """Return the flag of :data:`NATIVE` that ``compiler`` takes here; none where it would build for any machine of the kind.
+
+    On x86 GCC takes both, and ``-mcpu`` would then not choose the vectors.
+    """
+    for flag in NATIVE if platform.machine() in ("x86_64", "AMD64", "i686") else reversed(NATIVE):
+        trial = [compiler, flag, "-x", "c++", "-fsyntax-only", os.devnull]
+        if subprocess.run(trial, capture_output=True, check=False, timeout=60).returncode == 0:
+            return (flag,)
+    return ()
 
 
 def _rooms() -> Iterator[Path]:
@@ -150,13 +167,13 @@ def _trusted(path: Path) -> bool:
 
 def _processor() -> bytes:
     """Return what tells machines apart whose vector units differ."""
+    kind = f"{platform.machine()} {platform.processor()}".encode()
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-        return b"\n".join(
-            sorted({line for line in lines if line.startswith((b"flags", b"model name", b"Features"))})
-        )
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}".encode()
+    except OSError:  # not a Linux
+        lines = []
+    told = (b"flags", b"model name", b"Features", b"CPU implementer", b"CPU part")
+    return b"\n".join([kind, *sorted({line for line in lines if line.startswith(told)})])
 
 
 def _reason(error: Exception) -> str:

@@ -45,7 +45,7 @@ def measured(device: torch.device | None = None, **facts: Any) -> Iterator[dict[
         seconds=round(seconds, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
         gpu_seconds=round(seconds, 3) if on_gpu else 0.0,
-        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        peak_memory_mb=_peak_memory_mb(),
         device=_device_name(device),
         host=socket.gethostname(),
         versions=versions(),
@@ -54,6 +54,13 @@ def measured(device: torch.device | None = None, **facts: Any) -> Iterator[dict[
         import torch
 
         record["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(
+        peak / (2**20 if sys.platform == "darwin" else 2**10), 1
+    )  # macOS counts bytes, Linux kibibytes
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from snas.machine import CPUINFO, processor
 from snas.tables import replacing
 
 ROOT = Path(__file__).parent.parent
@@ -110,17 +111,16 @@ def _short(value: float) -> float:
 
 def machine() -> dict[str, Any]:
     """Return what the numbers hang on: processor and its vectors, cores, memory, system."""
-    name, vectors = platform.processor(), ""
+    vectors = ""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
         flags = next(line.split(":")[1].split() for line in lines if line.startswith("flags"))
         vectors = next((flag for flag in ("avx512f", "avx2", "avx") if flag in flags), "")
     except (OSError, StopIteration):
         pass
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "processor": name,
+        "processor": processor(),
         "vectors": vectors,
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),

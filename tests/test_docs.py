@@ -89,6 +89,7 @@ def test_a_closed_pipe_ends_a_command_without_a_word(words, unbuffered):
     assert ended(words, unbuffered, close=True) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_an_output_that_cannot_be_written_is_one_sentence():
     with open("/dev/full", "w") as full:
         code, said = ended(["config-table"], "", stdout=full)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 import warnings
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from snas import InputError, seeds
+from snas import InputError, machine, seeds
 from snas.export.description import INPUT, ONNX, OPSET, OUTPUT, Description
 from snas.tables import replacing
 
@@ -110,15 +109,5 @@ def measure(folder: str | Path, description: Description, *, runs: int = RUNS, t
             seconds.append(time.perf_counter() - started)
     low, median, high = np.percentile(np.array(seconds) * 1e3, [25, 50, 75]).round(4).tolist()
     return Latency(
-        median, low, high, runs, threads, f"ONNX Runtime {onnxruntime.__version__}, CPU", processor()
+        median, low, high, runs, threads, f"ONNX Runtime {onnxruntime.__version__}, CPU", machine.processor()
     )
-
-
-def processor() -> str:
-    """Return the name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

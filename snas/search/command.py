@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snas import InputError, config, device, tables
+from snas import InputError, config, device, machine, tables
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.progress import clock
 from snas.provenance import check_writable
@@ -103,7 +103,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--cores",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=machine.cores(),
         help="CPU cores to use; default: %(default)s",
     )
     add(
@@ -249,9 +249,9 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"{what} {hours:g}: a time above 0 and below 10000 is expected, in hours")
     if options.cores < 1:
         raise InputError(f"--cores {options.cores}: at least 1 is expected")
-    machine = os.cpu_count() or 1
-    if options.cores > machine:  # as many processes measure it and train: hundreds would fill its memory
-        raise InputError(f"--cores {options.cores}: this machine has {machine}")
+    there = os.cpu_count() or 1
+    if options.cores > there:  # as many processes measure it and train: hundreds would fill its memory
+        raise InputError(f"--cores {options.cores}: this machine has {there}")
     if options.steps is not None and (options.steps < 40 or options.steps % 8):
         raise InputError(f"--steps {options.steps}: a multiple of 8, at least 40, is expected")
     return values

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -79,12 +80,10 @@ KINDS = [
 def processes(session: int) -> dict[int, str]:
     """Return the living processes of a session and their command lines."""
     found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] != "Z" and int(fields[3]) == session:
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().decode().replace("\0", " ")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == session:
+                found[process.pid] = " ".join(process.cmdline())
     return found
 
 
