@@ -259,6 +259,11 @@ def answers_before(bench, count):
     return [f"{RUN}/search/{bench}/rounds/{i:02d}/answers.parquet" for i in range(count)]
 
 
+def own_state(number):
+    """Return the state that round ``number`` of the search on own images leaves."""
+    return f"{OWN_PLAN}/{number:02d}/state.npz"
+
+
 def own_shards(number):
     """Return the trainings that round ``number`` of the search on own images asks for: no job would have none to do."""
     count = max(min(CONFIG.truth_shards, OWN_SEARCH.asks[number]), 1)

@@ -340,7 +340,7 @@ use rule search_begin as own_begin with:
 use rule own_begin as own_round with:
     input:
         bench=rules.own_bench.output.table,
-        state=lambda wildcards: f"{OWN_PLAN}/{int(wildcards.round) - 1:02d}/state.npz",
+        state=lambda wildcards: own_state(int(wildcards.round) - 1),
         # Answers to earlier rounds stand in the state: with all of them the inputs would grow with the square of the rounds.
         answers=lambda wildcards: own_shards(int(wildcards.round) - 1),
     wildcard_constraints:
@@ -378,7 +378,7 @@ rule own_truth:
 use rule search_finish as own_finish with:
     input:
         bench=rules.own_bench.output.table,
-        state=f"{OWN_PLAN}/{OWN_SEARCH.rounds - 1:02d}/state.npz",
+        state=own_state(OWN_SEARCH.rounds - 1),
         answers=own_shards(OWN_SEARCH.rounds - 1),
     output:
         runs=f"{OWN_PLAN}/runs.parquet",

@@ -1,4 +1,4 @@
-"""Python 3.11 to 3.13: the syntax of every file, and the modules without torch, under each that is on this machine."""
+"""Python 3.11 to 3.14: the syntax of every file, and the modules without torch, under each that is on this machine."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-VERSIONS = ("3.11", "3.12", "3.13")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 COMPILE = """
 import sys, warnings
 warnings.simplefilter("error")
