@@ -19,6 +19,7 @@ from typing import Any
 
 from snas import InputError, __version__
 from snas.device import NAMES
+from snas.words import percent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,7 +233,7 @@ def _contents(found: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {count:,}" for name, count in found["datasets"].items())
     seeds = "accuracies per seed" if found["per_seed"] else "means over seeds only"
     codes = (
-        f"codes from epochs {', '.join(map(str, found['code_epochs']))} ({found['code_price']:.1%} of a complete training each)"
+        f"codes from epochs {', '.join(map(str, found['code_epochs']))} ({percent(found['code_price'])} of a complete training each)"
         if found["code_epochs"]
         else "no codes (it records no curves)"
     )

@@ -10,3 +10,12 @@ def counted(number: int, one: str, more: str = "") -> str:
     ('1 round', '1,200 rounds', '0 classes')
     """
     return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent to three digits.
+
+    >>> percent(0.375), percent(0.0015), percent(1)
+    ('37.5 %', '0.15 %', '100 %')
+    """
+    return f"{100 * share:.3g} %"

@@ -89,4 +89,6 @@ def test_no_arithmetic_within_the_f_strings_of_rules():
     """snakefmt writes ``{n - 1}`` there with the spaces under Python 3.11 and without them under later ones."""
     for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
         if path.name != "common.smk":  # plain functions, which it formats alike
-            assert not re.findall(r"\bf\".*(?<!{){[^{}\"]* [-+*/%] [^{}\"]*}.*\"", path.read_text()), path.name
+            assert not re.findall(r"\bf\".*(?<!{){[^{}\"]* [-+*/%] [^{}\"]*}.*\"", path.read_text()), (
+                path.name
+            )

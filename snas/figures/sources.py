@@ -18,6 +18,7 @@ from snas.analysis.statistics import SCHEMAS
 from snas.figures import style
 from snas.spaces.space import ARCHITECTURES
 from snas.tables import Schema
+from snas.words import percent
 
 KNOWN: dict[str, Schema] = {**SCHEMAS, **{s.name: s for s in (COSTS, COUNTS, ARCHITECTURES, PAIRED)}}
 
@@ -83,7 +84,7 @@ class Source:
             parts.append(f"code: {self.facts['code_source']}")
         if self.facts.get("code_price") is not None:
             parts.append(
-                f"one code costs {float(self.facts['code_price']):.2%} of a complete training{self._seconds()}"
+                f"one code costs {percent(float(self.facts['code_price']))} of a complete training{self._seconds()}"
             )
         known, of = (self.facts.get(key) for key in ("known_accuracies", "architectures"))
         if known is not None and of is not None and known < of and self.optimum is None:

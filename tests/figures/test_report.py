@@ -71,7 +71,7 @@ def test_it_says_how_the_run_was_made(page):
         "Tiny-NanoBench · digits: 150 architectures; accuracy: trained by this run, recipe digits_truth"
         in text
     )
-    assert "one code costs 0.30% of a complete training" in text
+    assert "one code costs 0.3 % of a complete training" in text
     assert "N = 10–20 (2 budgets), K = 5–10, n = 5 runs per point" in text
     assert "Base seed 3" in text
     assert "Computed on: cpu." in text

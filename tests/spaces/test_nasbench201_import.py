@@ -374,7 +374,7 @@ def test_the_command_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "2 of 3 architectures" in said.err
     assert "left" in said.err
-    assert "accuracies per seed; codes from epochs 1, 2, 3 (1.5% of a complete training each)" in said.out
+    assert "accuracies per seed; codes from epochs 1, 2, 3 (1.5 % of a complete training each)" in said.out
 
 
 def test_every_column_that_is_read_is_documented():
