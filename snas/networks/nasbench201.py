@@ -80,9 +80,11 @@ class ReductionBlock(nn.Module):
         super().__init__()
         self.conv_a = ReLUConvBN(in_channels, channels, 3, stride=2, momentum=momentum)
         self.conv_b = ReLUConvBN(channels, channels, 3, momentum=momentum)
-        # ceil_mode only matters for an odd side, which the official block refuses
+        # ceil_mode only matters for an odd side, which the official block refuses.  There is no padding to be counted, but
+        # where it is said to be, ONNX Runtime (1.20 to 1.23, tried) divides the windows at an odd side's end by four.
         self.shortcut = nn.Sequential(
-            nn.AvgPool2d(2, ceil_mode=True), Conv2d(in_channels, channels, 1, bias=False)
+            nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
+            Conv2d(in_channels, channels, 1, bias=False),
         )
 
     def forward(

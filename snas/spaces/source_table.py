@@ -317,6 +317,8 @@ class _Parquet:
     def _check_types(self, names: Sequence[str], texts: Sequence[str]) -> None:
         import pyarrow.types as t
 
+        if self.file.metadata.num_rows == 0:  # whatever type its columns have
+            raise InputError(f"{self.source}: no architecture in it")
         for name in names:
             kind = self.file.schema_arrow.field(name).type
             if name in texts:
