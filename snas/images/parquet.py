@@ -167,13 +167,22 @@ class _File:
         Fewer where a piece could take more than ``LARGEST_PIECE`` bytes: one long value may stand in every row.
         """
         rows = max(1, min(most, LARGEST_PIECE // max(1, self.sizes.get(column, 1))))
+        left = self.rows
         try:
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:
                 for batch in file.iter_batches(rows, columns=[column], use_threads=False):
                     array = batch.column(0)
+                    left -= len(array)
+                    if left < 0:
+                        break
                     yield array.flatten()[0] if pa.types.is_struct(array.type) else array
         except UNREADABLE as error:
             raise InputError(f"{self.path}: not a readable Parquet file (damaged)") from error
+        if left:
+            raise InputError(
+                f"{self.path}: not a readable Parquet file (damaged): column {column!r} has another number of rows than the "
+                f"{self.rows} that the file announces"
+            )
 
     def labels(self) -> np.ndarray:
         """Return all labels as int64; raises :class:`InputError` for a missing or negative one."""

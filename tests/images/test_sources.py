@@ -34,6 +34,7 @@ from snas.images.cifar import _load
 from snas.images.decode import decode, decode_all
 from snas.images.fashion_mnist import DEBIAN, read_idx
 from snas.images.imageset import ImageSet
+from snas.images.parquet import _File
 
 
 def refused(name: str, words: str, **options: Any) -> None:
@@ -607,6 +608,18 @@ def test_damaged_parquet_gives_images_or_a_sentence(image_parquet: Path, data: s
     target.write_bytes(raw)
     got = outcome(lambda: images.load("parquet", path=target))
     assert isinstance(got, ImageSet) or one_sentence(got)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_parquet_of_another_number_of_rows_than_it_announces(image_parquet: Path, more: int) -> None:
+    """As where a byte of the footer is damaged."""
+    file = _File(image_parquet / "train.parquet")
+    file.rows += more
+    for read in (file.labels, file.paths_inside, lambda: list(file.images())):
+        with pytest.raises(
+            InputError, match=rf"damaged\): column 'img|label.*' has another .* the {12 + more} that"
+        ):
+            read()
 
 
 needs_cifar10 = pytest.mark.skipif(
