@@ -147,7 +147,8 @@ class _File:
             raise InputError(
                 f"{self.path}: the file announces {self.rows} rows; 1 to {LARGEST_NUMBER} are possible"
             )
-        self.sizes: dict[str, int] = {}
+        # Not the sizes of its columns: pyarrow ends the process where one's description is damaged.
+        self.largest = 1
         for group in range(metadata.num_row_groups):
             size = metadata.row_group(group).total_byte_size
             if not 0 <= size <= LARGEST_GROUP:
@@ -155,18 +156,14 @@ class _File:
                     f"{self.path}: row group {group} announces {size} bytes; at most {LARGEST_GROUP} are read at a time, "
                     "smaller row groups are needed"
                 )
-            for index in range(metadata.num_columns):
-                chunk = metadata.row_group(group).column(index)
-                self.sizes[chunk.path_in_schema] = max(
-                    self.sizes.get(chunk.path_in_schema, 0), chunk.total_uncompressed_size
-                )
+            self.largest = max(self.largest, size)
 
     def batches(self, column: str, most: int = 2**16) -> Iterator[pa.Array]:
         """Yield ``column`` (dotted inside a struct) in pieces of at most so many rows.
 
         Fewer where a piece could take more than ``LARGEST_PIECE`` bytes: one long value may stand in every row.
         """
-        rows = max(1, min(most, LARGEST_PIECE // max(1, self.sizes.get(column, 1))))
+        rows = most if column == self.label else max(1, min(most, LARGEST_PIECE // self.largest))
         left = self.rows
         try:
             with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=2**20) as file:

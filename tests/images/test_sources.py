@@ -10,6 +10,8 @@ import os
 import pickle
 import re
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -608,6 +610,33 @@ def test_damaged_parquet_gives_images_or_a_sentence(image_parquet: Path, data: s
     target.write_bytes(raw)
     got = outcome(lambda: images.load("parquet", path=target))
     assert isinstance(got, ImageSet) or one_sentence(got)
+
+
+DAMAGED = """
+import sys
+from pathlib import Path
+from snas import InputError, images
+whole, target = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+refused = 0
+for place in range(len(whole) - 1330, len(whole) - 1280):
+    for value in (0, 1, 2, 3, 8, 24, 127, 128, 255):
+        target.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        try:
+            images.load("parquet", path=target)
+        except InputError:
+            refused += 1
+print(refused)
+"""
+
+
+def test_damage_to_the_description_of_a_column_does_not_end_the_process(image_parquet: Path) -> None:
+    """As it does where pyarrow is asked for that description (tried with 26.0)."""
+    done = subprocess.run(
+        [sys.executable, "-c", DAMAGED, image_parquet / "train.parquet", image_parquet / "damaged.parquet"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]
+    assert int(done.stdout) > 10
 
 
 @pytest.mark.parametrize("more", [-1, 1])
