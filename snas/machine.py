@@ -54,7 +54,9 @@ def processor() -> str:
         names = [_said("sysctl", "-n", "machdep.cpu.brand_string")]
     elif not names:  # on ARM the file has numbers in place of a name
         names = [
-            line.partition(":")[2] for line in _said("lscpu").splitlines() if line.startswith("Model name:")
+            line.partition(":")[2]
+            for line in _said("lscpu").splitlines()
+            if line.strip().startswith("Model name:")
         ]
     return next((name.strip() for name in names if name.strip(" -\t")), platform.machine())
 

@@ -30,7 +30,7 @@ def test_cores_are_those_of_the_process_or_of_the_machine(monkeypatch):
     ("cpuinfo", "system", "programs", "name"),
     [
         ("processor : 0\nmodel name\t: A CPU: fast\nflags : avx\n", "Linux", {}, "A CPU: fast"),
-        ("CPU part\t: 0xd40\n", "Linux", {"lscpu": "echo 'Model name:       Neoverse-V1'"}, "Neoverse-V1"),
+        ("CPU part\t: 0xd40\n", "Linux", {"lscpu": "echo '  Model name:       Neoverse-V1'"}, "Neoverse-V1"),
         ("CPU part\t: 0xd40\n", "Linux", {"lscpu": "echo 'Model name:  -'"}, "kind"),
         ("CPU part\t: 0xd40\n", "Linux", {"lscpu": "exit 1"}, "kind"),
         ("CPU part\t: 0xd40\n", "Linux", {}, "kind"),
