@@ -57,10 +57,8 @@ def measured(device: torch.device | None = None, **facts: Any) -> Iterator[dict[
 
 
 def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(
-        peak / (2**20 if sys.platform == "darwin" else 2**10), 1
-    )  # macOS counts bytes, Linux kibibytes
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kibibytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def versions() -> dict[str, str]:

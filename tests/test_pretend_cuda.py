@@ -1,7 +1,5 @@
 """Trainings and proxies on a GPU that is not there (:mod:`tests.pretend_cuda`) give what they give on the CPU."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -17,6 +15,7 @@ from snas.search import forecast
 from snas.training.codes import EPOCHS, estimation_codes
 from snas.training.truth import ground_truth
 from tests.pretend_cuda import OnDevice, pretended
+from tests.small_digits import small_digits
 
 LOSSES = [f"loss_{epoch}" for epoch in range(1, EPOCHS + 1)]
 ARCHS = [3, 600, 1100]
@@ -24,13 +23,7 @@ ARCHS = [3, 600, 1100]
 
 @pytest.fixture(scope="module")
 def digits():
-    whole = images.load("digits", train_images=96, base_seed=1)
-    return dataclasses.replace(
-        whole,
-        test_images=whole.test_images[:60],
-        test_labels=whole.test_labels[:60],
-        test_index=whole.test_index[:60],
-    )
+    return small_digits()
 
 
 def on_both(make):

@@ -148,15 +148,17 @@ class _File:
                 f"{self.path}: the file announces {self.rows} rows; 1 to {LARGEST_NUMBER} are possible"
             )
         # Not the sizes of its columns: pyarrow ends the process where one's description is damaged.
-        self.largest = 1
-        for group in range(metadata.num_row_groups):
-            size = metadata.row_group(group).total_byte_size
+        sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        for group, size in enumerate(sizes):
             if not 0 <= size <= LARGEST_GROUP:
                 raise InputError(
                     f"{self.path}: row group {group} announces {size} bytes; at most {LARGEST_GROUP} are read at a time, "
                     "smaller row groups are needed"
                 )
-            self.largest = max(self.largest, size)
+        self.largest = max([1, *sizes])
+        on_disk = self.path.stat().st_size
+        if 2 * sum(sizes) < on_disk:  # some writers, and a hostile one, announce too little
+            self.largest = max(self.largest, on_disk)
 
     def batches(self, column: str, most: int = 2**16) -> Iterator[pa.Array]:
         """Yield ``column`` (dotted inside a struct) in pieces of at most so many rows.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
 from snas import images, training
 from snas.networks import native
 from snas.training.recipes import Recipe
+from tests.small_digits import small_digits
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +22,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def digits():
     """96 digits to train on and 60 to test on."""
-    whole = images.load("digits", train_images=96, base_seed=1)
-    return dataclasses.replace(
-        whole,
-        test_images=whole.test_images[:60],
-        test_labels=whole.test_labels[:60],
-        test_index=whole.test_index[:60],
-    )
+    return small_digits()
 
 
 @pytest.fixture(scope="session")
