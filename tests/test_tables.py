@@ -146,13 +146,18 @@ def test_a_table_as_pandas_writes_it_is_taken_where_it_may_be_a_users_own(change
         ({"arch": [0, 2**31]}, "column 'arch' does not fit int32: Integer value 2147483648 not in range"),
         ({"arch": [0.0, 1.0]}, "column 'arch' has type double, expected int32"),
         ({"name": [1, 2]}, "column 'name' has type int64, expected string"),
-        ({"share": ["a", "b"]}, "column 'share' has type (large_)?string, expected double"),
+        ({"share": ["a", "b"]}, "column 'share' has type string, expected double"),
+        (
+            {"share": pa.array(["a", "b"], pa.large_string())},  # as pandas 3 writes text
+            "column 'share' has type large_string, expected double",
+        ),
         ({"share": [1, 2**60 + 1]}, "column 'share' does not fit double: Integer value"),
     ],
 )
 def test_nothing_is_lost_where_types_are_converted(change, sentence, tmp_path):
     path = tmp_path / "words.parquet"
-    pd.DataFrame({"arch": [0, 1], "name": ["a", "b"], "share": [0.5, 1.0]} | change).to_parquet(path)
+    # not by pandas, whose versions write text as one type or the other
+    pq.write_table(pa.table({"arch": [0, 1], "name": ["a", "b"], "share": [0.5, 1.0]} | change), path)
     with pytest.raises(InputError, match=sentence):
         tables.read(path, WORDS, convert=True)
 
