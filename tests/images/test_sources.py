@@ -18,6 +18,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -649,6 +650,20 @@ def test_parquet_of_another_number_of_rows_than_it_announces(image_parquet: Path
             InputError, match=rf"damaged\): column 'img|label.*' has another .* the {12 + more} that"
         ):
             read()
+
+
+def test_parquet_that_announces_too_little_is_read_by_its_size_on_disk(image_parquet: Path) -> None:
+    file = _File(image_parquet / "train.parquet")
+    size = file.path.stat().st_size
+    for announced in (0, size // 3):
+        file._check_sizes(
+            SimpleNamespace(
+                num_row_groups=1, row_group=lambda _, n=announced: SimpleNamespace(total_byte_size=n)
+            )
+        )
+        assert file.largest == size
+    file._check_sizes(pq.read_metadata(file.path))
+    assert file.largest == pq.read_metadata(file.path).row_group(0).total_byte_size
 
 
 needs_cifar10 = pytest.mark.skipif(
