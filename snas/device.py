@@ -45,6 +45,16 @@ def torch_device(name: str = "auto") -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Return whether ``error`` says that something did not fit into the memory of the device or of the machine."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch on a CPU has no class of its own for it
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
 @functools.cache
 def _machine_devices() -> tuple[str, ...]:
     """Return the indices of the machine's NVIDIA devices without importing torch; empty where there are none.

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from snas import networks, spaces
-from snas.device import torch_device
+from snas.device import out_of_memory, torch_device
 from snas.proxies import REGISTRY
 from snas.tables import Column, Schema
 
@@ -74,7 +72,9 @@ def score(
                 space, arch, width=width, channels=channels, side=side, classes=classes, base_seed=base_seed
             )
             value = float(proxy(network.to(place), (channels, side, side)))
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             status = "out_of_memory"
         if status == "ok" and not math.isfinite(value):
             value, status = math.nan, "diverged"

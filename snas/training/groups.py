@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from snas import networks
+from snas.device import out_of_memory
 from snas.images.imageset import ImageSet
 from snas.networks.populations import Population
 from snas.spaces.space import Space
@@ -131,12 +132,8 @@ def _attempt(work: Work, part: list[int]) -> list[dict[str, Any]] | None:
     """Return the rows of a group, or None where it does not fit into memory; what it held is free again then."""
     try:
         return work(part)
-    except torch.OutOfMemoryError:
-        pass
-    except MemoryError:
-        pass
-    except RuntimeError as error:  # torch on a CPU has no class of its own for it
-        if "DefaultCPUAllocator: can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
             raise
     gc.collect()  # the failed program lives in reference cycles with its traceback
     if torch.cuda.is_available():

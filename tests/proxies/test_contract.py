@@ -63,23 +63,46 @@ def test_nothing_to_score_is_an_empty_table(proxy, tmp_path):
     assert len(tables.read(tmp_path / "scores.parquet", PROXIES)) == 0
 
 
-def test_infinite_scores_and_exhausted_memory_are_recorded():
-    def infinite(network, image):
-        return math.inf
+def infinite(network, image):
+    return math.inf
 
-    def exhausted(network, image):
-        raise torch.OutOfMemoryError("no memory")
 
-    globals()["_infinite"], globals()["_exhausted"] = infinite, exhausted
-    for name, status in (("_infinite", "diverged"), ("_exhausted", "out_of_memory")):
-        REGISTRY.register(name, f"{__name__}:{name}")
-        try:
-            table = score("tiny_nanobench", [0, 1], name, base_seed=0, **SIZE)
-        finally:
-            REGISTRY.unregister(name)
-        assert table.status.tolist() == [status] * 2
-        assert table.score.isna().all()
-        assert table.log10.isna().all()
+def exhausted(network, image):
+    raise torch.OutOfMemoryError("no memory")
+
+
+def exhausted_on_a_cpu(network, image):
+    return float(torch.empty(10**15).sum())  # the error that torch really raises there
+
+
+def wrong(network, image):
+    raise RuntimeError("something else")
+
+
+@pytest.fixture
+def registered(request):
+    """Register the function of this module that a test is given by name."""
+    REGISTRY.register("a_test's", f"{__name__}:{request.param.__name__}")
+    yield "a_test's"
+    REGISTRY.unregister("a_test's")
+
+
+@pytest.mark.parametrize(
+    ("registered", "status"),
+    [(infinite, "diverged"), (exhausted, "out_of_memory"), (exhausted_on_a_cpu, "out_of_memory")],
+    indirect=["registered"],
+)
+def test_infinite_scores_and_exhausted_memory_are_recorded(registered, status):
+    table = score("tiny_nanobench", [0, 1], registered, base_seed=0, **SIZE)
+    assert table.status.tolist() == [status] * 2
+    assert table.score.isna().all()
+    assert table.log10.isna().all()
+
+
+@pytest.mark.parametrize("registered", [wrong], indirect=True)
+def test_other_errors_of_a_proxy_are_not_taken_for_a_lack_of_memory(registered):
+    with pytest.raises(RuntimeError, match="something else"):
+        score("tiny_nanobench", [0], registered, base_seed=0, **SIZE)
 
 
 def test_bad_names_are_refused():
