@@ -1,6 +1,7 @@
 """The configuration: defaults, closedness, types from the command line, names, contradictions, the table of keys."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -414,9 +415,37 @@ def test_images_that_cannot_be_had_are_refused_before_any_work(values, sentence)
     assert "\n" not in str(error.value)
     config.load({**values, "space": "", "nasbench201": __file__})  # a run that reads no images
     config.load({**values, "truth": "table", "table": __file__})
-    trained = {"space": "", "nasbench201": __file__, "nasbench201_code": "trained"}
-    with pytest.raises(InputError):
-        config.load({**values, **trained})
+    with pytest.raises(InputError, match=re.escape(sentence) + "|of 8×8"):
+        config.load({**values, **TRAINED})
+
+
+TRAINED = {"space": "", "nasbench201": __file__, "nasbench201_code": "trained"}
+
+
+@pytest.mark.parametrize("images", [{}, {"images": "folder", "images_path": ".", "image_side": 8}])
+def test_codes_of_nasbench201_need_images_of_its_size(images):
+    with pytest.raises(
+        InputError, match=r"trains 15,625 networks on images = (digits|folder) of 8×8; NAS-Bench-201's"
+    ):
+        config.load({**TRAINED, **images})
+    config.load({**TRAINED, "images": "cifar10", "code_recipe": "paper_code"})
+    config.load({**TRAINED, "images": "folder", "images_path": ".", "image_side": 16})
+    config.load({**TRAINED, **images, "nasbench201_code": "recorded"})
+
+
+def test_the_fair_protocol_needs_means_to_report():
+    seed = {"space": "", "nasbench201": __file__, "nasbench201_table": "one_seed"}
+    config.load(seed)
+    with pytest.raises(
+        InputError, match=r"'siamese@labels=select' .*: the fair protocol reports the mean accuracy of what"
+    ):
+        config.load({**seed, "methods": ["siamese@labels=select"]})
+    config.load({**seed, "methods": ["siamese@labels=select"], "nasbench201_table": "mean"})
+    with pytest.raises(
+        InputError, match="nasbench201_table and nasbench201_select are both one_seed, which is the same"
+    ):
+        config.load({**seed, "nasbench201_select": "one_seed"})
+    config.load({**seed, "nasbench201": "", "nasbench201_select": "one_seed", "space": "tiny_nanobench"})
 
 
 def test_a_sample_is_no_larger_than_the_space():

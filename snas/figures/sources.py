@@ -63,10 +63,13 @@ class Source:
         return f"{self._name}\n{second}" if second else self._name
 
     def _seconds(self) -> str:
-        """Return the measured seconds of a code and of a training, where both are known."""
+        """Return the seconds of a code and of a training where a training's are known; a code's by its price if not measured."""
         code, truth = self.facts.get("code_seconds"), self.facts.get("truth_seconds")
-        if code is None or truth is None:
+        if truth is None:
             return ""
+        if code is None:
+            about = float(self.facts["code_price"]) * float(truth)
+            return f" (about {about:,.3g} s of {float(truth):,.0f} s, mean of the networks)" if about else ""
         return f" ({float(code):.3g} s beside {float(truth):.3g} s, mean of the networks)"
 
     @property

@@ -54,7 +54,7 @@ def table1(sources: Sources, *, budget: int = 100) -> Drawing:
     widths = [1.45, 0.55, 0.35, 0.3, 0.5, 0.5, 0.6, 0.55, 0.55, 0.6]
     figure = table_figure(heads, text, widths, spans=[(4, 7, "this run, per run"), (7, 10, "published")])
     facts.append(
-        "Seconds of training the predictor, without estimation codes and ground truth; a run's share of its block. The machines differ, so the ratios are compared."
+        "Seconds of training siamese+nsam, without estimation codes and ground truth; a run's share of its block. The machines differ, so the ratios are compared."
     )
     return Drawing(figure, frame, title, facts, missing)
 

@@ -72,6 +72,10 @@ SUPPOSED_IMAGES, SUPPOSED_SIDE = 10_000, 32
 """What a forecast takes where only the files say."""
 
 
+BENCHMARK_SIDE = 16
+"""Of the smallest images in NAS-Bench-201, ImageNet16-120's."""
+
+
 def expected(config: Config) -> tuple[int, int]:
     """Return how many images a run trains on and their side: as known, as asked for, or as supposed."""
     known = KNOWN.get(config.images, Known())
@@ -82,9 +86,17 @@ def expected(config: Config) -> tuple[int, int]:
 def check(config: Config) -> None:
     """Raise :class:`InputError` where a run reads images and what its configuration says of them cannot be so."""
     trains = config.space and config.truth != "table"
-    if trains or (config.nasbench201 and config.nasbench201_code == "trained"):
+    coded = config.nasbench201 and config.nasbench201_code == "trained"
+    if trains or coded:
         check_source(config)
         _check_numbers(config)
+    side = expected(config)[1]
+    if coded and side < BENCHMARK_SIDE:
+        raise InputError(
+            f"configuration: nasbench201_code = trained trains 15,625 networks on images = {config.images} of {side}×{side}; "
+            f"NAS-Bench-201's accuracies are those of images of {BENCHMARK_SIDE}×{BENCHMARK_SIDE} and 32×32, so such a code needs "
+            "images of that size, as images = cifar10 (config/paper.yaml)"
+        )
 
 
 def check_source(config: Config) -> None:

@@ -118,7 +118,8 @@ def _check_number(table: str | Path, said: Mapping[str, Any], key: str, most: fl
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
 SELECT = ("epochs_12", "one_seed", "validation")
 EPOCHS = 200
-"""Of a complete training of the benchmark."""
+TRAIN_IMAGES = 50_000
+"""Epochs of a complete training of the benchmark, and images of one (CIFAR's), whatever images a code is trained on."""
 
 
 def make_imported(
@@ -193,7 +194,7 @@ def _with_codes(found: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, st
     ours = table.loc[found["cell"]]
     columns = {f"code_{place}": ours[f"loss_{place}"].to_numpy() for place in (1, 2, 3)}
     source = f"trained on {coded['code_images']:,} images of {coded['images']}, recipe {coded['recipe']}"
-    price = 3 * coded["code_images"] / (EPOCHS * coded["train_images"])
+    price = len(bench.CODES) * coded["code_images"] / (EPOCHS * TRAIN_IMAGES)
     return found.assign(**columns, code_seconds=ours["seconds"].to_numpy()), source, price
 
 

@@ -235,6 +235,7 @@ def check(config: Config) -> None:
     """
     _check_sample(config)
     _check_code_recipe(config)
+    _check_tables(config)
     known = {bench.name: bench for bench in benches(config)}
     for job in search_jobs(config):
         if job.block == 0:
@@ -280,6 +281,15 @@ def _check_code_recipe(config: Config) -> None:
                 f"configuration: key 'code_recipe' is {config.code_recipe!r}, which has {epochs} epochs; an estimation code "
                 f"has {CODE_EPOCHS}"
             )
+
+
+def _check_tables(config: Config) -> None:
+    """Raise :class:`InputError` where a search on NAS-Bench-201 could look at the very accuracies that it reports."""
+    if config.nasbench201 and config.nasbench201_table == config.nasbench201_select == "one_seed":
+        raise InputError(
+            "configuration: nasbench201_table and nasbench201_select are both one_seed, which is the same seed; "
+            "nasbench201_table = mean reports the mean of what the seed has selected"
+        )
 
 
 def check_sizes(config: Config, searches: Iterable[SearchJob], fewest: Iterable[FewestJob] = ()) -> None:
@@ -352,6 +362,11 @@ def _check_search(
         raise InputError(
             f"{where}: it needs accuracies of fewer epochs or of one seed, which this run does not train; "
             "NAS-Bench-201 and a table of one's own may have them"
+        )
+    if bench.imported and fair and config.nasbench201_table != "mean":
+        raise InputError(
+            f"{where}: the fair protocol reports the mean accuracy of what it selects, and nasbench201_table = "
+            f"{config.nasbench201_table} has none; use nasbench201_table = mean"
         )
     key = "nasbench201_proxies" if bench.imported else "proxies"
     missing = [name for name in PROXIES if name in wanted and name not in config[key]]

@@ -144,6 +144,10 @@ def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(m
     assert frame["code_2"].isna().tolist() == (place == 7).tolist()
     assert (frame["code_2"] == (place / 2).astype(np.float32))[place != 7].all()
     assert (frame["code_seconds"] == 60).all()
+    fewer = {**said, "train_images": 10_000}
+    tables.write(tmp_path / "fewer.parquet", codes, CODES, fewer)
+    _, facts = made(space="tiny_nasbench201", code="trained", codes=tmp_path / "fewer.parquet")
+    assert facts["code_price"] == pytest.approx(0.0015), "the benchmark's trainings cost what they cost"
     with pytest.raises(InputError, match="trained codes are asked for, but there is no table of them"):
         made(code="trained")
     tables.write(tmp_path / "codes.parquet", codes.drop(index=5), CODES, said)

@@ -2,7 +2,9 @@
 
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from snas import tables
 from snas.search.forecast import memory_bytes
@@ -68,15 +70,22 @@ def test_the_embedded_run_reads_the_data_of_a_package_that_it_never_imports(work
 
 
 def test_codes_of_nasbench201_are_trained_in_shards_where_the_paper_s_are_wanted(workflow):
-    """Three of the 15,625 networks really are, on the digits; a run has all shards before its benches."""
+    """Three of the 15,625 networks really are, on a few images; a run has all shards before its benches."""
     package = workflow.folder / "analognasbench"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "data.anb").write_bytes(sources.analog(sources.possible_percent))
+    draw = np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (workflow.folder / "pets" / name).mkdir(parents=True)
+        for i in range(24):
+            pixels = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(workflow.folder / "pets" / name / f"{i}.png")
     chosen = workflow.folder / "trained.yaml"
     chosen.write_text(
         "run: trained\nspace: ''\nnasbench201: analog-nasbench\nnasbench201_sets: [cifar10]\nnasbench201_code: trained\n"
         "nasbench201_code_shards: 6000\ncode_recipe: smoke_code\ntruth_recipe: smoke_truth\nextra_searches: []\n"
+        "images: folder\nimages_path: pets\ntrain_images: 0\ncode_share: 0.5\n"
     )
     shard = "results/trained/training/nasbench201_codes/shard_1234.parquet"
     table = "results/trained/spaces/nasbench201_accuracies.parquet"
