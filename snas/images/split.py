@@ -66,8 +66,8 @@ PIXELS = Schema(
 def draw_split(images: ImageSet, *, base_seed: int, shares: Sequence[float] = SHARES) -> pd.DataFrame:
     """Return the part of every image of ``images`` (all of its source) with the schema :data:`SPLIT`.
 
-    Each class is shared out by ``shares`` (training, validation, test), copies together; draws come from
-    ``(base_seed, "own split", class)``.  A source with a test part of its own keeps it, and training and validation
+    The distinct images of each class are shared out by ``shares`` (training, validation, test), copies together; draws come
+    from ``(base_seed, "own split", class)``.  A source with a test part of its own keeps it, and training and validation
     share the rest.  At most :data:`MOST_VALIDATION` images are for validation.
 
     Raises :class:`InputError` for shares that are none, and for a class with fewer than :data:`LEAST` distinct images.
@@ -94,11 +94,10 @@ def draw_split(images: ImageSet, *, base_seed: int, shares: Sequence[float] = SH
     for place in np.flatnonzero(~given):
         members.setdefault(int(group[place]), []).append(int(place))
     for label in range(len(images.classes)):
-        own = np.flatnonzero((labels == label) & ~given)
-        wanted = _wanted(len(own), int((~given).sum()), shares, own_test=images.own_test)
-        groups = np.unique(group[own])
+        groups = np.unique(group[(labels == label) & ~given])
+        wanted = _wanted(len(groups), len(members), shares, own_test=images.own_test)
         seeds.numpy_generator(base_seed, "own split", label).shuffle(groups)
-        _share_out(part, own, [members[int(one)] for one in groups], wanted)
+        _share_out(part, [members[int(one)] for one in groups], wanted)
     names = images.names or tuple(f"image {i}" for i in range(len(labels)))
     return pd.DataFrame(
         {"image": np.arange(len(labels)), "label": labels, "part": part, "hash": hashes, "name": list(names)}
@@ -114,7 +113,10 @@ def _check_distinct(images: ImageSet, labels: np.ndarray, group: np.ndarray) -> 
 
 
 def _wanted(count: int, total: int, shares: Sequence[float], *, own_test: bool) -> dict[str, int]:
-    """Return how many of a class's ``count`` images are for testing and for validation; one at least is left to train on."""
+    """Return how many of a class's ``count`` distinct images are to test and to choose by; one at least is left to train on.
+
+    ``total`` is the number of all classes.
+    """
     train, validation, test = shares
     if own_test:
         train, validation, test = train / (train + validation), validation / (train + validation), 0.0
@@ -123,20 +125,21 @@ def _wanted(count: int, total: int, shares: Sequence[float], *, own_test: bool) 
     return {"test": tests, "validation": min(max(round(chosen), 1), count - tests - 1)}
 
 
-def _share_out(
-    part: np.ndarray, own: np.ndarray, groups: Sequence[Sequence[int]], wanted: Mapping[str, int]
-) -> None:
+def _share_out(part: np.ndarray, groups: Sequence[Sequence[int]], wanted: Mapping[str, int]) -> None:
     """Give ``groups`` of copies to the parts in their order: testing and validation first, the rest is for training.
 
-    ``own`` are the images of one class.  Where copies stand in several classes, all go where the first class sends them.
+    A group counts once, however many copies it has.  One that would be most of such a part waits behind the others: a
+    placeholder that stands a hundred times is to be trained on.  Where copies stand in several classes, all go where the
+    first class sends them.
     """
-    left = {name: count - int((part[own] == name).sum()) for name, count in wanted.items()}
-    for group in groups:
+    left = {name: count - sum(part[group[0]] == name for group in groups) for name, count in wanted.items()}
+    few = max(wanted["validation"], 1)
+    for group in sorted(groups, key=lambda group: max(len(group), few)):
         if part[group[0]]:
             continue
-        chosen = next((name for name, room in left.items() if len(group) <= room), "train")
+        chosen = next((name for name, room in left.items() if room > 0), "train")
         if chosen != "train":
-            left[chosen] -= len(group)
+            left[chosen] -= 1
         part[list(group)] = chosen
 
 

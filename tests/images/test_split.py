@@ -81,6 +81,32 @@ def test_parts_of_a_split(sizes: list[int], copies: int, seed: int) -> None:
     assert draw_split(made, base_seed=seed).equals(frame)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("distinct", "copies"), [(LEAST, 200), (LEAST, 3), (30, 200), (30, 2)])
+def test_a_much_copied_image_takes_no_places_from_the_others(distinct: int, copies: int, seed: int) -> None:
+    """Copies count once, and a placeholder that would be most of a part is trained on."""
+    contents = [*range(40 + distinct), *[0] * copies]
+    labels = [1] * (distinct - 1) + [0] * 40 + [1] * (1 + copies)
+    frame = draw_split(image_set(labels, contents), base_seed=seed)
+    assert frame[frame["label"] == 0]["part"].value_counts().to_dict() == {
+        "train": 24,
+        "validation": 8,
+        "test": 8,
+    }
+    others = frame[frame["label"] == 1]
+    found = others.drop_duplicates("hash")["part"].value_counts().to_dict()
+    assert found == {"train": distinct * 3 // 5, "validation": distinct // 5, "test": distinct // 5}
+    if copies > distinct:
+        assert set(frame[frame["hash"] == frame["hash"][0]]["part"]) == {"train"}
+
+
+def test_where_every_image_stands_often_every_part_has_some() -> None:
+    contents = [k % 30 for k in range(120)]
+    frame = draw_split(image_set([k % 3 for k in contents], contents), base_seed=0)
+    counts = frame.groupby(["label", "part"]).size()
+    assert counts.unstack().to_dict("list") == {"test": [8] * 3, "train": [24] * 3, "validation": [8] * 3}
+
+
 def test_another_seed_is_another_split() -> None:
     made = image_set([k % 3 for k in range(90)])
     assert not draw_split(made, base_seed=0).equals(draw_split(made, base_seed=1))
