@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+from pathlib import Path
 
 TOPICS = ("predictors", "runs", "networks", "populations", "workflow", "scale", "million")
 ON_A_GPU = ("gpu",)
@@ -17,14 +18,19 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repeats and sizes: a first impression")
     parser.add_argument("--only", default=",".join(TOPICS), help="topics, separated by commas")
     parser.add_argument("--no-record", action="store_true", help="print, and leave speed/records as it is")
+    parser.add_argument(
+        "--records", type=Path, metavar="FOLDER", help="keep the records there, not in speed/records"
+    )
     parser.add_argument("--table", action="store_true", help="only make speed/records/README.md anew")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from speed import record
 
+    folder = options.records or record.RECORDS
     if options.table:
-        (record.RECORDS / "README.md").write_text(record.table(), encoding="utf-8")
+        (folder / "README.md").write_text(record.table(folder), encoding="utf-8")
         return
+    record.Record.into = None if options.no_record else folder
     chosen = options.only.split(",")
     if unknown := sorted(set(chosen) - {*TOPICS, *ON_A_GPU}):
         parser.error(
@@ -33,7 +39,7 @@ def main() -> None:
     for topic in chosen:
         found = importlib.import_module(f"speed.{topic}").measure(quick=options.quick)
         if not options.no_record:
-            print(f"kept in {found.save()}")
+            print(f"kept in {found.save(folder)}")
 
 
 if __name__ == "__main__":

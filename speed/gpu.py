@@ -4,6 +4,7 @@
     python -m speed --only gpu --quick    without them
 
 Wall time, of work that has been waited for.  Images are random, of CIFAR-10's size; what they show does not change the time.
+The codes come first, and rows are kept as they come: a machine that is lent for minutes may be taken back before the end.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from snas import networks, spaces, training
-from snas.networks.populations import Population
+from snas.images.augment import Batches
+from snas.images.imageset import ImageSet
 from snas.training.groups import group_size
 from snas.training.loop import Step, make_batches
 from speed.networks import CODE, TRUTH, Setting, endless, nearest, spread_out
@@ -28,6 +29,7 @@ from speed.plain_networks import PlainTraining, loader, random_images
 from speed.record import ROOT, Record
 
 GROUPS = (1, 28, 140, 280)
+TRUTH_GROUP = 28
 CODES = 1120
 FLOOR = (
     "6 FLOP per MAC and image (forward, gradients by input and by weight) at the speed of a float32 product of 8192×8192 on "
@@ -62,29 +64,36 @@ def least(archs: list[int], setting: Setting, flops: float) -> float:
     return float(1e3 * 6 * macs * training.recipe(setting.recipe).batch / flops)
 
 
-def steps_of(population: Population, setting: Setting) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches for ever."""
-    batches = make_batches(
+def batches_of(setting: Setting) -> Batches:
+    """Return the batches of a recipe on random images."""
+    return make_batches(
         *random_images(setting.images, setting.channels, setting.side), training.recipe(setting.recipe),
         classes=10, flip=True, base_seed=0, device="cuda",
     )  # fmt: skip
-    return endless(batches.epoch)
+
+
+def batch_ms(setting: Setting, repeats: int) -> list[float]:
+    """Return the ms per batch of whole epochs; all networks of a group share it."""
+    batches = batches_of(setting)
+    epoch = lambda: [None for _ in batches.epoch(0)]
+    epoch()
+    return [1e3 * seconds(epoch) / batches.steps for _ in range(repeats)]
 
 
 def group_ms(networks_: int, setting: Setting, steps: int, repeats: int, *, compile: bool) -> list[float]:
-    """Return the ms per network and step of a group, batches included."""
+    """Return the ms per network and step of a group; the batches are there."""
     space, recipe = spaces.load("tiny_nanobench"), training.recipe(setting.recipe)
     archs = spread_out(space, networks_)
     population = networks.population(
         space, archs, bn_momentum=recipe.bn_momentum, device="cuda", compile=compile, **setting.size
     )
-    batches = steps_of(population, setting)
+    batch = next(iter(batches_of(setting).epoch(0)))
     population.train()
     step = Step(population, recipe.phases[0][0], recipe.adam_eps, 10**6)
     for _ in range(6):
-        step(*next(batches))
+        step(*batch)
     return [
-        1e3 * seconds(lambda: [step(*next(batches)) for _ in range(steps)]) / steps / networks_
+        1e3 * seconds(lambda: [step(*batch) for _ in range(steps)]) / steps / networks_
         for _ in range(repeats)
     ]
 
@@ -116,33 +125,42 @@ def plain_ms(setting: Setting, steps: int, repeats: int) -> list[float]:
 
 
 def measure(*, quick: bool) -> Record:
-    """Measure the ceilings, the plain loop, groups of growing size, and all codes."""
+    """Measure the ceilings, the plain loop, all codes, and groups of growing size."""
     if not torch.cuda.is_available():
         raise SystemExit("python -m speed --only gpu needs a GPU that torch can use; there is none here")
     record = Record("gpu", notes=f"{torch.cuda.get_device_name()}. Wall time.")
     flops = ceilings(record)
     plain = plain_ms(CODE, 20, 2 if quick else 5)
     record.row(f"{CODE.title}: plain loop, 22 M MACs, augmentation and step", plain, "ms/step")
+    if not quick:
+        code_rows(record, plain, flops)
+    batch = batch_row(record, CODE)
     for size in GROUPS:
         archs = spread_out(spaces.load("tiny_nanobench"), size)
         rows = {"launched": group_ms(size, CODE, 10, 3 if quick else 5, compile=True)}
         if size < 140:
             rows["eager torch"] = group_ms(size, CODE, 4, 3, compile=False)
+        torch.cuda.empty_cache()  # for the process apart
         if recorded := recorded_ms(size, CODE.recipe, 10, 5):
             rows["recorded"] = recorded
         for name, values in rows.items():
             record.row(
-                f"{CODE.title}: group of {size}, {name}", values, "ms/step/network", against=plain,
-                floor=least(archs, CODE, flops), floor_assumes=FLOOR,
+                f"{CODE.title}: group of {size}, {name}, with its share of the batch", [v + batch / size for v in values],
+                "ms/step/network", against=plain, floor=least(archs, CODE, flops), floor_assumes=FLOOR,
             )  # fmt: skip
-    archs = spread_out(spaces.load("tiny_nanobench"), 28)
+    batch, size = batch_row(record, TRUTH), TRUTH_GROUP
+    values = group_ms(size, TRUTH, 5, 3, compile=True)
     record.row(
-        f"{TRUTH.title}: group of 28, launched", group_ms(28, TRUTH, 5, 3, compile=True), "ms/step/network",
-        floor=least(archs, TRUTH, flops), floor_assumes=FLOOR,
+        f"{TRUTH.title}: group of {size}, launched, with its share of the batch", [v + batch / size for v in values],
+        "ms/step/network", floor=least(spread_out(spaces.load("tiny_nanobench"), size), TRUTH, flops), floor_assumes=FLOOR,
     )  # fmt: skip
-    if not quick:
-        code_rows(record, plain, flops)
     return record
+
+
+def batch_row(record: Record, setting: Setting) -> float:
+    """Measure what a batch takes; return the median in ms."""
+    row = record.row(f"{setting.title}: a batch, augmented", batch_ms(setting, 3), "ms")
+    return float(row["median"])
 
 
 def code_rows(record: Record, plain: list[float], flops: float) -> None:
@@ -150,12 +168,17 @@ def code_rows(record: Record, plain: list[float], flops: float) -> None:
     from snas.training.codes import estimation_codes
 
     space, recipe = spaces.load("tiny_nanobench"), training.recipe(CODE.recipe)
-    images, labels = random_images(CODE.images, CODE.channels, CODE.side)
-    size = group_size(space, range(CODES), width=32, side=32, batch=recipe.batch, device=torch.device("cuda"))
+    size = group_size(
+        space, range(CODES), width=CODE.width, side=CODE.side, batch=recipe.batch, device=torch.device("cuda")
+    )
     began = time.perf_counter()
+
+    def said(done: int, total: int, what: str) -> None:
+        print(f"{done} of {total} {what} after {time.perf_counter() - began:.0f} s", flush=True)
+
     frame = estimation_codes(
-        space, range(CODES), _images(images, labels), torch.arange(len(labels)), recipe,
-        base_seed=0, device="cuda", group=size,
+        space, range(CODES), _images(), torch.arange(CODE.images), recipe,
+        base_seed=0, width=CODE.width, device="cuda", group=size, progress=said,
     )  # fmt: skip
     total = time.perf_counter() - began
     assert (frame["status"] == "ok").all()
@@ -167,12 +190,20 @@ def code_rows(record: Record, plain: list[float], flops: float) -> None:
     record.row(f"{CODE.title}: {CODES} codes", [total], "s")
 
 
-def _images(images: Tensor, labels: Tensor) -> object:
-    """Return what estimation codes need of an image set."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(
-        train_images=images, train_labels=labels, classes=tuple(range(10)), flip=True, channels=3, side=32
+def _images() -> ImageSet:
+    """Return the random images as an image set; the last ten stand in both parts, and no code looks at its test part."""
+    images, labels = random_images(CODE.images, CODE.channels, CODE.side)
+    index = torch.arange(len(labels))
+    return ImageSet(
+        "random",
+        images,
+        labels,
+        images[-10:],
+        labels[-10:],
+        tuple("0123456789"),
+        True,
+        index,
+        index[-10:] + 10,
     )
 
 

@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from snas.machine import CPUINFO, processor
 from snas.tables import replacing
@@ -35,13 +36,22 @@ over median.
 
 
 class Record:
-    """The rows of one topic, printed as they come and kept in a folder of its own."""
+    """The rows of one topic, printed as they come and kept in a folder of its own.
+
+    Attributes:
+        into: where every record is written anew with each row, so that a measurement that is stopped leaves what it has;
+            None writes only what is saved.
+    """
+
+    into: ClassVar[Path | None] = None
 
     def __init__(self, topic: str, *, notes: str = "") -> None:
         self.topic, self.notes = topic, notes
         self.command = " ".join(["python -m speed", *sys.argv[1:]])
         self.load = os.getloadavg()
         self.rows: list[dict[str, Any]] = []
+        self.commit = commit()
+        self.place: Path | None = None
 
     def row(
         self,
@@ -77,21 +87,27 @@ class Record:
             f"{'' if floor is None else format(floor, '.4g'):>10}",
             flush=True,
         )
+        if self.into is not None:
+            self.save(self.into, ended=False)
         return self.rows[-1]
 
-    def save(self, folder: Path = RECORDS) -> Path:
+    def save(self, folder: Path = RECORDS, *, ended: bool = True) -> Path:
         """Write the record into a folder of its own, and the table of all records anew."""
         date = datetime.date.today().isoformat()
-        place, count = folder / f"{date}_{self.topic}", 1
-        while place.exists():
+        count = 1
+        while self.place is None:
+            place = folder / f"{date}_{self.topic}{f'_{count}' if count > 1 else ''}"
             count += 1
-            place = folder / f"{date}_{self.topic}_{count}"
-        place.mkdir(parents=True)
+            with suppress(FileExistsError):
+                place.mkdir(parents=True)
+                self.place = place
+        place = self.place
         content = {
             "topic": self.topic,
-            "date": date,
+            "date": place.name[: len(date)],
+            **({} if ended else {"ended": False}),
             "command": self.command,
-            "commit": commit(),
+            "commit": self.commit,
             "machine": machine() | {"load_before": self.load, "load_after": os.getloadavg()},
             "versions": versions(),
             "notes": self.notes,
@@ -138,10 +154,12 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit that was measured, ``+`` where files differed from it, empty outside a checkout."""
+    """Return the commit that was measured, ``+`` where files differed from it, empty outside a checkout and without git."""
     run = lambda *args: subprocess.run(
         ["git", *args], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
+    if shutil.which("git") is None:
+        return ""
     return run("rev-parse", "--short=12", "HEAD") + (
         "+" if run("status", "--porcelain", "--", "snas", "speed/*.py") else ""
     )
@@ -171,6 +189,7 @@ def _section(folder: str, record: dict[str, Any]) -> str:
         f"`{record['command']}`  ",
         "; ".join(part for part in (place, versions, f"commit {record.get('commit', '')}") if part),
         *([f"  \n{record['notes']}"] if record.get("notes") else []),
+        *(["  \n**Stopped before its end.**"] if record.get("ended") is False else []),
         "",
         "| what | n | median (min–max) | unit | times | floor | share |",
         "|---|---|---|---|---|---|---|",

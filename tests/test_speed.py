@@ -1,5 +1,6 @@
 """The records of what was measured, and what the comparisons rest on: both sides do the same work."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,12 +12,14 @@ from torchvision.transforms.functional import to_tensor
 from snas import config, networks, spaces, tables, training
 from snas.images.augment import transform
 from snas.images.augmentation import Augmentation
+from snas.networks import kernels
 from snas.search import jobs
 from snas.spaces.space import ARCHITECTURES
-from speed import brp, million, record, scale
+from speed import brp, gpu, million, record, scale
 from speed.million import CHAIN, OPERATIONS, SKIPS, Million
-from speed.networks import CODE, products
+from speed.networks import CODE, TRUTH, products
 from speed.plain_networks import AugmentedImages, augment, random_images
+from tests.pretend_cuda import pretended
 
 
 def test_the_table_is_what_the_records_give():
@@ -34,12 +37,16 @@ def test_a_record_says_what_was_measured_where_and_how(path):
         assert row["floor"] is None or row["floor_assumes"]
 
 
-def test_a_record_is_kept_and_a_second_one_of_the_day_is_another_folder(tmp_path):
+def toy_record():
     kept = record.Record("toy", notes="A note.")
     plain = [4.0, 6.0, 5.0]
     kept.row("slow", plain, "ms")
     kept.row("fast", [1.0], "ms", against=plain, floor=0.5, floor_assumes="nothing else")
-    first, second = kept.save(tmp_path), kept.save(tmp_path)
+    return kept
+
+
+def test_a_record_is_kept_and_a_second_one_of_the_day_is_another_folder(tmp_path):
+    first, second = toy_record().save(tmp_path), toy_record().save(tmp_path)
     assert first != second
     row = json.loads((first / "record.json").read_text())["rows"][1]
     assert (row["ratio"], row["median"], row["values"]) == (5, 1, [1])
@@ -47,6 +54,52 @@ def test_a_record_is_kept_and_a_second_one_of_the_day_is_another_folder(tmp_path
     assert page == record.table(tmp_path)
     assert page.count("| fast | 1 | 1 (1–1) | ms | 5 | 0.5 | 50 % |") == 2
     assert "Floor 1: nothing else" in page
+
+
+def test_a_measurement_that_is_stopped_leaves_the_rows_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(record.Record, "into", tmp_path)
+    kept = toy_record()
+    (path,) = tmp_path.glob("*/record.json")
+    assert [row["what"] for row in json.loads(path.read_text())["rows"]] == ["slow", "fast"]
+    assert "**Stopped before its end.**" in (tmp_path / "README.md").read_text()
+    kept.row("last", [2.0], "ms")
+    assert kept.save(tmp_path) == path.parent
+    assert len(json.loads(path.read_text())["rows"]) == 3
+    assert "Stopped" not in (tmp_path / "README.md").read_text()
+    assert list(tmp_path.glob("*/record.json")) == [path]
+
+
+def test_a_machine_without_git_measures_as_well(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = toy_record().save(tmp_path)
+    assert json.loads((path / "record.json").read_text())["commit"] == ""
+
+
+def test_everything_is_measured_on_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    """The whole topic, its sizes small: what it would do in its minutes on a real one."""
+    small = {
+        "CODE": dataclasses.replace(CODE, width=4, side=8, images=32),
+        "TRUTH": dataclasses.replace(TRUTH, width=4, side=8, images=256),
+        "GROUPS": (1, 2),
+        "TRUTH_GROUP": 2,
+        "CODES": 3,
+        "group_ms": lambda size, setting, *_, group=gpu.group_ms, **chosen: group(
+            size, setting, 1, 1, **chosen
+        ),
+        "plain_ms": lambda setting, *_, plain=gpu.plain_ms: plain(setting, 1, 1),
+        "recorded_ms": lambda *_: [1.0],
+        "ceilings": lambda record: 5e13,
+    }
+    for name, value in small.items():
+        monkeypatch.setattr(gpu, name, value)
+    monkeypatch.setattr(kernels, "choose", lambda device, compile: kernels.TorchKernels())
+    with pretended() as operations:
+        rows = gpu.measure(quick=False).rows
+        assert operations() > 1000
+    said = [row["what"] for row in rows]
+    assert sum("3 codes" in what for what in said) == 2
+    assert sum("group of" in what for what in said) == 2 * 3 + 1
+    assert sum("a batch, augmented" in what for what in said) == 2
 
 
 @pytest.mark.parametrize("macs", [4e6, 33e6])
