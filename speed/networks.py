@@ -42,8 +42,8 @@ COSTS = (4e6, 11e6, 22e6, 33e6)
 SIDE_BY_SIDE = 32
 """Equal products of different networks that the floor counts as one batched product, at most."""
 FLOOR = (
-    "the multiply-adds alone: 1×1 convolutions and the stem as matrix products (forward, gradients by input and by "
-    "weight) at this machine's torch.bmm for their shapes, equal ones of different networks in one call, measured right after the turns; depthwise convolutions at the speed of "
+    "the multiply-adds alone: 1×1 convolutions and the stem as matrix products (forward, gradients by weight and, but for "
+    "the stem, by input) at this machine's torch.bmm for their shapes, equal ones of different networks in one call, measured right after the turns; depthwise convolutions at the speed of "
     "the fastest of these products, though they are bound by memory; batch norm, mish, attention and Adam for nothing"
 )
 
@@ -179,7 +179,8 @@ def floor(cells: Sequence[Cell], setting: Setting, batch: int) -> float:
     for (m, k, pixels), count in shapes.items():
         many = min(count, SIDE_BY_SIDE) if len(cells) > 1 else 1
         w, x, y = (torch.randn(many, *size) for size in ((m, k), (k, pixels * batch), (m, pixels * batch)))
-        for a, b in ((w, x), (w.mT, y), (y, x.mT)):
+        stem = (m, k, pixels) == (setting.width, 9 * setting.channels, setting.side**2)
+        for a, b in ((w, x), (y, x.mT)) if stem else ((w, x), (y, x.mT), (w.mT, y)):
             calls = 1 + int(2e7 / (many * m * k * pixels * batch))  # tiny ones are below the clock's step
             each = statistics.median(product_seconds(a, b, calls) for _ in range(5)) / many
             seconds += count * each

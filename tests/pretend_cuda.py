@@ -133,7 +133,8 @@ def pretended() -> Iterator[Callable[[], int]]:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (2**33, 2**33))
         patch.setattr(torch.cuda, "get_device_name", lambda device=None: "a GPU that is not there")
-        patch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 0)
+        for name in ("max_memory_allocated", "memory_allocated", "memory_reserved"):
+            patch.setattr(torch.cuda, name, lambda device=None: 0)
         patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
         for name in ("synchronize", "empty_cache"):
             patch.setattr(torch.cuda, name, lambda *_: None)

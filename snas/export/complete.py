@@ -88,7 +88,12 @@ def complete_training(
         raise InputError(
             f"the complete training of {description.cell!r} diverged (losses {losses}); another recipe would be right"
         )
-    return Complete(population.module(0).cpu().eval(), losses, time.perf_counter() - started)
+    module = population.module(0).cpu().eval()
+    if not np.isfinite(probabilities(module, images.train_images[:256])).all():  # the last step is in no loss
+        raise InputError(
+            f"the complete training of {description.cell!r} diverged in its last step; another recipe would be right"
+        )
+    return Complete(module, losses, time.perf_counter() - started)
 
 
 @torch.no_grad()

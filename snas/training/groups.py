@@ -65,7 +65,10 @@ def group_size(
     needed = [networks.activation_bytes(space, arch, width=width, side=side, batch=batch) for arch in archs]
     if not needed or needed[0] is None:
         return 1
-    budget = GPU_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_BYTES
+    budget: float = CPU_BYTES
+    if device.type == "cuda":  # what this process holds and does not use is free to it as well
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        budget = GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + idle)
     mean = sum(size for size in needed if size is not None) / len(needed)
     return max(1, int(budget / max(mean, 1)))
 

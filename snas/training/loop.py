@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from snas.images.augment import Batches, plain_batches
@@ -55,8 +55,9 @@ def train(
     """Train ``population`` and return each network's mean training loss of each epoch, on the CPU.
 
     The loss of an epoch is the mean over its batches, each as it was before its step (train mode, augmented and mixed
-    images).  A network that diverges has a non-finite loss from then on and leaves the others alone.  Nothing waits for
-    the device before an epoch is over.  ``epoch_done(done, total)`` is called after each.
+    images).  A network that diverges has a non-finite loss from then on and leaves the others alone; what its very last
+    step did, no loss says.  Nothing waits for the device before an epoch is over.  ``epoch_done(done, total)`` is called
+    after each.
     """
     history: list[Float[Tensor, " networks"]] = []
     population.train()
@@ -127,12 +128,15 @@ class Step:
         self._inputs = images.clone(), targets.clone()
         self._waits, self._stream = -1, None
         self.population.zero_grad()
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph):
                 self._take(*self._inputs)
             self._graph = graph
         except RuntimeError as error:
+            torch.cuda.set_stream(
+                stream
+            )  # torch leaves the recording's own only where the recording ends well
             LOG.warning("the step was not recorded as a CUDA graph: %s", str(error).splitlines()[0])
         self.population.settle()
 
@@ -162,26 +166,32 @@ def estimate_statistics(population: Population, batches: Batches, recipe: Recipe
 
 
 @torch.no_grad()
-def correct_by_class(
+def classified(
     population: Population,
     images: UInt8[Tensor, "images channels side side"],
     labels: Int64[Tensor, " images"],
     *,
     batch: int,
     classes: int,
-) -> Int64[Tensor, "networks classes"]:
-    """Return how many plain images of each class each network classifies right, with running BN statistics."""
+) -> tuple[Int64[Tensor, "networks classes"], Bool[Tensor, " networks"]]:
+    """Return how many plain images of each class each network gets right, with running BN statistics, and who knows of all.
+
+    A network with a logit that is not finite does not: it diverged, in its last step if no loss says so.
+    """
     population.eval()
     device = population.parameters.device
     labels = labels.to(device)
     correct = torch.zeros(population.size, classes, dtype=torch.int64, device=device)
+    finite = torch.ones(population.size, dtype=torch.bool, device=device)
     start = 0
     for part in plain_batches(images, batch, device):
         own = labels[start : start + len(part)]
-        right = population(part).argmax(dim=-1) == own
+        logits = population(part)
+        finite &= logits.isfinite().flatten(1).all(dim=1)
+        right = logits.argmax(dim=-1) == own
         correct.index_add_(1, own, right.to(torch.int64))
         start += len(part)
-    return correct.cpu()
+    return correct.cpu(), finite.cpu()
 
 
 def balanced_accuracy(

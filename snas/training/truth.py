@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from snas.tables import Column, Schema
 from snas.training import recipes
 from snas.training.codes import STATUS, checked
 from snas.training.groups import Told, group_size, run_in_groups, train_together
-from snas.training.loop import Progress, balanced_accuracy, correct_by_class
+from snas.training.loop import Progress, balanced_accuracy, classified
 from snas.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ def ground_truth(
             space, part, images, recipe, base_seed=base_seed, width=width, device=place, compile=compile,
             epoch_done=told.epoch_done,
         )  # fmt: skip
-        correct = correct_by_class(
+        correct, finite = classified(
             population,
             images.test_images,
             images.test_labels,
             batch=2 * recipe.batch,
             classes=len(images.classes),
         )
+        losses[~finite, -1] = math.nan
         balanced = balanced_accuracy(correct, images.test_labels).tolist()
         columns = zip(losses.tolist(), correct.sum(dim=1).tolist(), balanced, strict=True)
         return [{"losses": a, "correct": b, "balanced": c} for a, b, c in columns]

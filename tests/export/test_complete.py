@@ -71,3 +71,6 @@ def test_a_training_that_diverges_is_one_sentence(best):
     wild = replace(training.recipe(RECIPE), name="wild", phases=((1e9, 2),))
     with pytest.raises(InputError, match="diverged"):
         complete.complete_training(best.description, best.images, wild, base_seed=0, compile=False)
+    last = replace(training.recipe(RECIPE), name="last", phases=((1e30, 1),), epoch_steps=1)
+    with pytest.raises(InputError, match="diverged in its last step"):
+        complete.complete_training(best.description, best.images, last, base_seed=0, compile=False)

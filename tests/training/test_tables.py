@@ -14,6 +14,7 @@ from snas.spaces import REGISTRY as SPACES
 from snas.training import codes, truth
 from snas.training.codes import CODES, estimation_codes
 from snas.training.groups import group_size, run_in_groups
+from snas.training.recipes import Recipe
 from snas.training.truth import TRUTH, ground_truth
 
 ARCHS = [5, 300, 17, 1000, 2]
@@ -107,6 +108,18 @@ def test_divergence_is_recorded_and_leaves_the_others_as_they_are(
     assert coded.loc[2, LOSSES].isna().all()
     tables.write(tmp_path / "codes.parquet", coded, CODES)
     assert tables.read(tmp_path / "codes.parquet", CODES)[LOSSES].isna().sum().sum() == 3
+
+
+def test_a_last_step_that_diverges_is_a_divergence(digits):
+    """Losses are those before each step: that of a single step knows nothing of where it led."""
+    blown = Recipe("blown", 32, ((1e30, 1),), training.recipe("smoke_truth").augmentation, epoch_steps=1)
+    found = ground_truth("tiny_nanobench", [3, 700], digits, blown, base_seed=0, width=4)
+    assert found.status.tolist() == ["diverged"] * 2
+    assert found.accuracy.isna().all()
+    sound = ground_truth(
+        "tiny_nanobench", [3], digits, dataclasses.replace(blown, phases=((1e-3, 1),)), base_seed=0, width=4
+    )
+    assert sound.status.tolist() == ["ok"]
 
 
 def test_a_group_that_does_not_fit_is_halved_and_done_again(digits, truth_recipe, monkeypatch, tmp_path):
