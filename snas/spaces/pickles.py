@@ -4,8 +4,9 @@ Python's own ``pickle`` imports and calls whatever a file asks for.  :func:`load
 and knows only numbers, strings, bytes, tuples, lists, sets and dictionaries; a name (``module.attribute``) is accepted
 only from a list that maps it to a function of this project, and everything else is refused by its name.  A file cannot
 make it use more time or memory than a multiple of its own size: every opcode is one bounded step, lengths are compared
-with what is there before anything is allocated, integers end at 64 bits and keys are flat (so that no hash
-collides or recurses at will), and :class:`Limits` bounds steps and containers.
+with what is there before anything is allocated, what is copied is a number or moves (so that nothing grows by being named
+again), integers end at 64 bits, keys are flat and have at most one large integer (so that no hash collides or recurses at will),
+and :class:`Limits` bounds steps and containers.
 
 Protocols 2 to 5, as written by Python and NumPy; https://docs.python.org/3/library/pickletools.html names the opcodes.
 """
@@ -59,10 +60,16 @@ def _scalar(dtype: DType, content: bytes) -> float | int | bool:
     return value
 
 
+LONGEST_NUMBER = 16
+"""Bytes of a number, at most; ``_codecs.encode`` copies, and only numbers need it."""
+
+
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes as protocol 2 writes them: a latin-1 string."""
+    """Bytes of a number as protocol 2 writes them: a latin-1 string."""
     if not isinstance(text, str) or encoding != "latin1":
         raise TypeError("only latin1 is read")
+    if len(text) > LONGEST_NUMBER:
+        raise TypeError(f"{len(text)} bytes are more than a number has")
     return text.encode("latin-1")
 
 
@@ -131,6 +138,7 @@ class _Reader:
         self.data, self.label, self.names, self.limits, self.on_item = data, label, names, limits, on_item
         self.position = 0
         self.containers = 0
+        self.moved = 0
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []  # the stacks below each open mark
         self.memo: list[Any] = []
@@ -369,8 +377,12 @@ class _Reader:
                 target.update(state)
             except TypeError as error:
                 raise _Refused(f"the pickle has a number type that is not read: {error}") from None
-        elif type(target) is dict and type(state) is dict:
+        elif type(target) is dict and type(state) is dict and target is not state:
+            self.moved += len(state)  # each entry once, and it took more than a byte of the file
+            if self.moved > len(self.data):
+                raise _Refused("the pickle is damaged (states that are given from one object to the next)")
             target.update(state)
+            state.clear()
         else:
             raise _Refused("the pickle is damaged (a state for what has none)")
 
@@ -385,13 +397,21 @@ class _Reader:
 
 
 def _check_key(key: Any) -> None:
-    """Keys are text, integers, or flat tuples of them: their hashes neither collide at will nor recurse."""
+    """Keys are text, integers, or flat tuples of them: their hashes neither collide at will nor recurse.
+
+    Text is hashed with a secret of the process; a tuple of two large integers is not, and can be made to collide.
+    """
     kind = type(key)
     if kind is str or kind is int:
         return
-    if kind is tuple and len(key) <= 16 and all(type(part) in (str, int) for part in key):
-        return
-    raise _Refused(f"the pickle has a key of type {kind.__name__}; text, integers and flat tuples are read")
+    if kind is not tuple or len(key) > 16 or any(type(part) not in (str, int) for part in key):
+        raise _Refused(
+            f"the pickle has a key of type {kind.__name__}; text, integers and flat tuples are read"
+        )
+    if sum(type(part) is int and not 0 <= part < 256 for part in key) > 1:
+        raise _Refused(
+            "the pickle has a key of several large integers; one, and others from 0 to 255, are read"
+        )
 
 
 def _empty(value: Any) -> None:

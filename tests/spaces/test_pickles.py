@@ -129,6 +129,11 @@ def test_a_listed_name_reaches_only_our_function():
         pickles.load(b"\x80\x04\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02O8\x85R.", "object")
 
 
+def text(value):
+    """Return the opcodes of a text."""
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -157,6 +162,12 @@ def test_a_listed_name_reaches_only_our_function():
         (b"\x80\x04}}K\x01s.", "key of type dict"),
         (b"\x80\x04}G\x3f\xf0\x00\x00\x00\x00\x00\x00K\x01s.", "key of type float"),
         (b"\x80\x04})\x85K\x01s.", "key of type tuple"),
+        (b"\x80\x04}M\x00\x01M\x01\x01\x86Ns.", "a key of several large integers"),
+        (b"\x80\x04}\x94h\x00b.", "a state for what has none"),
+        (
+            b"\x80\x02c_codecs\nencode\n" + text("a" * 17) + text("latin1") + b"\x86R.",
+            "17 bytes are more than a number has",
+        ),
         (b"\x80\x04]K\x01a.K", None),
         (b"\x80\x04K\x01K\x02.", "leaves values over"),
         (b"\x80\x04(K\x01.", "leaves values over"),
@@ -196,6 +207,23 @@ def test_steps_and_memory_are_bounded(content):
     finally:
         tracemalloc.stop()
     assert peak < 20 << 20
+
+
+NAMED = b"ccollections\nOrderedDict\nq\x000"
+"""Memo 0: a class whose instances are dictionaries."""
+STATE = b"}q\x01(" + b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(5_000)) + b"u0"
+"""Memo 1: a dictionary of 5,000 entries."""
+
+
+def test_a_state_moves_and_is_not_copied():
+    """What 400 objects are given is there once, and is not given on for ever."""
+    given = b"\x80\x02]" + NAMED + STATE + b"(" + b"h\x00)Rh\x01b" * 400 + b"e."
+    assert [len(each) for each in pickles.load(given, "x")] == [5_000, *[0] * 399]
+    on = b"\x80\x02" + NAMED + STATE + b"h\x01"
+    for name in range(2, 120):
+        on += b"h\x00)Rq" + bytes([name]) + b"h" + bytes([name - 1]) + b"b0"
+    with pytest.raises(InputError, match="states that are given from one object to the next"):
+        pickles.load(on + b".", "x")
 
 
 EVENTS: list[str] = []
