@@ -103,15 +103,17 @@ if CONFIG.image_side:
     IMAGES["side"] = CONFIG.image_side
 if CONFIG.image_channels:
     IMAGES["channels"] = CONFIG.image_channels
-COMPUTE = dict(device=CONFIG.device, compile=CONFIG.compile)
 TRAINING = dict(
     space=CONFIG.space,
     images=IMAGES,
     width=CONFIG.width,
     seed=CONFIG.seed,
-    group=CONFIG.group,
-    **COMPUTE,
+    compile=CONFIG.compile,
 )
+# Where a job computes, and how much at once, is no parameter of what it computes: days of trainings are not done again for
+# a run that goes on on another machine, or in smaller groups. What was used stands in the results' metadata.
+PLACE = dict(device=CONFIG.device)
+GROUPS = dict(**PLACE, group_size=CONFIG.group)
 
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
 NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []

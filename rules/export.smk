@@ -23,11 +23,12 @@ rule complete:
         "../environment.yml"
     threads: 1
     resources:
+        **PLACE,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(1440),
     params:
-        **COMPUTE,
+        compile=CONFIG.compile,
         space=CONFIG.space,
         width=CONFIG.width,
         openings=f"{RUN}/export/openings.jsonl",

@@ -30,7 +30,7 @@ use rule search_block as fewest_search with:
     benchmark:
         f"{BENCHMARKS}/fewest/{{bench}}/removed_{{removed}}/{{entry}}_{{block}}.jsonl"
     params:
-        **COMPUTE,
+        compile=CONFIG.compile,
         settings=fewest_settings,
         code=fewest_code,
 

@@ -20,6 +20,7 @@ rule proxy_shard:
         "../environment.yml"
     threads: 1
     resources:
+        **PLACE,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
@@ -28,7 +29,6 @@ rule proxy_shard:
         width=CONFIG.width,
         size={},
         seed=CONFIG.seed,
-        device=CONFIG.device,
         shards=CONFIG.proxy_shards,
         code=lambda wildcards: code_of(
             "proxy.py", "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
@@ -68,7 +68,6 @@ use rule proxy_shard as nasbench201_proxy_shard with:
         width=0,
         size=dict(channels=3, side=CONFIG.nasbench201_proxy_side, classes=10),
         seed=CONFIG.seed,
-        device=CONFIG.device,
         shards=CONFIG.proxy_shards,
         code=lambda wildcards: code_of(
             "proxy.py",

@@ -101,11 +101,12 @@ rule search_block:
         "../environment.yml"
     threads: 1
     resources:
+        **PLACE,
         gpu=search_gpu,
         mem_mb=memory(4000),
         runtime=search_minutes,
     params:
-        **COMPUTE,
+        compile=CONFIG.compile,
         settings=search_settings,
         code=search_code("search.py"),
     script:
@@ -130,11 +131,12 @@ rule search_begin:
         "../environment.yml"
     threads: 1
     resources:
+        **PLACE,
         gpu=search_gpu,
         mem_mb=memory(4000),
         runtime=search_minutes,
     params:
-        **COMPUTE,
+        compile=CONFIG.compile,
         settings=search_settings,
         code=search_code("search_round.py"),
     script:
@@ -280,6 +282,7 @@ rule own_code_shard:
         "../environment.yml"
     threads: 1
     resources:
+        **GROUPS,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
@@ -332,7 +335,7 @@ use rule search_begin as own_begin with:
     benchmark:
         f"{BENCHMARKS}/search/own/{OWN_SEARCH.name}_{{round}}.jsonl"
     params:
-        **COMPUTE,
+        compile=CONFIG.compile,
         settings=OWN_SETTINGS,
         code=code_of("search_round.py", *OWN_SEARCH_MODULES),
 
@@ -362,6 +365,7 @@ rule own_truth:
         "../environment.yml"
     threads: 1
     resources:
+        **GROUPS,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(1440),

@@ -21,6 +21,7 @@ rule code_shard:
         "../environment.yml"
     threads: 1
     resources:
+        **GROUPS,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
@@ -99,6 +100,7 @@ rule truth_shard:
         "../environment.yml"
     threads: 1
     resources:
+        **GROUPS,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(1440),

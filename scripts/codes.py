@@ -8,16 +8,16 @@ from snas.spaces.shards import shard
 from snas.training.codes import CODES, estimation_codes, facts
 
 job = begin(snakemake)
-p = snakemake.params
+p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 image_set = images.load(**p.images)
 share = read_share(snakemake.input.share, image_set)
 recipe, truth = training.recipe(p.recipe), training.recipe(p.truth_recipe)
 said = facts(p.space, image_set, recipe, share=share, truth=truth, base_seed=p.seed, width=p.width)
-with provenance.measured(torch_device(p.device), **said, code=p.code) as record:
+with provenance.measured(torch_device(where.device), **said, code=p.code) as record:
     frame = estimation_codes(
         p.space, archs, image_set, share, recipe,
-        base_seed=p.seed, width=p.width, device=p.device, compile=p.compile, group=p.group, progress=job.progress,
+        base_seed=p.seed, width=p.width, device=where.device, compile=p.compile, group=where.group_size, progress=job.progress,
     )  # fmt: skip
 tables.write(snakemake.output.shard, frame, CODES, record)
 job.progress.close()

@@ -12,14 +12,14 @@ from snas.export.weights import write_weights
 from snas.images.split import load_parts
 
 job = begin(snakemake)
-p, out = snakemake.params, snakemake.output
+p, where, out = snakemake.params, snakemake.resources, snakemake.output
 choice = json.loads(Path(snakemake.input.choice).read_text(encoding="utf-8"))
 images = load_parts(snakemake.input.split).final()
 network = Description.of(p.space, choice["cell"], p.width, images)
 recipe = training.recipe(choice["recipe"])
 facts = complete.facts(network, images, recipe, base_seed=choice["seed"])
-with provenance.measured(torch_device(p.device), **facts, code=p.code) as record:
-    done = complete.complete_training(network, images, recipe, base_seed=choice["seed"], device=p.device,
+with provenance.measured(torch_device(where.device), **facts, code=p.code) as record:
+    done = complete.complete_training(network, images, recipe, base_seed=choice["seed"], device=where.device,
                                       compile=p.compile, progress=job.progress)  # fmt: skip
 opening = complete.record_opening(p.openings, facts)
 frame = complete.tested(done.module, images)

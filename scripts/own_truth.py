@@ -9,15 +9,15 @@ from snas.training.paid import train_what_is_new
 from snas.training.truth import TRUTH, facts
 
 job = begin(snakemake)
-p = snakemake.params
+p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.asks, int(snakemake.wildcards.shard), p.shards)
 images = read_selection(snakemake.input.selection)
 recipe = training.recipe(p.recipe)
 said = facts(p.space, images, recipe, base_seed=p.seed, width=p.width)
-with provenance.measured(torch_device(p.device), **said, code=p.code) as record:
+with provenance.measured(torch_device(where.device), **said, code=p.code) as record:
     frame = train_what_is_new(
         p.paid, p.space, archs, images, recipe, base_seed=p.seed, width=p.width, code=p.code,
-        device=p.device, compile=p.compile, group=p.group, progress=job.progress,
+        device=where.device, compile=p.compile, group=where.group_size, progress=job.progress,
     )  # fmt: skip
 tables.write(snakemake.output.shard, frame, TRUTH, record)
 job.progress.close()

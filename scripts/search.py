@@ -6,13 +6,18 @@ from snas.search.block import SEARCH, Settings, metadata, place, run_block
 from snas.search.kept import Kept
 
 job = begin(snakemake)
-p = snakemake.params
+p, where = snakemake.params, snakemake.resources
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
-device = place(settings.method, p.device, compile=p.compile)
+device = place(settings.method, where.device, compile=p.compile)
 kept = Kept(snakemake.output.runs, code=p.code, device=device)
 with provenance.measured(device, code=p.code) as record:
     frame = run_block(
-        snakemake.input.bench, settings, device=p.device, compile=p.compile, progress=job.progress, kept=kept
+        snakemake.input.bench,
+        settings,
+        device=where.device,
+        compile=p.compile,
+        progress=job.progress,
+        kept=kept,
     )
 facts = {**metadata(snakemake.input.bench, settings), **record, **kept.spent()}
 tables.write(snakemake.output.runs, frame, SEARCH, facts)

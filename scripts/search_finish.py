@@ -8,11 +8,12 @@ job = begin(snakemake)
 p = snakemake.params
 settings = Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
 with provenance.measured(code=p.code) as record:
-    frame = finish(
+    frame, spent = finish(
         snakemake.input.bench,
         settings,
         state_in=snakemake.input.state,
         answers=snakemake.input.answers,
         compile=p.compile,
     )
-tables.write(snakemake.output.runs, frame, SEARCH, {**metadata(snakemake.input.bench, settings), **record})
+facts = {**metadata(snakemake.input.bench, settings), **record, **spent}
+tables.write(snakemake.output.runs, frame, SEARCH, facts)

@@ -4,10 +4,10 @@ from _job import begin
 from snas.search import block
 
 job = begin(snakemake)
-p = snakemake.params
+p, where = snakemake.params, snakemake.resources
 settings = block.Settings(**{**p.settings, "runs": tuple(p.settings["runs"])})
 files = dict(
-    state_out=snakemake.output.state, asks_out=snakemake.output.asks, device=p.device, compile=p.compile
+    state_out=snakemake.output.state, asks_out=snakemake.output.asks, device=where.device, compile=p.compile
 )
 if "state" in snakemake.input.keys():  # noqa: SIM118 (Snakemake's Namedlist is a list of files)
     earlier = dict(state_in=snakemake.input.state, answers=snakemake.input.answers)

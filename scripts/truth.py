@@ -8,15 +8,15 @@ from snas.training.paid import Paid, train_what_is_new
 from snas.training.truth import TRUTH, facts
 
 job = begin(snakemake)
-p = snakemake.params
+p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 image_set = images.load(**p.images)
 recipe = training.recipe(p.recipe)
 said = facts(p.space, image_set, recipe, base_seed=p.seed, width=p.width)
-with provenance.measured(torch_device(p.device), **said, code=p.code) as record:
+with provenance.measured(torch_device(where.device), **said, code=p.code) as record:
     frame = train_what_is_new(
         p.kept, p.space, archs, image_set, recipe, base_seed=p.seed, width=p.width, code=p.code,
-        device=p.device, compile=p.compile, group=p.group, progress=job.progress,
+        device=where.device, compile=p.compile, group=where.group_size, progress=job.progress,
     )  # fmt: skip
 book = Paid(p.kept, {**said, "code": p.code})
 tables.write(snakemake.output.shard, frame, TRUTH, record | book.spent(archs))

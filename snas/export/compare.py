@@ -129,7 +129,7 @@ def _search(contest: Contest, images: ImageSet, base_seed: int, folder: Path) ->
         asks = tables.read(files["asks_out"], ASKS)["arch"].tolist()
         answers.append(at / "truth.parquet")
         tables.write(answers[-1], _trained(contest, asks, images, base_seed, folder), TRUTH)
-    runs = block.finish(bench, settings, state_in=files["state_out"], answers=answers)
+    runs, _ = block.finish(bench, settings, state_in=files["state_out"], answers=answers)
     return _best([tables.read(path, TRUTH) for path in answers]), float(runs["price"].iloc[0])
 
 

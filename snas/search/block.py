@@ -23,7 +23,7 @@ from snas.search.asks import ANSWERS, ASKS, BALANCED
 from snas.search.bench import FAILED, UNKNOWN, Bench
 from snas.search.correlation import rank_correlations
 from snas.search.counter import QueryCounter
-from snas.search.kept import Kept
+from snas.search.kept import SPENT, Kept, Meter, as_facts
 from snas.search.method import Method, Problem, Progress
 from snas.search.rounds import Asks, Oracle, Rounds, load_state, save_state
 from snas.tables import Column, Schema
@@ -158,8 +158,9 @@ def begin(
     compile: bool = False,
 ) -> None:
     """Do the first round of an on-demand search: leave its state and its ask list (:data:`ASKS`)."""
+    own = Meter(place(settings.method, device, compile=compile))
     bench, settings = Bench.read(bench_path), settings.resolved()
-    _leave(_make(bench, settings, device, compile), bench, settings, state_out, asks_out)
+    _leave(_make(bench, settings, device, compile), bench, settings, state_out, asks_out, own)
 
 
 def advance(
@@ -174,11 +175,12 @@ def advance(
     compile: bool = False,
 ) -> None:
     """Do one more round: take the answers (:data:`ANSWERS`, further ones are ignored), leave state and ask list."""
+    own = Meter(place(settings.method, device, compile=compile))
     bench, settings = Bench.read(bench_path), settings.resolved()
-    search = _continued(bench, settings, state_in, answers, device, compile)
+    search, before = _continued(bench, settings, state_in, answers, device, compile)
     if search.done:
         raise InputError(f"{state_in}: all {search.total} rounds of this search are done")
-    _leave(search, bench, settings, state_out, asks_out)
+    _leave(search, bench, settings, state_out, asks_out, own, before)
 
 
 def finish(
@@ -188,15 +190,16 @@ def finish(
     state_in: str | Path,
     answers: Sequence[str | Path],
     compile: bool = False,
-) -> pd.DataFrame:
-    """Return the SEARCH table of an on-demand search after its last round; the top K must be answered.
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return the SEARCH table of an on-demand search after its last round, and what all rounds took, this last step included.
 
-    Nothing is predicted; with ``compile`` no torch is imported for a predictor with native code.
+    The top K must be answered.  Nothing is predicted; with ``compile`` no torch is imported for a predictor with native code.
 
     Correlations are missing where the bench does not know all accuracies.
     """
+    own = Meter()
     bench, settings = Bench.read(bench_path), settings.resolved()
-    search = _continued(bench, settings, state_in, answers, "cpu", compile)
+    search, before = _continued(bench, settings, state_in, answers, "cpu", compile)
     if not search.done:
         raise InputError(f"{state_in}: only {search.number} of {search.total} rounds are done")
     waiting = search.counter.waiting()
@@ -205,7 +208,8 @@ def finish(
             f"architecture {bench.archs[waiting[0]]} was asked for and is in none of the answers "
             f"({len(waiting)} are not)"
         )
-    return _table(search, bench, settings)
+    frame = _table(search, bench, settings)
+    return frame, as_facts(before + own())
 
 
 def metadata(bench_path: str | Path, settings: Settings) -> dict[str, Any]:
@@ -297,14 +301,15 @@ def _continued(
     answers: Sequence[str | Path],
     device: str,
     compile: bool,
-) -> Rounds:
-    search = _make(bench, settings, device, compile)
-    search.restore(load_state(state_in, _identity(bench, settings)))
+) -> tuple[Rounds, np.ndarray]:
+    """Return the search as its last round has left it, the answers delivered, and what its rounds have spent."""
+    search, state = _make(bench, settings, device, compile), load_state(state_in, _identity(bench, settings))
+    search.restore(state)
     waiting = search.counter.waiting()
     known = _known(answers, set(bench.archs[waiting].tolist()), settings.labels)
     here = np.array([a for a in waiting if bench.archs[a] in known], dtype=np.int64)
     search.counter.deliver(here, np.array([known[int(a)] for a in bench.archs[here]], dtype=float))
-    return search
+    return search, state.get("spent", np.zeros(len(SPENT)))
 
 
 def _known(answers: Sequence[str | Path], archs: set[int], labels: str) -> dict[int, float]:
@@ -326,7 +331,13 @@ def _known(answers: Sequence[str | Path], archs: set[int], labels: str) -> dict[
 
 
 def _leave(
-    search: Rounds, bench: Bench, settings: Settings, state_out: str | Path, asks_out: str | Path
+    search: Rounds,
+    bench: Bench,
+    settings: Settings,
+    state_out: str | Path,
+    asks_out: str | Path,
+    own: Meter,
+    before: np.ndarray | float = 0.0,
 ) -> None:
     """Do the next round and write what it leaves; the ask list last, as it says that the round is done."""
     if settings.labels not in ("accuracy", "balanced"):
@@ -335,7 +346,7 @@ def _leave(
         )
     search.beliefs = True
     asks: Asks = search.next()
-    save_state(state_out, search.state(), _identity(bench, settings))
+    save_state(state_out, search.state() | {"spent": before + own()}, _identity(bench, settings))
     tables.write(asks_out, _asks_table(asks, bench, settings), ASKS, {"round": search.number - 1})
 
 

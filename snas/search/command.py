@@ -109,8 +109,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--device",
         choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where it computes; default: %(default)s",
+        help="where it computes; default: as the run was begun, otherwise auto",
     )
     add("--seed", type=int, help="base seed; default: 0")
     add("--plan", action="store_true", help="only say what the search would cost")
@@ -172,7 +171,7 @@ def run(options: argparse.Namespace) -> int:
         {k: v for k, v in values.items() if k != "truth_recipe"}
     )  # a wrong value is a sentence, before any work
     check_folder(folder)
-    workflow = Workflow(project, place, options.cores, jobs if device.wanted(options.device) else 0)
+    workflow = Workflow(project, place, options.cores, jobs if device.wanted(values["device"]) else 0)
     if is_done(options, values, stored, folder):
         say(
             f"this search is done, with {stored['budget']} trainings; --budget N+K with a larger N goes on from there"
@@ -260,13 +259,15 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
 def named(options: argparse.Namespace) -> dict[str, Any]:
     """Return the keys that say on what images networks of which width are trained, and where: what a comparison takes, too."""
     values: dict[str, Any] = image_source(options.images, options.path)
-    pairs = {"image_side": options.side, "image_channels": options.channels, "width": options.width}
+    pairs = {
+        "image_side": options.side, "image_channels": options.channels, "width": options.width, "device": options.device,
+    }  # fmt: skip
     values |= {key: value for key, value in pairs.items() if value is not None}
     if options.width is not None and options.width < 4:
         raise InputError(f"--width {options.width}: at least 4 is expected")
     if options.device == "cuda":  # where there is none, this says so before the images are read for nothing
         device.torch_device(options.device)
-    return values | {"device": options.device}
+    return values
 
 
 def image_source(images: str, path: str | None) -> dict[str, Any]:
@@ -308,7 +309,7 @@ def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> di
                 f"run {name!r} was begun with {key} = {stored[key]!r}, not {given[key]!r}; what it has trained would not "
                 "count any more: leave it as it was, or choose another name (--run NAME)"
             )
-    start = {"run": name, "seed": 0, "method": "gp"}
+    start = {"run": name, "seed": 0, "method": "gp", "device": "auto"}
     return {**start, **dict.fromkeys(LIMITS, 0), **stored, **given}
 
 

@@ -20,6 +20,24 @@ KEEP_SECONDS = 120.0
 SPENT = ("seconds", "cpu_seconds", "gpu_seconds")
 
 
+class Meter:
+    """What this process spends from now on: wall seconds, processor seconds, wall seconds of a GPU (0 on a CPU)."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.on_gpu = device is not None and device.type == "cuda"
+        self.started, self.cpu = time.monotonic(), time.process_time()
+
+    def __call__(self) -> np.ndarray:
+        """Return :data:`SPENT`."""
+        seconds = time.monotonic() - self.started
+        return np.array([seconds, time.process_time() - self.cpu, seconds if self.on_gpu else 0.0])
+
+
+def as_facts(spent: np.ndarray) -> dict[str, float]:
+    """Return :data:`SPENT` as metadata of a file."""
+    return {key: round(float(value), 3) for key, value in zip(SPENT, spent, strict=True)}
+
+
 class Kept:
     """The state of one block after its last kept round, in an ``.npz`` of plain arrays.
 
@@ -31,11 +49,9 @@ class Kept:
 
     def __init__(self, result: str | Path, *, code: str, device: torch.device | None = None) -> None:
         self.path, self.code = Path(result).with_suffix(".rounds.npz"), code
-        self.on_gpu = device is not None and device.type == "cuda"
-        self.before = np.zeros(len(SPENT))
+        self.before, self.own = np.zeros(len(SPENT)), Meter(device)
         self.identity: dict[str, Any] = {}
-        self.started, self.cpu = time.monotonic(), time.process_time()
-        self.saved = self.started
+        self.saved = time.monotonic()
 
     def take_up(self, search: Rounds, identity: Mapping[str, Any]) -> None:
         """Go on from what is kept of a search of the same identity; a file of another one is as good as none."""
@@ -56,17 +72,13 @@ class Kept:
         if search.done or time.monotonic() - self.saved < KEEP_SECONDS:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_state(self.path, search.state() | {"spent": self.before + self._own()}, self.identity)
+        save_state(self.path, search.state() | {"spent": self.before + self.own()}, self.identity)
         self.saved = time.monotonic()
 
     def spent(self) -> dict[str, float]:
         """Return what the block took in all, processes that were killed included, up to their last kept round."""
-        return {key: round(float(v), 3) for key, v in zip(SPENT, self.before + self._own(), strict=True)}
+        return as_facts(self.before + self.own())
 
     def forget(self) -> None:
         """Remove the file: the block is written."""
         self.path.unlink(missing_ok=True)
-
-    def _own(self) -> np.ndarray:
-        seconds = time.monotonic() - self.started
-        return np.array([seconds, time.process_time() - self.cpu, seconds if self.on_gpu else 0.0])

@@ -132,6 +132,19 @@ def test_a_run_keeps_what_its_trainings_hang_on() -> None:
     assert again["max_macs"] == 500, "a device is not larger because more is trained"
     assert merged({"images": "digits", "max_macs": 0}, stored, "a")["max_macs"] == 0
     assert merged({"images": "digits"}, {}, "a")["max_macs"] == 0
+    assert merged({"images": "digits"}, {}, "a")["device"] == "auto"
+    assert (
+        merged(command.asked(options("--images", "digits", "--run", "a")), {**stored, "device": "cpu"}, "a")[
+            "device"
+        ]
+        == "cpu"
+    )
+    assert (
+        merged(
+            command.asked(options("--images", "digits", "--device", "auto")), {**stored, "device": "cpu"}, "a"
+        )["device"]
+        == "auto"
+    )
     assert again["truth_recipe"] == "own_160"
     for key, value in (("images", "cifar10"), ("width", 16), ("seed", 1)):
         with pytest.raises(InputError, match=f"run 'a' was begun with {key} = "):

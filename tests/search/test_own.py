@@ -78,7 +78,7 @@ class Run:
             answers.append(plan / f"{number:02d}/truth.parquet")
             self.answer(files["asks_out"], answers[-1])
             assert len(tables.read(files["asks_out"], ASKS)) <= search.asks[number]
-        runs = block.finish(table, settings, state_in=files["state_out"], answers=answers[-1:])
+        runs, _ = block.finish(table, settings, state_in=files["state_out"], answers=answers[-1:])
         arch = own.finish(
             choice=self.folder / "choice.json", trained=self.folder / "trained.parquet",
             candidates=self.folder / "candidates.parquet", runs=runs, plans=own.plans_below(self.folder / "plans"),

@@ -176,7 +176,10 @@ def on_demand(tmp_path, bench_path, settings, answer, extra=()):
         path = tmp_path / f"answers_{number}.parquet"
         tables.write(path, answer(wanted([asks(number)], answers)), ANSWERS)
         answers.append(path)
-    table = block.finish(bench_path, settings, state_in=state(total - 1), answers=answers)
+    table, spent = block.finish(bench_path, settings, state_in=state(total - 1), answers=answers)
+    sums = [np.load(state(number))["state/spent"][0] for number in range(total)] + [spent["seconds"]]
+    assert sums == sorted(sums), "every round adds its seconds to those before"
+    assert sums[0] > 0
     return table, [tables.read(asks(n), ASKS) for n in range(total)]
 
 
