@@ -20,7 +20,6 @@ from snas.figures import reads as figure_reads
 from snas.figures import REGISTRY as FIGURES
 from snas.images import FILTER as IMAGE_FILTER
 from snas.images import REGISTRY as IMAGE_SETS
-from snas.predictors import REGISTRY as PREDICTORS
 from snas.proxies import REGISTRY as PROXIES
 from snas.search import METHODS, jobs
 from snas.spaces import REGISTRY as SPACES
@@ -127,6 +126,8 @@ def code_of(script, *modules, without=()):
 
 
 OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", *NETWORKS)
+# A space names its networks; who only reads its cells, or what was measured of them, makes none.
+NAMED_ONLY = ("snas.networks",)
 # What trained and scored, and how searches go, is in these modules' closure for the sake of schemas alone.
 MADE_BEFORE = ("snas.networks", "snas.training", "snas.proxies", "snas.search.block")
 
@@ -192,7 +193,8 @@ def search_code(script):
 
     def found(wildcards):
         space = SPACES.module(BENCHES[wildcards.bench].space)
-        return code_of(script, "snas.search.block", space, *jobs.modules(wildcards.method))
+        modules = jobs.modules(wildcards.method)
+        return code_of(script, "snas.search.block", space, *modules, without=NAMED_ONLY)
 
     return found
 
@@ -221,7 +223,7 @@ def fewest_code(wildcards):
     """Return the hash of the code that its results hang on."""
     space = SPACES.module(BENCHES[wildcards.bench].space)
     modules = jobs.modules(fewest_job(wildcards).entry.method)
-    return code_of("search.py", "snas.search.block", space, *modules)
+    return code_of("search.py", "snas.search.block", space, *modules, without=NAMED_ONLY)
 
 
 def fewest_searches():

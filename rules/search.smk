@@ -337,7 +337,7 @@ use rule search_begin as own_begin with:
     params:
         compile=CONFIG.compile,
         settings=OWN_SETTINGS,
-        code=code_of("search_round.py", *OWN_SEARCH_MODULES),
+        code=code_of("search_round.py", *OWN_SEARCH_MODULES, without=NAMED_ONLY),
 
 
 use rule own_begin as own_round with:
@@ -391,7 +391,7 @@ use rule search_finish as own_finish with:
     params:
         settings=OWN_SETTINGS,
         compile=CONFIG.compile,
-        code=code_of("search_finish.py", *OWN_SEARCH_MODULES),
+        code=code_of("search_finish.py", *OWN_SEARCH_MODULES, without=NAMED_ONLY),
 
 
 rule own_choice:

@@ -16,7 +16,7 @@ rule space:
     params:
         sample=lambda wildcards: (CONFIG.architectures if wildcards.space == CONFIG.space else 0),
         seed=CONFIG.seed,
-        code=lambda wildcards: code_of("space.py", SPACES.module(wildcards.space)),
+        code=lambda wildcards: code_of("space.py", SPACES.module(wildcards.space), without=NAMED_ONLY),
     script:
         "../scripts/space.py"
 
@@ -42,6 +42,6 @@ rule import_nasbench201:
         runtime=minutes(120),
     params:
         code_epochs=CONFIG.nasbench201_code_epochs,
-        code=code_of("import_nasbench201.py", "snas.spaces.nasbench201_import"),
+        code=code_of("import_nasbench201.py", "snas.spaces.nasbench201_import", without=NAMED_ONLY),
     script:
         "../scripts/import_nasbench201.py"

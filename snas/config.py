@@ -6,6 +6,7 @@ configuration files and command-line values into one frozen :class:`Config`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import re
@@ -263,7 +264,9 @@ def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
     if kind == "array" and isinstance(value, list):
         return [_from_text(item, entry["items"]) for item in value]
     if kind == "object" and isinstance(value, dict):
-        parts = entry.get("properties", {})
+        parts = entry.get("properties")
+        if parts is None:  # of a method's options no type is known here
+            return {name: _as_written(item) for name, item in value.items()}
         return {
             name: _from_text(item, parts[name]) if name in parts else item for name, item in value.items()
         }
@@ -281,6 +284,18 @@ def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:
         except ValueError:
             return value
     return value
+
+
+def _as_written(value: Any) -> Any:
+    """Read a text as the number or the truth value that it is written as, in objects too."""
+    if isinstance(value, dict):
+        return {name: _as_written(item) for name, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return {"true": True, "false": False}.get(value.lower(), value)
 
 
 def _check_finite(key: str, value: Any) -> None:
@@ -352,10 +367,15 @@ def _check_together(config: Config) -> None:
     """Refuse keys that contradict each other, or that together ask for absurdly many jobs."""
     points = [(len(config.methods) * len(config.budgets), config.runs, config.block)]
     points += [(len(e["budgets"]), e["runs"], e.get("block", config.block)) for e in config.extra_searches]
+    points += [
+        (len(e["budgets"]) * len(e.get("removed", [0])), e.get("runs", 100), config.block)
+        for e in config.fewest
+    ]
     count = sum(times * math.ceil(runs / block) for times, runs, block in points)
     if count > MOST_JOBS:
         raise InputError(
-            f"configuration: methods × budgets × runs / block are {count} search jobs; at most {MOST_JOBS}"
+            f"configuration: methods × budgets × runs / block, with those of fewest, are {count} search jobs; at most "
+            f"{MOST_JOBS}"
         )
     if config.code != "trained" and config.code not in config.proxies:
         raise InputError(

@@ -110,7 +110,7 @@ def write_parts(
     import pandas as pd
     import pyarrow.parquet as pq
 
-    payload = json.dumps({"schema": schema.name, **(metadata or {})}, sort_keys=True).encode()
+    payload = json.dumps({**(metadata or {}), "schema": schema.name}, sort_keys=True).encode()
     keys: list[pd.DataFrame] = []
     rows, writer = 0, None
     with replacing(path) as temporary:

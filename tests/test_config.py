@@ -433,6 +433,62 @@ def test_codes_of_nasbench201_need_images_of_its_size(images):
     config.load({**TRAINED, **images, "nasbench201_code": "recorded"})
 
 
+OWN_NB201 = {"space": "nasbench201", "nasbench201": __file__, "images": "cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (OWN_NB201, "space = nasbench201 on images = cifar10 and the key 'nasbench201' both make the bench 'nasbench201-cifar10'"),
+        ({**OWN_NB201, "space": "tiny_nasbench201"}, "both make the bench 'tiny_nasbench201-cifar10'; leave one of them out"),
+        ({**OWN_NB201, "images": "digits", "architectures": 60}, "key 'architectures' is 60, a part of nasbench201, and the key"),
+        ({"fewest": [{"method": "siamese", "budgets": [20], "top": 10}, {"method": "siamese", "budgets": [22], "top": 8}]},
+         "method 'siamese' with N + K = 30 at N = 20 and at N = 22"),
+        ({"fewest": [{"method": "gp", "budgets": [20], "spaces": ["nasbench201"]}]},
+         "key 'fewest' has no search for this run; its entries name the spaces nasbench201, and the benches are tiny_nanobench-digits"),
+        ({"nasbench201": __file__, "fewest": [{"method": "gp+select", "budgets": [20], "labels": "accuracy_select", "spaces": ["nasbench201"]}]},
+         "it looks at the very accuracies that it is to be trained and selected on"),
+        ({"fewest": [{"method": "gp", "budgets": [20], "runs": 100_000, "removed": [0, 1, 2]}], "block": 1}, "search jobs; at most"),
+        ({"fewest": [{"method": "siamese", "budgets": [20], "options": {"predictor": {"bn_momentum": 2}}}]},
+         "option 'bn_momentum' is 2; a number above 0 and at most 1 is expected"),
+        ({"fewest": [{"method": "brp_nas", "budgets": [50], "options": {"predictor": {"dropout": 1.0}}}]},
+         "option 'dropout' is 1.0; a number at least 0 and below 1 is expected"),
+        ({"fewest": [{"method": "brp_nas", "budgets": [50], "options": {"predictor": {"hidden": 0}}}]},
+         "option 'hidden' is 0; a whole number at least 1 is expected"),
+        ({"fewest": [{"method": "siamese", "budgets": [20], "options": {"predictor": {"dtype": "float64"}}}]},
+         "option 'dtype' is a type of torch, which only a program can give"),
+    ],
+)  # fmt: skip
+def test_what_would_be_lost_or_nonsense_is_refused_before_any_work(values, sentence):
+    with pytest.raises(InputError) as error:
+        config.load(values)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_options_of_the_study_may_come_from_a_command_line():
+    """Snakemake reads what stands in lists and objects as text."""
+    text = {"method": "gp", "budgets": ["20"], "options": {"batch": "4", "acquisition": "mean"}}
+    (entry,) = config.load({"fewest": [text]}).fewest
+    assert entry["options"] == {"batch": 4, "acquisition": "mean"}
+    deep = {
+        "method": "siamese",
+        "budgets": ["20"],
+        "options": {"predictor": {"bn_momentum": "0.1", "nsam": "true"}},
+    }
+    (entry,) = config.load({"fewest": [deep]}).fewest
+    assert entry["options"] == {"predictor": {"bn_momentum": 0.1, "nsam": True}}
+
+
+def test_one_method_of_the_study_may_have_several_n_and_several_curves():
+    several = [
+        {"method": "siamese", "budgets": [20, 30], "top": 10},
+        {"method": "siamese", "budgets": [25], "top": 10, "options": {"predictor": {"epochs": 150}}},
+        {"method": "gp", "budgets": [20, 30]},
+    ]
+    assert len(config.load({"fewest": several}).fewest) == 3
+
+
 def test_the_fair_protocol_needs_means_to_report():
     seed = {"space": "", "nasbench201": __file__, "nasbench201_table": "one_seed"}
     config.load(seed)

@@ -161,6 +161,12 @@ def paired(
     return frame.drop_duplicates(["method", "price"], keep="last")
 
 
+def is_curve(rows: pd.DataFrame) -> bool:
+    """Return whether the rows of a method in :data:`PAIRED` are one search read off as it goes on: at every whole price."""
+    prices = np.sort(rows["price"])
+    return len(rows) > 1 and bool(np.allclose(prices, np.round(prices)) and np.allclose(np.diff(prices), 1))
+
+
 def _against(reference: Runs, other: Runs, resamples: int, base_seed: int) -> Iterator[dict[str, Any]]:
     both, mine, theirs = np.intersect1d(reference.runs, other.runs, return_indices=True)
     if not len(both):

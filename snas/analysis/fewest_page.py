@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from snas import tables
-from snas.analysis.fewest import EQUAL, NEEDED, PAIRED, PROGRESS
+from snas.analysis.fewest import EQUAL, NEEDED, PAIRED, PROGRESS, is_curve
 from snas.tables import replacing
 
 PRICES = (20, 30, 40, 50, 64, 80, 100, 120)
@@ -93,7 +93,7 @@ def differences(paired: pd.DataFrame, prices: Sequence[int] = PRICES) -> list[st
     rows = []
     for method, frame in paired.groupby("method", sort=False):
         whole = frame[np.isclose(frame["price"] % 1, 0) & frame["price"].round().isin(prices)]
-        chosen = whole if len(frame) > 10 else frame  # a curve has every whole price, a predictor a few
+        chosen = whole if is_curve(frame) else frame  # a curve has every whole price, a predictor a few
         rows += [
             [
                 str(method), str(row["runs"]), f"{row['price']:.1f}".removesuffix(".0"), _points(row["regret"]),

@@ -20,6 +20,7 @@ TRAINED_LABEL = "trained architectures N + K"
 SCORE_LABEL = "mean best accuracy"
 SPREAD = "bands, or bars at single points: ± 1 standard deviation over runs"
 REGRET_LABEL = "regret (percentage points)"
+NEEDS_ALL = "A correlation needs the accuracies of the whole space; this run trains only what its searches ask for (truth: on_demand)."
 NEEDS_SEARCH = "Search results are needed: give methods and budgets, and run the target of this figure again."
 FLAT = 1e-4
 """Accuracies that differ by less are one."""
@@ -86,7 +87,7 @@ def fig6(sources: Sources, *, budget: int = 30, top: int = 30) -> Drawing:
         fixed = ((f"6a: N = {n}, K grows", "budget", n, "6a"), (f"6b: K = {k}, N grows", "top", k, "6b"))
         for column, (name, axis, value, figure_name) in enumerate(fixed):
             ax, letter = grid[row, column], letters[column]
-            published = _published(theirs, figure_name, axis, value)
+            published = _published(theirs, (figure_name,), axis, value)
             ours = bench.frame[bench.frame[axis] == value]
             data.append(_curves(ax, bench, ours, looks, panel=letter, published=published))
             data.append(_dashed(ax, bench, published, looks, panel=letter))
@@ -121,7 +122,7 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
             k = nearest(frame["top"], wanted)
             used.append(k)
             _note_other(missing, f"({letter}) {bench.title}: ", "K", wanted, k)
-            published = _published(sources.of_bench("comparison", bench.bench), f"7{letter}", "top", k)
+            published = _published(sources.of_bench("comparison", bench.bench), ("7a", "7b"), "top", k)
             data.append(
                 _space_curve(
                     grid[:, column], bench, frame[frame["top"] == k], published, looks[bench.space], letter
@@ -174,7 +175,8 @@ def ranks(sources: Sources) -> Drawing:
     ]
     benches = [s for s in _plain(sources.all("points")) if s.frame["spearman"].notna().any()]
     if not benches:
-        return card(title, NEEDS_SEARCH, columns)
+        unknown = any(s.optimum is None for s in sources.all("points"))
+        return card(title, NEEDS_ALL if unknown else NEEDS_SEARCH, columns)
     across = min(2, len(benches))
     rows = -(-len(benches) // across)
     figure = Figure(figsize=(style.WIDTH, 2.2 * rows + 0.75))
@@ -364,12 +366,12 @@ def _of_fig6(theirs: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(columns=["method"]) if theirs is None else theirs[theirs["figure"].isin(["6a", "6b"])]
 
 
-def _published(theirs: pd.DataFrame | None, figure: str, axis: str, value: int) -> pd.DataFrame:
-    """Return the published points of a figure at the same fixed N or K, in the columns of ours."""
+def _published(theirs: pd.DataFrame | None, figures: Sequence[str], axis: str, value: int) -> pd.DataFrame:
+    """Return the published points of figures at the same fixed N or K, in the columns of ours."""
     names = {"published": "mean", "published_quarter_sd": "quarter_sd"}
     if theirs is None:
         return pd.DataFrame(columns=["method", "budget", "top", "trained", "mean", "quarter_sd"])
-    rows = theirs[(theirs["figure"] == figure) & (theirs[axis] == value)]
+    rows = theirs[theirs["figure"].isin(figures) & (theirs[axis] == value)]
     return rows[["method", "budget", "top", "trained", *names]].rename(columns=names)
 
 

@@ -384,9 +384,9 @@ def _prices(prices: pd.Series) -> str:
 def _is_curve(rows: pd.DataFrame) -> bool:
     """Return whether the rows of a method are one search read off as it goes on: where the table does not say so, at every
     whole price."""
-    if "continuous" in rows:
-        return bool(rows["continuous"].all())
-    return len(rows) > 1 and bool(np.allclose(np.diff(np.sort(rows["price"])), 1))
+    from snas.analysis.fewest import is_curve  # which imports the searches, and most figures need none of it
+
+    return bool(rows["continuous"].all()) if "continuous" in rows else is_curve(rows)
 
 
 def _unknown(sources: Sources, name: str) -> list[str]:

@@ -224,10 +224,15 @@ def order(methods: Iterable[str]) -> list[str]:
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each method; the paper's are fixed, others take :data:`OTHERS` in turn."""
+    """Return the look of each method; the paper's are fixed, others take :data:`OTHERS` in turn, then with other markers."""
     given = order(methods)
     others = [method for method in given if method not in METHODS]
-    return {m: METHODS[m] if m in METHODS else OTHERS[others.index(m) % len(OTHERS)] for m in given}
+    return {m: METHODS[m] if m in METHODS else _other(others.index(m)) for m in given}
+
+
+def _other(place: int) -> Look:
+    again, number = divmod(place, len(OTHERS))
+    return Look(OTHERS[number].colour, OTHERS[(number + again) % len(OTHERS)].marker)
 
 
 def method_title(method: str) -> str:

@@ -16,7 +16,7 @@ from snas.predictors.adam import adam
 from snas.predictors.compiling import Compiled
 from snas.predictors.fused import Kernels
 from snas.predictors.graphs import Graphs, checked
-from snas.predictors.kinds import Kind, checked_options, statistics_layout
+from snas.predictors.kinds import RANGES, Kind, checked_options, statistics_layout
 from snas.predictors.layers import Norms, evaluate_products, graph_convolution, head, huber, nsam, product
 from snas.predictors.native_predictor import (
     BUFFERS,
@@ -68,7 +68,7 @@ class AccuracyPredictor(Predictor):
         compile: bool = False,
         **options: Any,
     ) -> None:
-        self.options = checked_options(self.name, self.defaults, options)
+        self.options = checked_options(self.name, self.defaults, options, ranges=RANGES)
         self.runs, self.base_seed, self.budget = tuple(runs), base_seed, budget
         self.device, self.dtype = torch.device(device), self.options["dtype"]
         self.epochs = self.options["epochs"]

@@ -34,7 +34,7 @@ from snas.predictors import parameters as par
 from snas.predictors.adam import adam
 from snas.predictors.compiling import Compiled
 from snas.predictors.graphs import Graphs
-from snas.predictors.kinds import BRP_OPTIONS, checked_options
+from snas.predictors.kinds import BRP_OPTIONS, RANGES, checked_options
 from snas.predictors.layers import product
 from snas.predictors.predictor import Predictor
 from snas.predictors.schedule import corrections
@@ -149,7 +149,7 @@ class BRPNAS(Predictor):
         compile: bool = False,
         **options: Any,
     ) -> None:
-        self.options = checked_options(self.name, self.defaults, options)
+        self.options = checked_options(self.name, self.defaults, options, ranges=RANGES)
         self.runs, self.base_seed, self.budget, self.epochs = tuple(runs), base_seed, budget, 5
         self.device, self.dtype = torch.device(device), self.options["dtype"]
         graphs = Graphs(encoding, device=self.device, dtype=self.dtype)

@@ -6,6 +6,7 @@ native code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,18 +59,58 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 """Options by predictor, where they are known without torch: a typo is found before anything is trained."""
 
 
+@dataclass(frozen=True)
+class Range:
+    """Numbers that an option may be: from ``least`` to ``most``, these included unless said otherwise."""
+
+    least: float
+    most: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        low = value > self.least if self.above else value >= self.least
+        return low and (value < self.most if self.below else value <= self.most)
+
+    def __str__(self) -> str:
+        low = f"above {self.least:g}" if self.above else f"at least {self.least:g}"
+        if self.most == math.inf:
+            return low
+        return f"{low} and {'below' if self.below else 'at most'} {self.most:g}"
+
+
+RANGES: Mapping[str, Range] = {
+    "epochs": Range(1),
+    "bn_momentum": Range(0, 1, above=True),
+    "hidden": Range(1),
+    "dropout": Range(0, 1, below=True),
+    "patience": Range(1),
+    "epochs_each": Range(1),
+}
+"""What the options of these predictors may be."""
+
+
 def check_options(predictor: str, options: Mapping[str, Any]) -> None:
-    """Raise ``InputError`` for an option that a predictor is known not to have, or not of that type."""
+    """Raise ``InputError`` for an option that a predictor is known not to have, not of that type, or out of its range."""
     if predictor in OPTIONS:
-        checked_options(predictor, {**OPTIONS[predictor], "dtype": None}, options)
+        if isinstance(options.get("dtype"), str | int | float):
+            raise InputError(
+                f"predictor {predictor!r}: option 'dtype' is a type of torch, which only a program can give"
+            )
+        checked_options(predictor, {**OPTIONS[predictor], "dtype": None}, options, ranges=RANGES)
 
 
 def checked_options(
-    name: str, defaults: Mapping[str, Any], options: Mapping[str, Any], what: str = "predictor"
+    name: str,
+    defaults: Mapping[str, Any],
+    options: Mapping[str, Any],
+    what: str = "predictor",
+    ranges: Mapping[str, Range] | None = None,
 ) -> dict[str, Any]:
     """Return the defaults with the given options of the ``what`` called ``name``.
 
-    Raises ``InputError`` that lists the known ones for an unknown one, and for a value of another type than the default's.
+    Raises ``InputError`` that lists the known ones for an unknown one, and for a value of another type than the default's or
+    outside of its range.
     """
     for key, value in options.items():
         if key not in defaults:
@@ -79,6 +120,10 @@ def checked_options(
         if kind in EXPECTED and type(value) is not kind and not (kind is float and type(value) is int):
             raise InputError(
                 f"{what} {name!r}: option {key!r} is {shortened(value)}; {EXPECTED[kind]} is expected"
+            )
+        if ranges and key in ranges and value not in ranges[key]:
+            raise InputError(
+                f"{what} {name!r}: option {key!r} is {shortened(value)}; {EXPECTED[kind]} {ranges[key]} is expected"
             )
     return {**defaults, **options}
 

@@ -16,7 +16,7 @@ from snas import InputError
 from snas.predictors import native
 from snas.predictors import parameters as par
 from snas.predictors.graphs import checked
-from snas.predictors.kinds import Kind, checked_options, statistics_layout
+from snas.predictors.kinds import RANGES, Kind, checked_options, statistics_layout
 from snas.predictors.schedule import Schedule, draw_batches
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class NativePredictor:
         **options: Any,
     ) -> None:
         self.name, self.uses_code = kind.name, kind.uses_code
-        self.options = checked_options(kind.name, kind.defaults, options)
+        self.options = checked_options(kind.name, kind.defaults, options, ranges=RANGES)
         self.runs, self.base_seed = tuple(runs), base_seed
         self.epochs = self.options["epochs"]
         self.schedule = Schedule(self.epochs, budget)

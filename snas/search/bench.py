@@ -182,7 +182,10 @@ def table_bench(
     if "accuracy_select" in found:
         _check_fractions(frame, "accuracy_select", name)
     measured = [*CODES, *proxies]  # a loss that is not finite is none, as with codes of one's own
-    frame[measured] = frame[measured].where(np.isfinite(frame[measured].astype(float)))
+    narrow = frame[measured].astype(
+        {column: np.float32 for column in CODES}
+    )  # as they are written: 1e39 is infinite there
+    frame[measured] = frame[measured].where(np.isfinite(narrow.astype(float)))
     return frame
 
 
@@ -287,8 +290,14 @@ class Bench:
             raise InputError(f"label column {column!r} is unknown; known: accuracy, accuracy_select")
         values = self.accuracy if column == "accuracy" else self.select
         if np.isnan(values).all():
+            count = {
+                status: int((self.status == status).sum())
+                for status in FAILED
+                if (self.status == status).any()
+            }
+            why = f" (status: {', '.join(f'{n} {status}' for status, n in count.items())})" if count else ""
             raise InputError(
-                f"{self.path}: column {column!r} is empty; searching on it needs a bench that has it"
+                f"{self.path}: column {column!r} is empty{why}; searching on it needs a bench that has it"
             )
         return values
 

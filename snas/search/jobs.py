@@ -233,6 +233,7 @@ def check(config: Config) -> None:
     Sees to the names of benches, an N that is too small for its method, measurements that a bench does not have, and the
     one search on own images; :func:`check_sizes` to the rest.
     """
+    _check_names(config)
     _check_sample(config)
     _check_code_recipe(config)
     _check_tables(config)
@@ -243,6 +244,7 @@ def check(config: Config) -> None:
             top = tops(config, job.bench)[-1]
             _check_search(config, known[job.bench], METHODS.load(job.method), job.budget, top, {}, where)
     tops_of: dict[tuple[Any, ...], int] = {}
+    trained_with: dict[tuple[Any, ...], int] = {}
     for few in fewest_jobs(config):
         if few.block == 0:
             entry = few.entry
@@ -252,6 +254,19 @@ def check(config: Config) -> None:
                     f"configuration: key 'fewest' has method {entry.method!r} at N = {entry.budget} with K = "
                     f"{tops_of[same]} and with K = {entry.top}; figures tell methods and budgets apart, so one K is possible"
                 )
+            total = (
+                few.bench,
+                few.removed,
+                entry.method,
+                entry.labels,
+                *flat(entry.options),
+                entry.budget + entry.top,
+            )
+            if entry.top and trained_with.setdefault(total, entry.budget) != entry.budget:
+                raise InputError(
+                    f"configuration: key 'fewest' has method {entry.method!r} with N + K = {total[-1]} at N = "
+                    f"{trained_with[total]} and at N = {entry.budget}; figures tell them apart by N + K, so one N is possible"
+                )
             where = (
                 f"configuration: key 'fewest', method {entry.method!r} at N = {entry.budget} on {few.bench}"
             )
@@ -259,11 +274,36 @@ def check(config: Config) -> None:
             _check_search(
                 config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
             )
+    if config.fewest and not fewest_jobs(config):
+        raise InputError(
+            "configuration: key 'fewest' has no search for this run; its entries name the spaces "
+            f"{', '.join(sorted({space for said in config.fewest for space in said.get('spaces', ())}))}, and the benches are "
+            f"{', '.join(known) or 'none'}"
+        )
     configured_search(config)
 
 
+def _check_names(config: Config) -> None:
+    """Raise :class:`InputError` where two benches of a run have one name: their files would be the same."""
+    names = [bench.name for bench in benches(config)]
+    if names and names.count(names[0]) > 1:
+        raise InputError(
+            f"configuration: space = {config.space} on images = {config.images} and the key 'nasbench201' both make the bench "
+            f"{names[0]!r}; leave one of them out, or give them runs of their own"
+        )
+
+
 def _check_sample(config: Config) -> None:
-    """Raise :class:`InputError` where a sample of the space is larger than the space: its name would say what was not done."""
+    """Raise :class:`InputError` where a sample of the space is larger than the space: its name would say what was not done.
+
+    And where accuracies of the whole space are imported beside it: both read the space's table, which would be the sample.
+    """
+    imported = {bench.space for bench in benches(config) if bench.imported}
+    if config.architectures and config.space in imported:
+        raise InputError(
+            f"configuration: key 'architectures' is {config.architectures}, a part of {config.space}, and the key 'nasbench201' "
+            "needs all of it; architectures = 0, or another run for one of them, is right"
+        )
     if config.space and config.architectures > sizes.size(config.space):
         raise InputError(
             f"configuration: key 'architectures' is {config.architectures}; {config.space} has "
@@ -362,6 +402,11 @@ def _check_search(
         raise InputError(
             f"{where}: it needs accuracies of fewer epochs or of one seed, which this run does not train; "
             "NAS-Bench-201 and a table of one's own may have them"
+        )
+    if fair and "select" in wanted:
+        raise InputError(
+            f"{where}: it looks at the very accuracies that it is to be trained and selected on; labels = accuracy, or a method "
+            "without these looks, is right"
         )
     if bench.imported and fair and config.nasbench201_table != "mean":
         raise InputError(

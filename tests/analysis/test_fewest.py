@@ -237,6 +237,20 @@ def test_the_page_says_what_a_price_buys(bench, search, tmp_path):
     assert "| siamese | 2 | 4.5 | 10.000 | 0 | 10.000 [10.000, 10.000] |" in text
 
 
+@pytest.mark.parametrize("budgets", [2, 10, 11, 25])
+def test_a_predictor_with_any_number_of_budgets_is_in_the_table_of_differences(budgets):
+    """Its prices are no whole numbers, or not every one; a curve is read off at the prices of the page."""
+    rows = [("siamese", 40.75 + 10 * place) for place in range(budgets)]
+    rows += [("neural_predictor", 50.0 + 10 * place) for place in range(budgets)]
+    rows += [("random", float(price)) for price in range(1, 101)]
+    frame = pd.DataFrame(rows, columns=["method", "price"]).assign(
+        runs=3, regret=0.1, reference_regret=0.0, difference=0.1, low=0.0, high=0.2
+    )
+    lines = fewest_page.differences(frame, (10, 50, 100))
+    found = {name: sum(line.startswith(f"| {name} ") for line in lines) for name in set(frame["method"])}
+    assert found == {"siamese": budgets, "neural_predictor": budgets, "random": 3}
+
+
 def test_without_a_known_accuracy_there_is_nothing(bench, search):
     progress, needed = fewest.fewest(read_bench(bench([np.nan] * 6)), [search("random", [[0, 1]])])
     assert progress.empty

@@ -17,6 +17,7 @@ from snas.analysis import published
 from snas.analysis.costs import COSTS, costs
 from snas.analysis.counting import write_counts
 from snas.analysis.fewest import NEEDED, PAIRED
+from snas.analysis.points import POINTS
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import READS, REGISTRY, SUFFIXES, draw, style
 from snas.figures.diagrams import example_cell
@@ -333,6 +334,42 @@ def test_table1_has_the_ratios(data):
     assert {"1.72×", "5.81×", f"{row['ratio']:.2f}×"} <= texts
 
 
+@pytest.mark.parametrize("tops", [[5, 10], [10, 5], [10]])
+def test_fig7_has_the_published_points_of_each_k_in_whatever_order(data, tops):
+    everything = published.curves()
+    theirs = everything[everything["figure"].isin(["7a", "7b"]) & everything["fixed_value"].isin(tops)]
+    found = shown("fig7", data, tops=tops).data
+    assert (found["source"] == "published").sum() == len(theirs) > 0
+
+
+def test_a_correlation_that_nobody_could_know_is_no_lack_of_searches(data, tmp_path):
+    path = next(p for p in data if p.name == "points.parquet" and "tiny_nanobench" in str(p))
+    facts = tables.metadata(path) | {"optimum": None, "known_accuracies": 70}
+    nothing = {name: np.nan for name in ("spearman", "kendall", "coarse_spearman", "coarse_kendall")}
+    tables.write(tmp_path / "points.parquet", tables.read(path, POINTS).assign(**nothing), POINTS, facts)
+    (said,) = shown("ranks", [tmp_path / "points.parquet"]).missing
+    assert "truth: on_demand" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("siamese@c=10", "Label, selection and score are one value here, so these numbers are optimistic."),
+        ("siamese@labels=select", "one value here (but for the fair protocol), so"),
+    ],
+)
+def test_headline_says_of_which_numbers_they_are_optimistic(data, tmp_path, method, sentence):
+    path = next(p for p in data if p.name == "points.parquet" and "nasbench201-cifar100" in str(p))
+    frame = tables.read(path, POINTS)
+    frame["method"] = frame["method"].replace("siamese@c=10", method)
+    tables.write(tmp_path / "points.parquet", frame, POINTS, tables.metadata(path))
+    assert sentence in " ".join(shown("headline", [tmp_path / "points.parquet"]).facts)
+    only = frame[frame["method"].eq("siamese@labels=select")]
+    if len(only):
+        tables.write(tmp_path / "points.parquet", only, POINTS, tables.metadata(path))
+        assert "optimistic" not in " ".join(shown("headline", [tmp_path / "points.parquet"]).facts)
+
+
 def test_headline_prints_its_numbers(data):
     drawing = shown("headline", data)
     texts = " ".join(text.get_text() for text in drawing.figure.axes[0].texts)
@@ -407,6 +444,12 @@ def test_differences_say_their_unit_once(data):
 
 def test_a_method_looks_the_same_in_any_company():
     assert style.looks(["siamese", "zzz"])["siamese"] == style.looks(["random", "siamese"])["siamese"]
+
+
+def test_methods_that_a_user_has_added_differ_in_colour_or_marker():
+    many = [f"mine_{i}" for i in range(20)]
+    looks = style.looks([*many, *style.METHODS])
+    assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
 
 
 def test_no_text_lies_over_another_or_outside(data, digits):

@@ -11,7 +11,7 @@ import pytest
 from snas import InputError, spaces, tables
 from snas.search import bench as bench_module
 from snas.search.bench import BENCH, Bench, known_bench, table_bench, trained_bench
-from snas.search.benches import make_from_table
+from snas.search.benches import make_from_table, make_known
 from snas.spaces.space import ARCHITECTURES
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "nasbench201.parquet"
@@ -60,6 +60,12 @@ def test_on_demand_nothing_is_known(parts):
     assert (frame["status"] == "unknown").all()
     assert frame["accuracy"].isna().all()
     assert frame["code_1"].notna().all()
+
+
+def test_a_run_that_searches_nothing_on_its_own_space_knows_nothing(parts, bench, tmp_path):
+    path = bench(lambda _: trained_bench(**parts | {"truth": None}))
+    make_known(tmp_path / "known.parquet", table=path, answers=[], facts={"code": "c"})
+    assert (Bench.read(tmp_path / "known.parquet").status == "unknown").all()
 
 
 def test_answers_make_a_bench_known_in_part(parts, bench, toy):
@@ -171,6 +177,11 @@ def test_a_bench_file_without_its_metadata_or_with_odd_statuses_is_refused(bench
         bench_module.write(tmp_path / "x.parquet", toy, metadata)
     with pytest.raises(InputError, match="architecture 7 has status 'ok' and accuracy nan"):
         Bench.read(bench(spoil("accuracy", np.nan)))
+    nothing = lambda f: f.assign(accuracy=np.nan, status=["out_of_memory", *["diverged"] * (len(f) - 1)])
+    with pytest.raises(
+        InputError, match=r"'accuracy' is empty \(status: \d+ diverged, 1 out_of_memory\); searching"
+    ):
+        Bench.read(bench(nothing)).labels("accuracy")
     with pytest.raises(InputError, match="column 'accuracy_select' is empty"):
         Bench.read(bench(lambda f: f.assign(accuracy_select=np.nan))).labels("accuracy_select")
 
@@ -249,10 +260,14 @@ def test_a_column_of_pandas_own_types_may_lack_values(parts, toy, kind):
 def test_a_loss_or_score_of_a_table_that_is_not_finite_is_none(parts, toy):
     table = toy.assign(code_1=1.0, code_2=2.0, code_3=3.0)
     table.loc[4, "code_2"], table.loc[5, "log10_synflow"] = np.inf, -np.inf
+    table.loc[6, "code_1"] = 1e39  # as it is written, in float32
     frame = table_bench(parts["architectures"], table)
     assert np.isnan(frame["code_2"][4])
+    assert np.isnan(frame["code_1"][6])
     assert np.isnan(frame["log10_synflow"][5])
-    assert np.isfinite(frame.drop(index=[4, 5])[["code_1", "code_2", "code_3", "log10_synflow"]]).all().all()
+    assert (
+        np.isfinite(frame.drop(index=[4, 5, 6])[["code_1", "code_2", "code_3", "log10_synflow"]]).all().all()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
     assert NOTHING in dry_run(), "a copy of the same code elsewhere re-runs nothing"
     for edited, reruns, stays in (
         (tmp_path / "snas/figures/style.py", "figure", "truth_shard"),
-        (tmp_path / "snas/networks/nano_population.py", "truth_shard", None),
+        (tmp_path / "snas/networks/nano_population.py", "truth_shard", "space"),
         (tmp_path / "snas/predictors/siamese.py", "search_block", "truth_shard"),
         (workflow.folder / "scripts/search.py", "search_block", "truth_shard"),
         (workflow.folder / "scripts/truth.py", "truth_shard", "code_shard"),
@@ -151,6 +151,11 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
         path.write_text(before)
         assert f"\n{reruns} " in said, said
         assert stays is None or f"\n{stays} " not in said, said
+
+
+def test_another_device_or_group_re_runs_no_training_and_no_search(smoke):
+    said = smoke[0].run("-n", "--quiet", "rules", *SMOKE, "--config", "device=cpu", "group=3").stdout
+    assert re.findall(r"^(\w+) +\d+$", said, re.MULTILINE) == ["report_page", "total"], said
 
 
 def kill_sometime(workflow, *arguments, after, how):
