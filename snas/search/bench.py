@@ -182,9 +182,8 @@ def table_bench(
     if "accuracy_select" in found:
         _check_fractions(frame, "accuracy_select", name)
     measured = [*CODES, *proxies]  # a loss that is not finite is none, as with codes of one's own
-    narrow = frame[measured].astype(
-        {column: np.float32 for column in CODES}
-    )  # as they are written: 1e39 is infinite there
+    with np.errstate(over="ignore"):  # codes as they are written: 1e39 is infinite there
+        narrow = frame[measured].astype(dict.fromkeys(CODES, np.float32))
     frame[measured] = frame[measured].where(np.isfinite(narrow.astype(float)))
     return frame
 

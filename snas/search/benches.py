@@ -66,11 +66,10 @@ def make_known(
     out: str | Path, *, table: str | Path, answers: Sequence[str | Path], facts: Mapping[str, Any]
 ) -> None:
     """Write the bench with the accuracies that the rounds of an on-demand run have brought."""
-    parts = [
-        tables.read(path, TRUTH) for path in answers
-    ]  # none where nothing is searched on the run's own space
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(TRUTH.columns))
-    frame = bench.known_bench(tables.read(table, bench.BENCH), found, ", ".join(map(str, answers)))
+    frame = tables.read(table, bench.BENCH)
+    if answers:  # none where nothing is searched on the run's own space
+        found = pd.concat([tables.read(path, TRUTH) for path in answers], ignore_index=True)
+        frame = bench.known_bench(frame, found, ", ".join(map(str, answers)))
     bench.write(out, frame, {**tables.metadata(table), **facts})
 
 
