@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -25,11 +26,20 @@ from snas.words import percent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; wrong input is one sentence on standard error and exit status 2.
 
-    Where the reader of the output has gone (``| head``), it ends without a word, as other commands do.
+    Where the reader of the output has gone (``| head``), it ends without a word, as other commands do; Ctrl-C is no error.
     """
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a name or label that the terminal has no letters for is no error, either
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _written():
             return _run(arguments)
+    except KeyboardInterrupt:
+        print("snas: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except OSError as error:
@@ -269,12 +279,14 @@ def _chapter(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from snas.export.predict import predict
 
-    lines, faults = predict(options.folder, options.images, top=options.top, runtime=options.runtime)
-    for line in lines:
-        print(line)
-    for fault in faults:
-        print(f"snas: {fault}", file=sys.stderr)
-    return 2 if faults else 0
+    status = 0
+    for line, good in predict(options.folder, options.images, top=options.top, runtime=options.runtime):
+        if good:
+            print(line)
+        else:
+            print(f"snas: {line}", file=sys.stderr)
+            status = 2
+    return status
 
 
 def _compare(options: argparse.Namespace) -> int:

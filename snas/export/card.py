@@ -139,7 +139,7 @@ def _head(found: Found) -> str:
     return (
         f"# {source(found)}: the network `{found.title}`\n\n"
         f"A convolutional network that says which of {len(labels)} classes an image is of ({named}), found by architecture\n"
-        "search among the cells of a small space. Every number below was measured on this network.\n\n"
+        "search among the cells of a small space. The numbers of the next table were measured on this network.\n\n"
         f"![The cell]({'cell.png'})"
     )
 
@@ -181,7 +181,7 @@ image = image.crop((left, top, left + edge, top + edge)).resize(({d.side}, {d.si
 pixels = np.asarray(image, dtype=np.float32).reshape(1, {d.side}, {d.side}, {d.channels}).transpose(0, 3, 1, 2) / 255
 (logits,) = onnxruntime.InferenceSession("{ONNX}").run(None, {{"{INPUT}": pixels}})
 shares = np.exp(logits[0] - logits[0].max())
-print(json.load(open("network.json"))["labels"][shares.argmax()], shares.max() / shares.sum())"""
+print(json.load(open("network.json", encoding="utf-8"))["labels"][shares.argmax()], shares.max() / shares.sum())"""
 
 
 def _search(found: Found) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,8 @@ class Predictor:
 
 def predict(
     folder: str | Path, files: Sequence[str | Path], *, top: int = 1, runtime: str = "auto"
-) -> tuple[list[str], list[str]]:
-    """Return one line per image file, and one sentence per file that is no image: a bad one leaves the others alone.
+) -> Iterator[tuple[str, bool]]:
+    """Yield (line, ``True``) per image file, and (sentence, ``False``) per file that is none: a bad one leaves the others alone.
 
     A line is the file, then label and probability ``top`` times, with tabs between.  Of ``files``, a folder stands for the
     images in it (:func:`images_in`).  Raises :class:`InputError` for a ``folder`` that is not what a search leaves.
@@ -95,21 +95,19 @@ def predict(
     if top < 1:
         raise InputError(f"--top is {top}; at least 1 is expected")
     predictor = Predictor(folder, runtime=runtime)
-    lines, faults = [], []
     for given in files:
         try:
             every = images_in(given) if Path(given).is_dir() else [given]
         except InputError as error:
-            faults.append(str(error))
+            yield str(error), False
             continue
         for file in every:
             try:
                 found = predictor(file, top=top)
             except InputError as error:
-                faults.append(str(error))
+                yield str(error), False
                 continue
-            lines.append("\t".join([str(file), *(f"{label}\t{share:.4f}" for label, share in found)]))
-    return lines, faults
+            yield "\t".join([str(file), *(f"{label}\t{share:.4f}" for label, share in found)]), True
 
 
 def images_in(folder: str | Path) -> list[Path]:
@@ -118,20 +116,17 @@ def images_in(folder: str | Path) -> list[Path]:
     They are known by their names; hidden ones and what systems leave are passed over, as in training.  Raises
     :class:`InputError` where there is none, or a folder cannot be read.
     """
-    from snas.images.folder import IGNORED, SUFFIXES
+    from snas.images.folder import SUFFIXES, is_shown
 
     def unreadable(error: OSError) -> None:
         raise InputError(
             f"{error.filename}: cannot be read ({error.strerror}); a readable folder is expected"
         )
 
-    def shown(name: str) -> bool:
-        return not name.startswith(".") and name.lower() not in IGNORED
-
     found: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = filter(shown, folders)
-        found += [Path(place, name) for name in names if shown(name) and name.lower().endswith(SUFFIXES)]
+        folders[:] = filter(is_shown, folders)
+        found += [Path(place, name) for name in names if is_shown(name) and name.lower().endswith(SUFFIXES)]
     if not found:
         raise InputError(f"{folder}: no image in this folder; files named {', '.join(SUFFIXES)} are expected")
     return sorted(found)

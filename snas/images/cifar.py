@@ -49,7 +49,7 @@ def _cifar(options: Options, kind: Any, label_key: bytes) -> ImageSet:
         place = options.path or Path("data")
         raise InputError(
             f"image set {options.name!r}: no folder {kind.base_folder!r} with {wanted[0]} … in {place}; "
-            "give its place as the path, or ask for the download"
+            "give its place as the path (--path, images_path), or ask for the download (images_download)"
         )
     names = _load(folder / kind.meta["filename"], kind.meta["md5"])[kind.meta["key"].encode()]
     train, test = (

@@ -35,7 +35,8 @@ def fashion_mnist(options: Options) -> ImageSet:
     if folder is None:
         raise InputError(
             f"image set {options.name!r}: no {FILES[0]} … in {options.path or f'{DOWNLOADS} or {DEBIAN}'}; install "
-            "Debian's package dataset-fashion-mnist, give the files' place as the path, or ask for the download"
+            "Debian's package dataset-fashion-mnist, give the files' place as the path (--path, images_path), or ask for the download "
+            "(images_download)"
         )
     train, test = (_part(folder, part) for part in ("train", "t10k"))
     return own_split(options, train, test, CLASSES, flip=True, source=f"Fashion-MNIST ({folder})")

@@ -149,7 +149,7 @@ def _images(folder: Path, root: Path) -> list[Path]:
             )
     if not files:
         raise InputError(
-            f"{folder}: the class has no image; each class needs at least two, one of them to test on"
+            f"{folder}: the class has no image; each class needs at least two, one of them to test on (ten for snas search)"
         )
     return files
 
@@ -164,6 +164,11 @@ def _shown(path: Path) -> str:
     return str(path).encode(errors="backslashreplace").decode()
 
 
+def is_shown(name: str) -> bool:
+    """Return whether a file or folder of this name is looked at: none that is hidden, or that systems leave."""
+    return not name.startswith(".") and name.lower() not in IGNORED
+
+
 def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     """Return folders and regular files in ``folder``, each sorted, without hidden ones; links must stay in ``root``."""
     folders, files = [], []
@@ -175,7 +180,7 @@ def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
             f"{folder}: cannot be read ({error.strerror}); a readable folder is expected"
         ) from error
     for entry in found:
-        if entry.name.startswith(".") or entry.name.lower() in IGNORED:
+        if not is_shown(entry.name):
             continue
         path = Path(entry.path)
         if entry.is_symlink():

@@ -116,7 +116,12 @@ class _File:
 
     def _column(self, names: tuple[str, ...], what: str) -> str:
         for name in names:
-            if self.schema.get_all_field_indices(name):
+            found = len(self.schema.get_all_field_indices(name))
+            if found > 1:
+                raise InputError(
+                    f"{self.path}: {found} columns are called {name!r}; one {what} column is expected"
+                )
+            if found:
                 return name
         raise InputError(
             f"{self.path}: no {what} column ({' or '.join(names)}); it has {', '.join(map(repr, self.schema.names[:20]))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from snas.images.decode import FORMATS
-from snas.images.folder import SUFFIXES
+from snas.images.folder import SUFFIXES, is_shown
 from snas.images.imageset import SMALLEST_SIDE
 from snas.images.parquet import parquet_files
 
@@ -31,9 +32,12 @@ def image_sizes(name: str, path: Path, most: int = LOOKED_AT) -> list[tuple[int,
 
 def _files(folder: Path) -> Iterator[Path | io.BytesIO]:
     """Yield image files in turn of all folders, so that no class is left out."""
-    every = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
+    every: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = filter(is_shown, folders)
+        files = (Path(place, name) for name in names if is_shown(name))
+        every += [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    every.sort()
     step = max(len(every) // LOOKED_AT, 1)
     yield from every[::step]
 

@@ -41,6 +41,8 @@ LIMITS = ("max_macs", "max_params")
 FIXED = ("images", "images_path", "image_side", "image_channels", "validation_share", "test_share", "seed", "width",
          "truth_recipe", "code_recipe", "space")  # fmt: skip
 """What a run keeps: another value would throw away all that is paid for."""
+MOST_STEPS = 9_999_992
+"""Of a complete training: what the names of recipes hold."""
 LARGEST = {"cpu": 32, "cuda": 64}
 """Side that larger images are resized to where the user names none."""
 SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -186,7 +188,7 @@ def run(options: argparse.Namespace) -> int:
     done = workflow.start(folder / "images.yaml", f"results/{name}/images/selection.parquet")
     if done:
         return done
-    say(*images_in_words(folder))
+    say(*images_in_words(folder, balanced=steps_of(options, values, stored)[1]))
     plan, speed, seconds, paid = planned(options, values, stored, folder, jobs)
     values |= plan_values(plan, jobs)
     config.load(values)
@@ -210,7 +212,8 @@ def is_done(
 
     A smaller budget leaves a choice and a page, too: they must be those of this search, made after its forecast in turn.
     """
-    timed = (options.hours, options.gpu_hours, options.steps, options.balanced) != (None,) * 4
+    steps_of(options, values, stored)  # others than the run was begun with are refused
+    timed = (options.hours, options.gpu_hours) != (None, None)
     choice = folder / "search/own/choice.json"
     made = [folder / "search/own/forecast.json", choice, folder / "best/page.html"]
     if timed or dict(values) != dict(stored) or not all(path.is_file() for path in made):
@@ -251,8 +254,10 @@ def asked(options: argparse.Namespace) -> dict[str, Any]:
     there = os.cpu_count() or 1
     if options.cores > there:  # as many processes measure it and train: hundreds would fill its memory
         raise InputError(f"--cores {options.cores}: this machine has {there}")
-    if options.steps is not None and (options.steps < 40 or options.steps % 8):
-        raise InputError(f"--steps {options.steps}: a multiple of 8, at least 40, is expected")
+    if options.steps is not None and (not 40 <= options.steps <= MOST_STEPS or options.steps % 8):
+        raise InputError(
+            f"--steps {options.steps}: a multiple of 8, at least 40 and at most {MOST_STEPS}, is expected"
+        )
     return values
 
 
@@ -428,7 +433,7 @@ def _terminated(process: subprocess.Popen[str], *_: object) -> None:
     raise KeyboardInterrupt
 
 
-def images_in_words(folder: Path) -> list[str]:
+def images_in_words(folder: Path, *, balanced: bool = False) -> list[str]:
     """Return what the split says: how many images of what, in which part, how they were resized, and copies."""
     import numpy as np
 
@@ -447,7 +452,7 @@ def images_in_words(folder: Path) -> list[str]:
         "apart until the network is chosen" + (" (the source's own test part)" if said["own_test"] else ""),
         *copies_in_words(frame, names),
     ]
-    if many > 3 * few:
+    if many > 3 * few and not balanced:
         lines.append(
             f"classes are of unequal size ({names[counts.argmin()]}: {few:,}, {names[counts.argmax()]}: {many:,}); "
             "--balanced would draw them equally often"
@@ -473,9 +478,9 @@ def planned(
     validation, coded = tables.metadata(selection)["validation_images"], coded_for(folder, limits_of(values))
     work = Work(macs, int(validation), jobs, coded=coded, code_shards=values["code_shards"])
     hours = options.hours if options.hours is not None else options.gpu_hours and options.gpu_hours / jobs
-    paid = counted_on(folder, values, stored)
     # a run that goes on keeps its budget unless the user names another budget or time
     budget = str(given_budget(options, values))
+    paid = counted_on(folder, values, stored, budget)
     plan = forecasts.choose_plan(
         work, speed, 3600 * hours if hours else forecasts.DEFAULT_SECONDS,
         method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
@@ -492,7 +497,8 @@ def planned(
             "--budget or larger limits would be right"
         )
     if hours and least_seconds > 3600 * hours:
-        too_short(options, plan, least_seconds, jobs, begun=bool(stored))
+        begun = bool(stored) and not (folder / "best/page.html").is_file()
+        too_short(options, plan, least_seconds, jobs, begun=begun)
     return plan, speed, work.seconds(plan, speed, paid), paid
 
 
@@ -553,8 +559,11 @@ def possible(
     return macs, told
 
 
-def counted_on(folder: Path, values: Mapping[str, Any], stored: Mapping[str, Any]) -> int:
-    """Return how many trainings are paid for that this search asks for again; what others have asked for may be no part of it."""
+def counted_on(folder: Path, values: Mapping[str, Any], stored: Mapping[str, Any], budget: str) -> int:
+    """Return how many trainings are paid for that this search asks for again; what others have asked for may be no part of it.
+
+    Another budget than the run's asks for its N again, and then for what it ranks highest with more.
+    """
     paid = paid_for(folder)
     if paid and any(stored.get(key, values[key]) != values[key] for key in ("method", *LIMITS)):
         say(
@@ -562,14 +571,18 @@ def counted_on(folder: Path, values: Mapping[str, Any], stored: Mapping[str, Any
             "done again, and the forecast counts on none of it"
         )
         return 0
-    return paid
+    before = str(stored.get("budget", ""))
+    if not before:
+        return paid
+    n, k = map(int, before.split("+"))
+    return min(paid, n + k if budget == before else n)
 
 
 def too_short(options: argparse.Namespace, plan: Plan, seconds: float, jobs: int, *, begun: bool) -> None:
     """Say that the least plan, of so many seconds, takes longer than the user's time.
 
-    Raises :class:`InputError` where nothing is begun: a time that is named is a limit.  A run that was stopped goes on, as
-    the machine may only be slower for a moment.
+    Raises :class:`InputError` where nothing is begun, or a search has ended: a time that is named is a limit.  A run that was
+    stopped goes on, as the machine may only be slower for a moment.
     """
     word, given, each = "--hours", options.hours, 1
     if given is None:

@@ -748,7 +748,7 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
 def test_missing_files_say_what_to_do(name: str, tmp_path: Path) -> None:
-    refused(name, f"'{name}': no .* in {tmp_path}; .* as the path, or ask for the download", path=tmp_path)
+    refused(name, f"'{name}': no .* in {tmp_path}; .* as the path .*, or ask for the download", path=tmp_path)
     refused(name, f"'{name}' has no option 'side'", path=tmp_path, side=16)
 
 

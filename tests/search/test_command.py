@@ -17,10 +17,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from PIL import Image
 
 from snas import InputError, config, tables
 from snas.__main__ import _parser, main
-from snas.images.sizes import fitting_side
+from snas.images.sizes import fitting_side, image_sizes
 from snas.search import command
 from snas.search.command import FIXED, LIMITS, image_source, merged, number, run_name
 from snas.search.forecast import Plan, Speed
@@ -169,6 +170,15 @@ def test_images_of_other_sizes_are_brought_to_one(sizes, side) -> None:
     assert fitting_side(sizes, 32) == side
 
 
+def test_only_images_that_are_read_say_how_large_images_are(photos: Path) -> None:
+    for name, side in (("0.png", 32), (".0.png", 12), (".thumbnails/0.png", 12), ("__MACOSX/0.png", 12)):
+        path = photos / "oak" / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (side, side)).save(path)
+    os.mkfifo(photos / "oak/1.png")
+    assert image_sizes("folder", photos) == [(32, 32)]
+
+
 def test_the_forecast_is_compared_with_what_it_took_and_kept(tmp_path: Path) -> None:
     own = tmp_path / "search/own"
     own.mkdir(parents=True)
@@ -259,7 +269,7 @@ class Project:
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.started = place / "results/own-digits", []
         monkeypatch.setattr(command, "workflow_folder", lambda: place)
-        monkeypatch.setattr(command, "images_in_words", lambda folder: [])
+        monkeypatch.setattr(command, "images_in_words", lambda folder, **_: [])
         monkeypatch.setattr(command.Workflow, "start", self.start)
 
     def start(self, file: Path, target: str) -> int:
@@ -359,6 +369,15 @@ def test_a_search_that_has_ended_says_what_it_has_found(begun: Project, capsys) 
     assert "this search is done, with 8+2 trainings" in said
     assert "found: expand, 90.0%" in said
     assert begun.started == [("search.yaml", "search")], "what may be missing is made"
+
+
+def test_the_steps_that_a_run_was_begun_with_are_nothing_new(begun: Project, capsys) -> None:
+    begun.end(CHOICE)
+    steps = re.match(r"own_(\d+)", begun.stored()["truth_recipe"])[1]
+    assert begun.search("--steps", steps) == 0
+    assert "this search is done, with 8+2 trainings" in capsys.readouterr().out
+    with pytest.raises(InputError, match="was begun with the recipe own_"):
+        begun.search("--steps", str(int(steps) + 8))
 
 
 def test_a_plan_of_a_search_that_has_ended_starts_nothing(begun: Project, capsys) -> None:
@@ -464,6 +483,18 @@ def test_a_time_that_no_plan_fits_into_is_refused_with_what_would_be_enough(plan
         planning("--hours", enough, "--steps", "800")
 
 
+def test_a_time_that_is_too_short_is_gone_on_with_until_the_search_has_ended(
+    planning, tmp_path, capsys
+) -> None:
+    stored = {"truth_recipe": "own_40", "width": 8, "budget": "16+4", "method": "gp"}
+    planning("--hours", "0.0001", stored=stored)
+    assert "and this run goes on with it" in capsys.readouterr().out
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best/page.html").touch()
+    with pytest.raises(InputError, match=r"no plan is that short; .* would be right"):
+        planning("--hours", "0.0001", stored=stored)
+
+
 def test_the_candidates_are_told_at_the_width_of_the_plan(planning, capsys) -> None:
     plan, *_ = planning("--hours", "10", widths=(8, 16))
     assert plan.width == 16
@@ -506,6 +537,10 @@ def test_what_is_paid_for_is_counted_on_for_the_same_choice_alone(
     stored = {"truth_recipe": "own_160000", "width": 8, "budget": "32+8", "method": "gp", "max_macs": 0}
     *_, same, paid = planning(stored=stored)
     assert paid == 40
+    assert planning(stored=stored, change={"budget": "40+8"})[-1] == 32, (
+        "the last 8 may not be asked for again"
+    )
+    assert planning("--hours", "1000", stored=stored)[-1] == 32
     assert "for already" not in capsys.readouterr().out
     *_, other, paid = planning(stored=stored, change=change)
     assert paid == 0
