@@ -20,9 +20,11 @@ rule bench_analysis:
     conda:
         "../environment.yml"
     params:
-        tops=lambda wildcards: jobs.tops(CONFIG, wildcards.bench),
-        top=CONFIG.top_k,
-        seed=CONFIG.seed,
+        **named(
+            tops=lambda wildcards: jobs.tops(CONFIG, wildcards.bench),
+            top=CONFIG.top_k,
+            seed=CONFIG.seed,
+        ),
         code=code_of("bench_analysis.py", "snas.analysis.statistics"),
     script:
         "../scripts/bench_analysis.py"

@@ -23,6 +23,7 @@ from snas.images import REGISTRY as IMAGE_SETS
 from snas.proxies import REGISTRY as PROXIES
 from snas.search import METHODS, jobs
 from snas.spaces import REGISTRY as SPACES
+from snas.training import REGISTRY as RECIPES
 
 try:
     for path in workflow.configfiles:
@@ -116,7 +117,23 @@ GROUPS = dict(**PLACE, group_size=CONFIG.group)
 
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
 NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []
+# The price of a code hangs on the recipe of a complete training, too.
+RECIPE = RECIPES.module(CONFIG.truth_recipe)
+CODE_RECIPES = [RECIPES.module(CONFIG.code_recipe), RECIPE]
 TRAINS = ["snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG.images), *NETWORKS]
+
+
+def named(**values):
+    """Return params, and one more that says them with their names: Snakemake compares the set of their values.
+
+    Without names it would not notice that two of them have changed places, or that one has become what another is.
+    """
+
+    def said(wildcards):
+        found = {key: value(wildcards) if callable(value) else value for key, value in values.items()}
+        return ", ".join(f"{key}={value!r}" for key, value in found.items())
+
+    return {**values, "named": said if any(map(callable, values.values())) else said(None)}
 
 
 def code_of(script, *modules, without=()):
@@ -125,7 +142,7 @@ def code_of(script, *modules, without=()):
     return snas.code_hash.code_hash(*modules, without=without, script=path)
 
 
-OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", *NETWORKS)
+OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", RECIPE, *NETWORKS)
 # A space names its networks; who only reads its cells, or what was measured of them, makes none.
 NAMED_ONLY = ("snas.networks",)
 # What trained and scored, and how searches go, is in these modules' closure for the sake of schemas alone.
@@ -440,6 +457,12 @@ def asked():
 
 def check_asked():
     """Refuse searches that the named targets ask for and that cannot be done: a dry run, which has no start, says so too."""
+    # To Snakemake, a file that is there and whose rule lacks an input is up to date.
+    for file in (*PUBLISHED, *map(caption, FIGURES)):
+        if not Path(file).is_file():
+            raise InputError(
+                f"{file}: no such file; the figures need it, and nothing would be made again without it"
+            )
     drawn = {f for f in FIGURES if set(figure_reads(f)) & set(ANALYSES)}
     checks = [
         ({"all"} | drawn.difference(FEWEST_FIGURES if FEWEST else ()), SEARCHES, [], False),

@@ -28,12 +28,19 @@ rule complete:
         mem_mb=memory(4000),
         runtime=minutes(1440),
     params:
-        compile=CONFIG.compile,
-        space=CONFIG.space,
-        width=CONFIG.width,
-        openings=f"{RUN}/export/openings.jsonl",
+        **named(
+            compile=CONFIG.compile,
+            space=CONFIG.space,
+            width=CONFIG.width,
+            openings=f"{RUN}/export/openings.jsonl",
+        ),
         code=code_of(
-            "complete.py", "snas.export.complete", "snas.export.weights", "snas.images.split", *NETWORKS
+            "complete.py",
+            "snas.export.complete",
+            "snas.export.weights",
+            "snas.images.split",
+            RECIPE,
+            *NETWORKS,
         ),
     script:
         "../scripts/complete.py"

@@ -15,9 +15,11 @@ rule share:
     conda:
         "../environment.yml"
     params:
-        images=IMAGES,
-        share=CONFIG.code_share,
-        seed=CONFIG.seed,
+        **named(
+            images=IMAGES,
+            share=CONFIG.code_share,
+            seed=CONFIG.seed,
+        ),
         code=code_of("share.py", "snas.images.share", IMAGE_SETS.module(CONFIG.images)),
     script:
         "../scripts/share.py"
@@ -36,14 +38,16 @@ rule split:
     conda:
         "../environment.yml"
     params:
-        images={**IMAGES, "train_images": 0},
-        shares=[
-            1 - CONFIG.validation_share - CONFIG.test_share,
-            CONFIG.validation_share,
-            CONFIG.test_share,
-        ],
-        seed=CONFIG.seed,
-        resize=IMAGE_FILTER if CONFIG.image_side else "not at all",
+        **named(
+            images={**IMAGES, "train_images": 0},
+            shares=[
+                1 - CONFIG.validation_share - CONFIG.test_share,
+                CONFIG.validation_share,
+                CONFIG.test_share,
+            ],
+            seed=CONFIG.seed,
+            resize=IMAGE_FILTER if CONFIG.image_side else "not at all",
+        ),
         code=code_of("split.py", "snas.images.split", IMAGE_SETS.module(CONFIG.images)),
     script:
         "../scripts/split.py"

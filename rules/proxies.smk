@@ -25,11 +25,13 @@ rule proxy_shard:
         mem_mb=memory(4000),
         runtime=minutes(240),
     params:
-        space=CONFIG.space,
-        width=CONFIG.width,
-        size={},
-        seed=CONFIG.seed,
-        shards=CONFIG.proxy_shards,
+        **named(
+            space=CONFIG.space,
+            width=CONFIG.width,
+            size={},
+            seed=CONFIG.seed,
+            shards=CONFIG.proxy_shards,
+        ),
         code=lambda wildcards: code_of(
             "proxy.py", "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
         ),
@@ -64,11 +66,13 @@ use rule proxy_shard as nasbench201_proxy_shard with:
     benchmark:
         f"{BENCHMARKS}/proxies/nasbench201_{{proxy}}_{{shard}}.jsonl"
     params:
-        space="nasbench201",
-        width=0,
-        size=dict(channels=3, side=CONFIG.nasbench201_proxy_side, classes=10),
-        seed=CONFIG.seed,
-        shards=CONFIG.proxy_shards,
+        **named(
+            space="nasbench201",
+            width=0,
+            size=dict(channels=3, side=CONFIG.nasbench201_proxy_side, classes=10),
+            seed=CONFIG.seed,
+            shards=CONFIG.proxy_shards,
+        ),
         code=lambda wildcards: code_of(
             "proxy.py",
             "snas.proxies.scores",

@@ -29,8 +29,10 @@ rule trained_bench:
     conda:
         "../environment.yml"
     params:
-        code_source=CONFIG.code,
-        width=CONFIG.width,
+        **named(
+            code_source=CONFIG.code,
+            width=CONFIG.width,
+        ),
         code=code_of("trained_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/trained_bench.py"
@@ -50,8 +52,10 @@ rule table_bench:
     conda:
         "../environment.yml"
     params:
-        space=CONFIG.space,
-        dataset=CONFIG.images,
+        **named(
+            space=CONFIG.space,
+            dataset=CONFIG.images,
+        ),
         code=code_of("table_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/table_bench.py"
@@ -73,12 +77,14 @@ rule imported_bench:
     conda:
         "../environment.yml"
     params:
-        space=lambda wildcards: BENCHES[wildcards.bench].space,
-        dataset=lambda wildcards: BENCHES[wildcards.bench].dataset,
-        table=CONFIG.nasbench201_table,
-        select=CONFIG.nasbench201_select,
-        code_source=CONFIG.nasbench201_code,
-        seed=CONFIG.seed,
+        **named(
+            space=lambda wildcards: BENCHES[wildcards.bench].space,
+            dataset=lambda wildcards: BENCHES[wildcards.bench].dataset,
+            table=CONFIG.nasbench201_table,
+            select=CONFIG.nasbench201_select,
+            code_source=CONFIG.nasbench201_code,
+            seed=CONFIG.seed,
+        ),
         code=code_of("imported_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:
         "../scripts/imported_bench.py"
@@ -180,13 +186,15 @@ use rule truth_shard as truth_round_shard with:
     benchmark:
         f"{BENCHMARKS}/search/{{bench}}/{{round}}_truth_{{shard}}.jsonl"
     params:
-        **TRAINING,
-        shards=CONFIG.truth_shards,
-        recipe=CONFIG.truth_recipe,
-        # All rounds' own, and for good: more runs or budgets ask for some of it again.
-        kept=f"{RUN}/training/on_demand",
-        forget=False,
-        code=code_of("truth.py", *TRAINS),
+        **named(
+            **TRAINING,
+            shards=CONFIG.truth_shards,
+            recipe=CONFIG.truth_recipe,
+            # All rounds' own, and for good: more runs or budgets ask for some of it again.
+            kept=f"{RUN}/training/on_demand",
+            forget=False,
+        ),
+        code=code_of("truth.py", *TRAINS, RECIPE),
 
 
 rule answers:
@@ -258,10 +266,12 @@ rule own_candidates:
     conda:
         "../environment.yml"
     params:
-        space=CONFIG.space,
-        width=CONFIG.width,
-        max_macs=CONFIG.max_macs,
-        max_params=CONFIG.max_params,
+        **named(
+            space=CONFIG.space,
+            width=CONFIG.width,
+            max_macs=CONFIG.max_macs,
+            max_params=CONFIG.max_params,
+        ),
         code=code_of("own_candidates.py", "snas.search.own", *NETWORKS, without=MADE_BEFORE),
     script:
         "../scripts/own_candidates.py"
@@ -287,12 +297,14 @@ rule own_code_shard:
         mem_mb=memory(4000),
         runtime=minutes(240),
     params:
-        **OWN_TRAINING,
-        shards=CONFIG.code_shards,
-        share=CONFIG.code_share,
-        recipe=CONFIG.code_recipe,
-        truth_recipe=CONFIG.truth_recipe,
-        code=code_of("own_codes.py", "snas.training.codes", "snas.images.split", *NETWORKS),
+        **named(
+            **OWN_TRAINING,
+            shards=CONFIG.code_shards,
+            share=CONFIG.code_share,
+            recipe=CONFIG.code_recipe,
+            truth_recipe=CONFIG.truth_recipe,
+        ),
+        code=code_of("own_codes.py", "snas.training.codes", "snas.images.split", *CODE_RECIPES, *NETWORKS),
     script:
         "../scripts/own_codes.py"
 
@@ -370,10 +382,12 @@ rule own_truth:
         mem_mb=memory(4000),
         runtime=minutes(1440),
     params:
-        **OWN_TRAINING,
-        paid=PAID,
-        shards=lambda wildcards: len(own_shards(int(wildcards.round))),
-        recipe=CONFIG.truth_recipe,
+        **named(
+            **OWN_TRAINING,
+            paid=PAID,
+            shards=lambda wildcards: len(own_shards(int(wildcards.round))),
+            recipe=CONFIG.truth_recipe,
+        ),
         code=OWN_CODE,
     script:
         "../scripts/own_truth.py"
@@ -409,13 +423,15 @@ rule own_choice:
     conda:
         "../environment.yml"
     params:
-        space=CONFIG.space,
-        seed=CONFIG.seed,
-        width=CONFIG.width,
-        paid=PAID,
-        recipe=CONFIG.truth_recipe,
-        facts=dict(recipe=CONFIG.truth_recipe, seed=CONFIG.seed),
-        trained=OWN_CODE,
+        **named(
+            space=CONFIG.space,
+            seed=CONFIG.seed,
+            width=CONFIG.width,
+            paid=PAID,
+            recipe=CONFIG.truth_recipe,
+            facts=dict(recipe=CONFIG.truth_recipe, seed=CONFIG.seed),
+            trained=OWN_CODE,
+        ),
         code=code_of("own_choice.py", "snas.search.own", without=MADE_BEFORE),
     script:
         "../scripts/own_choice.py"

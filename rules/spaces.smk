@@ -14,8 +14,10 @@ rule space:
     conda:
         "../environment.yml"
     params:
-        sample=lambda wildcards: (CONFIG.architectures if wildcards.space == CONFIG.space else 0),
-        seed=CONFIG.seed,
+        **named(
+            sample=lambda wildcards: (CONFIG.architectures if wildcards.space == CONFIG.space else 0),
+            seed=CONFIG.seed,
+        ),
         code=lambda wildcards: code_of("space.py", SPACES.module(wildcards.space), without=NAMED_ONLY),
     script:
         "../scripts/space.py"

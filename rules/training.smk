@@ -26,11 +26,13 @@ rule code_shard:
         mem_mb=memory(4000),
         runtime=minutes(240),
     params:
-        **TRAINING,
-        shards=CONFIG.code_shards,
-        recipe=CONFIG.code_recipe,
-        truth_recipe=CONFIG.truth_recipe,
-        code=code_of("codes.py", *TRAINS),
+        **named(
+            **TRAINING,
+            shards=CONFIG.code_shards,
+            recipe=CONFIG.code_recipe,
+            truth_recipe=CONFIG.truth_recipe,
+        ),
+        code=code_of("codes.py", *TRAINS, *CODE_RECIPES),
     script:
         "../scripts/codes.py"
 
@@ -63,12 +65,18 @@ use rule code_shard as nasbench201_code_shard with:
     benchmark:
         f"{BENCHMARKS}/training/nasbench201_codes_{{shard}}.jsonl"
     params:
-        **{**TRAINING, "space": "nasbench201", "width": 0},
-        shards=CONFIG.nasbench201_code_shards,
-        recipe=CONFIG.code_recipe,
-        truth_recipe=CONFIG.truth_recipe,
+        **named(
+            **{**TRAINING, "space": "nasbench201", "width": 0},
+            shards=CONFIG.nasbench201_code_shards,
+            recipe=CONFIG.code_recipe,
+            truth_recipe=CONFIG.truth_recipe,
+        ),
         code=code_of(
-            "codes.py", "snas.training.codes", IMAGE_SETS.module(CONFIG.images), SPACES.module("nasbench201")
+            "codes.py",
+            "snas.training.codes",
+            IMAGE_SETS.module(CONFIG.images),
+            *CODE_RECIPES,
+            SPACES.module("nasbench201"),
         ),
 
 
@@ -105,13 +113,15 @@ rule truth_shard:
         mem_mb=memory(4000),
         runtime=minutes(1440),
     params:
-        **TRAINING,
-        shards=CONFIG.truth_shards,
-        recipe=CONFIG.truth_recipe,
-        # A folder of the job's own: no other job reads or removes what it has kept when it is killed.
-        kept=f"{RUN}/training/kept/{{shard}}",
-        forget=True,
-        code=code_of("truth.py", *TRAINS),
+        **named(
+            **TRAINING,
+            shards=CONFIG.truth_shards,
+            recipe=CONFIG.truth_recipe,
+            # A folder of the job's own: no other job reads or removes what it has kept when it is killed.
+            kept=f"{RUN}/training/kept/{{shard}}",
+            forget=True,
+        ),
+        code=code_of("truth.py", *TRAINS, RECIPE),
     script:
         "../scripts/truth.py"
 

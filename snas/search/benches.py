@@ -37,6 +37,8 @@ def make_trained(
     names = {"codes": str(codes), "truth": str(truth), "proxies": ", ".join(map(str, proxies))}
     scores = [tables.read(path, PROXIES) for path in proxies]
     coded = tables.metadata(codes)
+    if truth is not None:
+        _check_of_one_run(codes, coded, truth, tables.metadata(truth))
     frame = bench.trained_bench(
         tables.read(architectures, ARCHITECTURES),
         truth=None if truth is None else tables.read(truth, TRUTH),
@@ -60,6 +62,23 @@ def make_trained(
         "width": coded["width"],
     }
     bench.write(out, frame, {**facts, **metadata})
+
+
+def _check_of_one_run(
+    codes: str | Path, coded: Mapping[str, Any], truth: str | Path, trained: Mapping[str, Any]
+) -> None:
+    """Refuse codes and accuracies of different networks or images, of which the bench's one sentence would be false."""
+    for mine, theirs in (
+        ("width", "width"),
+        ("seed", "seed"),
+        ("images", "images"),
+        ("truth_recipe", "recipe"),
+    ):
+        if mine in coded and theirs in trained and coded[mine] != trained[theirs]:
+            raise InputError(
+                f"{truth}: trained with {theirs} = {trained[theirs]!r}, and {codes} is for {coded[mine]!r}; one of them is of "
+                "another configuration: remove it and start again"
+            )
 
 
 def make_known(

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -153,9 +154,83 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
         assert stays is None or f"\n{stays} " not in said, said
 
 
+def test_values_that_change_places_are_a_change(workflow):
+    """Snakemake compares the values of params without their names."""
+    target = "results/x/spaces/tiny_nanobench.parquet"
+    workflow.run(target, "--cores", "1", "--config", "run=x", "architectures=3", "seed=5")
+    again = lambda *keys: workflow.run(target, "-n", "--quiet", "rules", "--config", "run=x", *keys).stdout
+    assert NOTHING in again("architectures=3", "seed=5")
+    assert re.search(r"^space +1$", again("architectures=5", "seed=3"), re.MULTILINE)
+
+
+def test_an_edit_of_a_recipe_of_one_s_own_trains_again(workflow):
+    """A recipe in a package beside the project, as docs/adding.md has it."""
+    for name in ("snas", "config"):
+        shutil.copytree(ROOT / name, workflow.folder / "copy" / name)
+    registry = workflow.folder / "copy/snas/training/__init__.py"
+    line = '"smoke_code": "snas.training.recipes:SMOKE_CODE",'
+    assert line in registry.read_text()
+    registry.write_text(registry.read_text().replace(line, line + ' "quick": "quick:QUICK",'))
+    module = workflow.folder / "copy/quick.py"
+    module.write_text(
+        "from dataclasses import replace\nfrom snas.training.recipes import SMOKE_TRUTH\n"
+        "QUICK = replace(SMOKE_TRUTH, name='quick', phases=((1e-2, 1),))\n"
+    )
+    shards = ["results/q/training/truth/shard_000.parquet", "results/q/training/codes/shard_000.parquet"]
+    keys = [
+        "run=q",
+        "architectures=2",
+        "truth_shards=1",
+        "code_shards=1",
+        "width=4",
+        "truth_recipe=quick",
+        "code_recipe=smoke_code",
+    ]
+
+    def run(*words: str) -> str:
+        return subprocess.run(
+            workflow.command(*shards, *words, "--config", *keys), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=True, cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(workflow.folder / "copy")},
+        ).stdout  # fmt: skip
+
+    run("--cores", "1")
+    assert tables.metadata(workflow.folder / shards[0])["recipe"] == "quick"
+    assert NOTHING in run("-n", "--quiet", "rules")
+    module.write_text(module.read_text().replace("(1e-2, 1)", "(1e-2, 2)"))
+    said = run("-n", "--quiet", "rules")
+    assert "\ntruth_shard " in said
+    assert "\ncode_shard " in said, "what a code costs hangs on it"
+
+
+@pytest.mark.parametrize("missing", ["report/fig5.rst", "published/table1.csv"])
+def test_a_file_that_is_missing_in_the_checkout_is_no_reason_to_make_nothing(workflow, missing):
+    (workflow.folder / missing).unlink()
+    done = workflow.run("-n", *SMOKE, check=False)
+    assert done.returncode == 1
+    assert f"{missing}: no such file; the figures need it" in done.stdout
+
+
+def test_params_that_could_change_places_are_named():
+    """Every rule with more than one plain param passes them through ``named``."""
+    seen = 0
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for rule, params in re.findall(
+            r"\nrule (\w+):\n.*?\n    params:\n(.*?)(?=\n    \S|\n\n)", path.read_text(), re.DOTALL
+        ):
+            plain = set(re.findall(r"^        (\w+)=", params, re.MULTILINE)) - {"code"}
+            assert len(plain) <= 1 or plain in (
+                {"compile", "settings"},
+                {"options", "caption"},
+                {"run", "figures"},
+            ), (rule, plain)
+            seen += "**named(" in params
+    assert seen >= 13
+
+
 def test_another_device_or_group_re_runs_no_training_and_no_search(smoke):
     said = smoke[0].run("-n", "--quiet", "rules", *SMOKE, "--config", "device=cpu", "group=3").stdout
-    assert re.findall(r"^(\w+) +\d+$", said, re.MULTILINE) == ["report_page", "total"], said
+    counts = re.search(r"^job +count\n-+ +-+\n(.*?)\n\n", said, re.MULTILINE | re.DOTALL)[1]
+    assert {line.split()[0] for line in counts.splitlines()} <= {"all", "report_page", "total"}, counts
 
 
 def kill_sometime(workflow, *arguments, after, how):
