@@ -45,6 +45,7 @@ RUN = f"results/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
 BENCHMARKS = f"{RUN}/benchmarks"
 BEST = f"{RUN}/best"
+WINNER = f"{RUN}/export/winner"
 ON_DEMAND = CONFIG.truth == "on_demand"
 
 BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
@@ -419,7 +420,7 @@ def planned():
     files |= {
         "own": [f"{RUN}/images/split.parquet", *asks],
         "own/truth": own,
-        "own/best": [f"{BEST}/network.json"],
+        "own/best": [f"{WINNER}/network.json"],
     }
     found = [(result(job), job, job) for job in SEARCHES] + [
         (fewest_result(job), job.entry, job) for job in FEWEST

@@ -11,8 +11,8 @@ rule complete:
         selection=rules.split.output.selection,
         held_out=rules.split.output.held_out,
     output:
-        network=f"{BEST}/network.json",
-        weights=f"{BEST}/weights.safetensors",
+        network=f"{WINNER}/network.json",
+        weights=f"{WINNER}/weights.safetensors",
         tested=f"{RUN}/export/tested.parquet",
         wrong=f"{RUN}/export/wrong.npz",
     log:
@@ -33,6 +33,7 @@ rule complete:
             space=CONFIG.space,
             width=CONFIG.width,
             openings=f"{RUN}/export/openings.jsonl",
+            kept=f"{RUN}/training/winners",
         ),
         code=code_of(
             "complete.py",
@@ -52,7 +53,7 @@ rule export_network:
         network=rules.complete.output.network,
         weights=rules.complete.output.weights,
     output:
-        onnx=f"{BEST}/model.onnx",
+        onnx=f"{WINNER}/model.onnx",
         latency=f"{RUN}/export/latency.json",
     log:
         f"{LOGS}/export/export_network.log",
@@ -71,17 +72,19 @@ rule export_network:
 
 
 rule best_page:
-    """The model card, and the page that shows the search."""
+    """The network, its model card, and the page that shows the search: all of the folder that the user gets."""
     input:
         choice=rules.complete.input.choice,
         trained=rules.own_choice.output.trained,
         split=rules.complete.input.split,
         network=rules.complete.output.network,
+        weights=rules.complete.output.weights,
         tested=rules.complete.output.tested,
         wrong=rules.complete.output.wrong,
         onnx=rules.export_network.output.onnx,
         latency=rules.export_network.output.latency,
     output:
+        files=expand(f"{BEST}/{{name}}", name=["network.json", "weights.safetensors", "model.onnx"]),
         card=f"{BEST}/README.md",
         page=f"{BEST}/page.html",
         pictures=expand(f"{BEST}/{{name}}.png", name=["cell", "confusion"]),

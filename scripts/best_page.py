@@ -7,9 +7,9 @@ from snas.export.found import read_found
 from snas.export.page import write_best
 
 job = begin(snakemake)
-given, best = snakemake.input, Path(snakemake.output.page).parent
+given, best, made = snakemake.input, Path(snakemake.output.page).parent, Path(snakemake.input.network).parent
 found = read_found(
-    best,
+    made,
     choice=given.choice,
     trained=given.trained,
     tested=given.tested,
@@ -17,5 +17,11 @@ found = read_found(
     split=given.split,
 )
 write_best(
-    found, best, snakemake.params.figures, wrong=given.wrong, names=given.split, run=snakemake.params.run
+    found,
+    best,
+    snakemake.params.figures,
+    made=made,
+    wrong=given.wrong,
+    names=given.split,
+    run=snakemake.params.run,
 )

@@ -19,12 +19,13 @@ network = Description.of(p.space, choice["cell"], p.width, images)
 recipe = training.recipe(choice["recipe"])
 facts = complete.facts(network, images, recipe, base_seed=choice["seed"])
 with provenance.measured(torch_device(where.device), **facts, code=p.code) as record:
-    done = complete.complete_training(network, images, recipe, base_seed=choice["seed"], device=where.device,
-                                      compile=p.compile, progress=job.progress)  # fmt: skip
-opening = complete.record_opening(p.openings, facts)
+    done = complete.trained_once(p.kept, network, images, recipe, code=p.code, base_seed=choice["seed"],
+                                 device=where.device, compile=p.compile, progress=job.progress)  # fmt: skip
+record |= {"seconds": round(done.seconds, 3), "losses": done.losses}
+record["opening"] = complete.record_opening(p.openings, facts)
 frame = complete.tested(done.module, images)
 complete.write_wrong(out.wrong, frame, images)
-tables.write(out.tested, frame, complete.TESTED, {**record, "losses": done.losses, "opening": opening})
+tables.write(out.tested, frame, complete.TESTED, record)
 write_weights(out.weights, done.module, network)
 network.write(out.network)
 job.progress.close()

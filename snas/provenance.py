@@ -91,6 +91,28 @@ def only_reads(arguments: Sequence[str]) -> bool:
     )
 
 
+def _lock_path(folder: Path, run: str) -> Path:
+    return folder / ".snakemake" / "snas" / f"{run}.lock"
+
+
+def check_free(folder: Path, run: str) -> None:
+    """Raise :class:`InputError` where another process makes ``run`` in ``folder`` right now; nothing is held."""
+    try:
+        file = _lock_path(folder, run).open("r")
+    except OSError:  # nobody has begun it, or it cannot be told
+        return
+    with file:
+        try:
+            _lock(file, READING_SECONDS)
+        except BlockingIOError:
+            holder = file.read().strip() or "another process"
+            raise snas.InputError(
+                f"run {run!r} is being made by {holder}; wait for it, stop it, or choose another name (--run NAME)"
+            ) from None
+        except OSError:  # a file system without locks
+            return
+
+
 def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
     """Make this process the one driver of ``run`` in ``folder``; take away what a killed driver left locked.
 
@@ -98,7 +120,7 @@ def hold_run(folder: Path, run: str, *, reads_only: bool) -> IO[str] | None:
     returned file open for the life of the driver.  ``reads_only`` (a dry run, a summary) neither holds nor refuses.
     Raises :class:`InputError` that says who holds the run.
     """
-    path = folder / ".snakemake" / "snas" / f"{run}.lock"
+    path = _lock_path(folder, run)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")

@@ -30,8 +30,14 @@ def test_one_driver_per_run_and_a_dead_ones_lock_is_taken_away(tmp_path):
     with pytest.raises(InputError, match=f"results/mine is being made by process {first.pid} on"):
         provenance.hold_run(tmp_path, "mine", reads_only=False)
     assert provenance.hold_run(tmp_path, "mine", reads_only=True) is None
+    with pytest.raises(
+        InputError, match=f"run 'mine' is being made by process {first.pid} on .* \\(--run NAME\\)"
+    ):
+        provenance.check_free(tmp_path, "mine")
+    provenance.check_free(tmp_path, "never begun")
     other = provenance.hold_run(tmp_path, "another", reads_only=False)
     other.close()
+    provenance.check_free(tmp_path, "another")
     assert len(list(locks.iterdir())) == 2
     first.kill()
     first.wait()

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from snas import InputError
 from snas.device import torch_device
-from snas.export.description import Description
+from snas.export.description import WEIGHTS, Description
+from snas.export.weights import read_network, write_weights
 from snas.images.augment import plain_batches
 from snas.images.imageset import ImageSet
 from snas.tables import Column, Schema, replacing
@@ -96,6 +97,42 @@ def complete_training(
     return Complete(module, losses, time.perf_counter() - started)
 
 
+def trained_once(
+    kept: str | Path,
+    description: Description,
+    images: ImageSet,
+    recipe: Recipe,
+    *,
+    code: str,
+    base_seed: int,
+    **options: Any,
+) -> Complete:
+    """Return :func:`complete_training`, or what the folder ``kept`` holds of the same training by the same code.
+
+    The same winner comes again: of a run that was killed after it, with a larger budget, within other limits.
+    """
+    said = facts(description, images, recipe, base_seed=base_seed)
+    folder = Path(kept) / _hash({**said, "code": code})
+    try:
+        losses, seconds = json.loads((folder / "losses.json").read_text(encoding="utf-8"))
+        print(f"this network has been trained before, {seconds:.0f} s: it is taken from {folder}", flush=True)
+        return Complete(read_network(folder, description), losses, seconds)
+    except FileNotFoundError:
+        pass
+    except (InputError, ValueError, OSError) as error:
+        print(f"{folder}: what is kept of this training is of no use, it is done again ({error})", flush=True)
+    done = complete_training(description, images, recipe, base_seed=base_seed, **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / WEIGHTS, done.module, description)
+    with replacing(folder / "losses.json") as temporary:  # last: it says that the weights are whole
+        temporary.write_text(json.dumps([done.losses, done.seconds]), encoding="utf-8")
+    return done
+
+
+def _hash(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 @torch.no_grad()
 def probabilities(
     module: nn.Module, images: UInt8[Tensor, "images channels side side"], *, batch: int = 256
@@ -151,8 +188,7 @@ def record_opening(path: str | Path, facts: Mapping[str, Any]) -> int:
     """
     path = Path(path)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    identity = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    entry = {"network": identity, "when": time.strftime("%Y-%m-%d %H:%M:%S"), **facts}
+    entry = {"network": _hash(facts), "when": time.strftime("%Y-%m-%d %H:%M:%S"), **facts}
     lines.append(json.dumps(entry, ensure_ascii=False, default=str))
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 import snas
 from snas import spaces
 from snas.export import card, pictures
+from snas.export.description import FILE, ONNX, WEIGHTS
 from snas.export.found import Found
 from snas.figures.drawing import Drawing, save
 from snas.figures.style import styled
@@ -61,14 +63,24 @@ class Wrong:
 
 
 def write_best(
-    found: Found, best: str | Path, figures: str | Path, *, wrong: str | Path, names: str | Path, run: str
+    found: Found,
+    best: str | Path,
+    figures: str | Path,
+    *,
+    made: str | Path,
+    wrong: str | Path,
+    names: str | Path,
+    run: str,
 ) -> None:
-    """Write the card and the page into ``best`` and every figure into the folder ``figures``.
+    """Write the network of the folder ``made``, its card and the page into ``best``, every figure into the folder ``figures``.
 
-    ``wrong`` are the pixels of wrongly classified images (:func:`snas.export.complete.write_wrong`), ``names`` the split
+    All at once: until then ``best`` is what the last search has found.  ``wrong`` are the pixels of wrongly classified images (:func:`snas.export.complete.write_wrong`), ``names`` the split
     that names the images.
     """
     best, figures = Path(best), Path(figures)
+    for name in (FILE, WEIGHTS, ONNX):
+        with replacing(best / name) as temporary:
+            shutil.copyfile(Path(made) / name, temporary)
     with styled():
         drawings = {name: draw(found) for name, draw in pictures.DRAWN.items()}
         for name, drawing in drawings.items():

@@ -23,10 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snas import InputError, config, device, machine, tables
+from snas import InputError, config, device, machine, provenance, tables
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.progress import clock
-from snas.provenance import check_writable
 from snas.search import forecast as forecasts
 from snas.search.forecast import Plan, Speed, Work, paid_in_words
 from snas.tables import replacing
@@ -156,6 +155,7 @@ def run(options: argparse.Namespace) -> int:
     given = asked(options)
     name = options.run or run_name(given)
     folder = place / "results" / name
+    provenance.check_free(place, name)
     stored = config.read_file(folder / "search.yaml") if (folder / "search.yaml").is_file() else {}
     values = merged(given, stored, name)
     if place != Path.cwd():
@@ -196,6 +196,7 @@ def run(options: argparse.Namespace) -> int:
     say(*forecasts.in_words(plan, speed, seconds, now, paid))
     if options.plan:
         return 0
+    provenance.check_free(place, name)  # what another one has begun meanwhile is not to be overwritten
     write_yaml(folder / "search.yaml", values)
     write_json(folder / "search" / "own" / "forecast.json", forecasts.facts(plan, speed, seconds, now, paid))
     say(f"the same again: {again(project, place, name)}", f"everything it makes stands in {folder}")
@@ -356,7 +357,7 @@ def forget_changed_images(values: Mapping[str, Any], folder: Path) -> None:
 def check_folder(folder: Path) -> None:
     """Refuse a run whose folder cannot be made or written to."""
     try:
-        check_writable(folder)
+        provenance.check_writable(folder)
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({str(error.strerror).lower()}); make it writable, or name another place by --directory"

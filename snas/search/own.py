@@ -135,7 +135,8 @@ def trained_table(
     """Return every network that is paid for with the schema :data:`TRAINED`.
 
     Args:
-        plans: method and budget → its ask lists, round by round; the plans in the order in which they were begun.
+        plans: method and budget → its ask lists, round by round.  They count in the order in which the first rounds were
+            trained, and of equal ones as given: the ask list itself is made anew where limits change back.
         paid: what was trained (``snas.training.paid.Paid.read``).
         space, size: to count costs by.
     """
@@ -143,7 +144,7 @@ def trained_table(
 
     known = paid.set_index("arch")
     rows: list[tuple[int, str, int, float]] = []
-    for plan, files in plans.items():
+    for plan, files in sorted(plans.items(), key=lambda item: _trained_at(item[1][0], known)):
         seen = {arch for arch, *_ in rows}
         for number, file in enumerate(files):
             asks = tables.read(file, ASKS)
@@ -165,6 +166,14 @@ def trained_table(
         ("accuracy", "balanced", "seconds", "predicted"), "float64"
     )
     return frame[list(TRAINED.columns)].astype(types)
+
+
+def _trained_at(asks: str | Path, known: pd.DataFrame) -> str:
+    """Return when the last network of a plan's first round was trained, as text that sorts; the latest where it was not yet."""
+    archs = tables.read(asks, ASKS)["arch"]
+    if "finished" not in known or not archs.isin(known.index).all():
+        return "later"
+    return str(max(known.loc[archs, "finished"], default="later"))
 
 
 def plans_below(folder: str | Path) -> dict[str, list[Path]]:

@@ -76,20 +76,21 @@ def best(tmp_path_factory):
     record = {**facts, "losses": done.losses, "seconds": done.seconds, "opening": opening}
     tables.write(folder / "tested.parquet", frame, complete.TESTED, record)
     complete.write_wrong(folder / "wrong.npz", frame, parts)
-    (folder / "best").mkdir()
-    description.write(folder / "best/network.json")
-    write_weights(folder / "best/weights.safetensors", done.module, description)
-    onnx_file.write_onnx(folder / "best/model.onnx", done.module, description)
-    onnx_file.measure(folder / "best", description, runs=5).write(folder / "latency.json")
+    (folder / "made").mkdir()
+    description.write(folder / "made/network.json")
+    write_weights(folder / "made/weights.safetensors", done.module, description)
+    onnx_file.write_onnx(folder / "made/model.onnx", done.module, description)
+    onnx_file.measure(folder / "made", description, runs=5).write(folder / "latency.json")
     account(folder, description, CELL)
     names = {name: folder / f"{name}.parquet" for name in ("trained", "tested", "split")}
     found = read_found(
-        folder / "best", choice=folder / "choice.json", latency=folder / "latency.json", **names
+        folder / "made", choice=folder / "choice.json", latency=folder / "latency.json", **names
     )
     page.write_best(
         found,
         folder / "best",
         folder / "figures",
+        made=folder / "made",
         wrong=folder / "wrong.npz",
         names=names["split"],
         run="trial",

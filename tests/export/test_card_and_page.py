@@ -115,7 +115,13 @@ def test_names_from_outside_stay_text(best, tmp_path):
         tmp_path, choice=best.base / "choice.json", latency=best.base / "latency.json", **names
     )
     page.write_best(
-        found, tmp_path, tmp_path / "figures", wrong=best.base / "wrong.npz", names=names["split"], run="r"
+        found,
+        tmp_path,
+        tmp_path / "figures",
+        made=best.base / "made",
+        wrong=best.base / "wrong.npz",
+        names=names["split"],
+        run="r",
     )
     assert "<script" not in (tmp_path / "page.html").read_text()
     rows = [

@@ -67,6 +67,35 @@ def test_openings_count_networks_and_not_looks(tmp_path):
     assert len(path.read_text().splitlines()) == len(looks)
 
 
+def test_a_winner_is_trained_once(best, tmp_path, monkeypatch, capsys):
+    """The same one comes again after a kill, with a larger budget, within other limits."""
+    trainings = []
+    real = complete.complete_training
+    monkeypatch.setattr(complete, "complete_training", lambda *a, **k: trainings.append(1) or real(*a, **k))
+    options = {"base_seed": 0, "compile": False}
+    again = lambda code="a", **o: complete.trained_once(
+        tmp_path, best.description, best.images, training.recipe(RECIPE), code=code, **options | o
+    )
+    first = again()
+    (folder,) = tmp_path.iterdir()
+    second = again()
+    assert len(trainings) == 1
+    assert "this network has been trained before" in capsys.readouterr().out
+    assert second.losses == first.losses == best.losses
+    assert second.seconds == first.seconds
+    states = [done.module.state_dict() for done in (first, second)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not second.module.training
+    again("b")
+    again(base_seed=1)
+    assert len(trainings) == 3, "another code, another seed"
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert again().losses == first.losses
+    assert len(trainings) == 4
+    assert "is of no use, it is done again" in capsys.readouterr().out
+
+
 def test_a_training_that_diverges_is_one_sentence(best):
     wild = replace(training.recipe(RECIPE), name="wild", phases=((1e9, 2),))
     with pytest.raises(InputError, match="diverged"):

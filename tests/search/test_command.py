@@ -19,7 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from snas import InputError, config, tables
+from snas import InputError, config, provenance, tables
 from snas.__main__ import _parser, main
 from snas.images.sizes import fitting_side, image_sizes
 from snas.search import command
@@ -378,6 +378,18 @@ def test_the_steps_that_a_run_was_begun_with_are_nothing_new(begun: Project, cap
     assert "this search is done, with 8+2 trainings" in capsys.readouterr().out
     with pytest.raises(InputError, match="was begun with the recipe own_"):
         begun.search("--steps", str(int(steps) + 8))
+
+
+def test_a_second_start_changes_nothing_of_the_one_that_runs(begun: Project, tmp_path, capsys) -> None:
+    before = begun.stored()
+    held = provenance.hold_run(begun.folder.parents[1], begun.folder.name, reads_only=False)
+    try:
+        with pytest.raises(InputError, match="is being made by process"):
+            begun.search("--budget", "40+8")
+    finally:
+        held.close()
+    assert begun.stored() == before
+    assert begun.started == []
 
 
 def test_a_plan_of_a_search_that_has_ended_starts_nothing(begun: Project, capsys) -> None:

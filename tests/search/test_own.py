@@ -162,6 +162,22 @@ def test_a_raised_budget_goes_on_from_what_is_paid_for(tmp_path):
     assert set(trained["arch"]) == set(run.trained)
 
 
+def test_a_plan_that_is_taken_up_again_keeps_its_place_in_the_log(tmp_path):
+    """Where limits change back, its ask list is made anew; its networks were trained first all the same."""
+    run = Run(tmp_path)
+    for name, archs in (("first", [3, 5]), ("second", [5, 9]), ("stopped", [9, 11])):
+        asks = pd.DataFrame({"run": 0, "arch": archs, "predicted": np.nan}).astype(
+            {"run": "int32", "arch": "int32"}
+        )
+        tables.write(tmp_path / f"{name}.parquet", asks, ASKS, {"round": 0})
+    paid = run.table([3, 5, 9]).assign(finished=["2026-01-01", "2026-01-01", "2026-01-02"])
+    plans = {name: [tmp_path / f"{name}.parquet"] for name in ("stopped", "second", "first")}
+    size = {"width": 4, "channels": 1, "side": 8, "classes": 10}
+    found = own.trained_table(plans, paid, "tiny_nanobench", size)
+    assert found["arch"].tolist() == [3, 5, 9]
+    assert found["plan"].tolist() == ["first", "first", "second"]
+
+
 def test_another_method_takes_what_is_paid_for(tmp_path):
     run = Run(tmp_path)
     run.search("random", "12+4")
