@@ -191,9 +191,18 @@ def check_arguments(arguments: Sequence[str]) -> None:
                 f"{option} stands twice, and Snakemake would take the last one alone; write all that belongs to it behind one"
             )
     target = "if it is a target, it stands before {}, or behind '--'"
+    keys: list[str] = []
     for entry in _values_of(OPTIONS["--config"], arguments):
-        if "=" not in entry:
+        key, equals, _ = entry.partition("=")
+        if not equals:
             raise SystemExit(f"--config {entry}: key=value is expected; {target.format('--config')}")
+        if not key.isidentifier():
+            raise SystemExit(
+                f"--config {entry}: {key!r} is no key; keys are words, and those inside of others go through --configfile"
+            )
+        if key in keys:
+            raise SystemExit(f"--config names {key!r} twice; once is right")
+        keys.append(key)
     for file in _values_of(OPTIONS["--configfile"], arguments):
         try:
             read_file(file)
@@ -333,7 +342,7 @@ def _explain(error: Any) -> str:
         "exclusiveMinimum": lambda: f"more than {limit}",
         "maximum": lambda: f"at most {limit}",
         "pattern": lambda: PATTERNS.get(
-            path, "letters, digits, '_', '.' and '-', the first one a letter or digit"
+            path, "letters, digits, '_', '.' and '-', the first one a letter or digit, 100 at most"
         ),
         "uniqueItems": lambda: "every entry once",
         "minItems": lambda: f"at least {limit} entries",

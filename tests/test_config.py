@@ -64,6 +64,7 @@ def test_readme_is_made_from_the_schema():
         ({"code_share": 1.5}, "key 'code_share' is 1.5; allowed: at most 1"),
         ({"truth": "guess"}, "key 'truth' is 'guess'; allowed: one of exhaustive, table, on_demand"),
         ({"compile": "perhaps"}, "key 'compile' is 'perhaps' (str); boolean is expected"),
+        ({"run": "x" * 101}, "the first one a letter or digit, 100 at most"),
         ({"run": "../elsewhere"}, "key 'run' is '../elsewhere'; allowed: letters, digits"),
         (
             {"methods": ["siamese+nsan"]},

@@ -456,8 +456,14 @@ def _title(label: str) -> str:
 
 
 def _titles(tables: Sequence[Source]) -> Mapping[str, str]:
-    """Return the title of every bench: that of its own table, which may name another source of the numbers."""
-    own = {table.bench: table.title for table in tables if "bench" in table.facts}
+    """Return the title of every bench: that of its own table, which may name another source of the numbers.
+
+    Beside others on a second line, where it would run into theirs.
+    """
+    several = len({bench for table in tables for bench in table.frame["bench"].unique()}) > 1
+    own = {
+        table.bench: table.heading() if several else table.title for table in tables if "bench" in table.facts
+    }
     return {
         bench: own.get(bench, _bench_title(bench))
         for table in tables

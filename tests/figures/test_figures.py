@@ -227,6 +227,22 @@ def test_published_curves_lie_only_over_equal_axes(data, digits):
     assert not (shown("fig7", digits).data["source"] == "published").any()
 
 
+def test_fig4_does_not_ask_for_what_is_there_on_other_images(data, tmp_path):
+    """Tiny-NanoBench on digits has nothing to stand beside; Tiny-NASBench-201 on CIFAR-10 is in the run all the same."""
+    paths = [p for p in data if p.name == "scatter.parquet"]
+    nano = next(p for p in paths if "tiny_nanobench" in str(p))
+    facts = tables.metadata(nano) | {"dataset": "digits", "bench": "tiny_nanobench-digits"}
+    tables.write(
+        tmp_path / "scatter.parquet", tables.read(nano, SCHEMAS["scatter"]), SCHEMAS["scatter"], facts
+    )
+    others = [p for p in paths if p != nano]
+    alone = [p for p in others if "tiny_nasbench201" not in str(p)]
+    for given, asks in ((others, False), (alone, True)):
+        said = " ".join(shown("fig4", [tmp_path / "scatter.parquet", *given]).missing)
+        assert "(b) Tiny-NASBench-201 on digits is not in this run." in said
+        assert ("run again with --config nasbench201=PATH" in said) == asks
+
+
 def test_fig7_shows_mean_and_regret(data):
     drawing = shown("fig7", data)
     for column, letter in enumerate("ab"):

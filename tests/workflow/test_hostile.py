@@ -127,6 +127,11 @@ def test_a_configuration_that_is_a_python_template_is_refused_before_it_runs(wor
             "--config fig5: key=value is expected; if it is a target, it stands before --config, or behind '--'",
         ),
         (
+            ("--config", "fewest.runs=3"),
+            "--config fewest.runs=3: 'fewest.runs' is no key; keys are words, and those inside",
+        ),
+        (("--config", "runs=2", "runs=3"), "--config names 'runs' twice; once is right"),
+        (
             ("--config", "run=mine", "-C", "runs=3"),
             "--config stands twice, and Snakemake would take the last one",
         ),
