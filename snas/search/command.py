@@ -364,8 +364,10 @@ def check_folder(folder: Path) -> None:
         ) from None
 
 
-COUNTS = re.compile(r"\[snas\] (\d+ costly files?, .*|.* in all)")
-"""The first and the last line of the driver's progress."""
+COUNTS = re.compile(r"\[snas\] (\d+ costly files?, .*|\d+ of \d+ files, .*|.* in all)")
+"""What the driver says of its progress."""
+AGAIN = re.compile(r"\[snas\] (\d+ others are|another one is) there and made again .*")
+"""What sounds as if trainings were done again: here it is lists and tables, as trainings are kept beside."""
 
 
 class Workflow:
@@ -405,7 +407,8 @@ class Workflow:
                 for line in process.stdout or ():
                     if line.startswith("[snas]"):
                         said = said or "log: " in line
-                        if target == "search" or not COUNTS.fullmatch(line.rstrip()):
+                        told = line.rstrip()
+                        if not AGAIN.fullmatch(told) and (target == "search" or not COUNTS.fullmatch(told)):
                             print(line, end="", flush=True)
                     elif line.strip():
                         last.append(line)

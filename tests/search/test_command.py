@@ -660,13 +660,19 @@ def test_a_search_that_nobody_reads_stops_its_workflow(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("target", "heard"), [("results/x/images/selection.parquet", ["2 images"]), ("search", ["1 costly", "2 images", "3 s"])]
+    ("target", "heard"), [("results/x/images/selection.parquet", ["2 images"]), ("search", ["1 costly", "2 images", "0 of 1", "3 s"])]
 )  # fmt: skip
 def test_of_the_reading_of_images_only_what_is_told_of_them_is_passed_on(
     target, heard, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     """That one file is to be made, and that it took three seconds, is not what a search begins with."""
-    said = ["1 costly file, 0 there already (0% of the work)", "2 images are exact copies", "3 s in all"]
+    said = [
+        "1 costly file, 0 there already (0% of the work)",
+        "5 others are there and made again (snakemake -n says why); another name for the run keeps what is there",
+        "2 images are exact copies",
+        "0 of 1 files, 0% of the work, 20 s gone",
+        "3 s in all",
+    ]
     code = "".join(f"print({'[snas] ' + line!r}); " for line in said)
     real = subprocess.Popen
     popen = lambda words, **settings: real([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
