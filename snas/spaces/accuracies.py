@@ -161,6 +161,7 @@ def complete(frame: pd.DataFrame, source: str, *, allow_partial: bool = False) -
     _seeds(frame, source)
     _costs(frame, source)
     _levels(frame, source)
+    _agree(frame, source)
     for name in ACCURACIES.columns:
         if name not in frame:
             frame[name] = np.nan
@@ -256,6 +257,33 @@ def _seeds(frame: pd.DataFrame, source: str) -> None:
             f"{source}: row {row}: architecture {frame['arch'][row]} on {frame['dataset'][row]} has the mean accuracy "
             f"{frame['accuracy'][row]:g}, but its seeds have {shown}; the mean of the recorded seeds is expected"
         )
+
+
+AGREEING = {
+    **dict.fromkeys(
+        ("accuracy_12", "validation", "validation_12", *(f"accuracy_{seed}" for seed in SEEDS)), 0.3
+    ),
+    **dict.fromkeys(("code_1", "code_2", "code_3"), -0.1),
+}
+"""What else is measured of an architecture, and the rank correlation with its accuracy that is the least to be expected.  In
+the official tables it is .81 to .87 after 12 epochs and −.35 to −.86 for losses of epochs 1 to 50, with rows in another order 0."""
+ENOUGH = 1000
+"""Architectures that say whether two columns agree."""
+
+
+def _agree(frame: pd.DataFrame, source: str) -> None:
+    """Notice a column whose rows belong to other architectures than those of the accuracy."""
+    for name in filter(frame.__contains__, AGREEING):
+        for dataset, rows in frame.groupby("dataset"):
+            pair = rows[[name, "accuracy"]].dropna()
+            found = float(pair[name].rank().corr(pair["accuracy"].rank())) if len(pair) >= ENOUGH else np.nan
+            least = AGREEING[name]
+            if found * np.sign(least) < abs(least):
+                raise InputError(
+                    f"{source}: column {name!r} on {dataset} has the rank correlation {found:.2f} with the accuracy after 200 "
+                    f"epochs; {'at least' if least > 0 else 'at most'} {least:g} is expected of the same architectures, so its "
+                    "rows may be in another order"
+                )
 
 
 def _costs(frame: pd.DataFrame, source: str) -> None:
