@@ -36,6 +36,7 @@ rule all:
     default_target: True
     input:
         rules.report_page.output.page,
+        rules.report_page.input.figures,
 
 
 # One short target per figure and table: snakemake fig5; all figures of fewer trainings: snakemake fewest

@@ -6,14 +6,13 @@ from pathlib import Path
 from _job import begin
 from snas import provenance, tables, training
 from snas.device import torch_device
-from snas.export import complete
+from snas.export import complete, weights
 from snas.export.description import Description
-from snas.export.weights import write_weights
 from snas.images.split import load_parts
 
 job = begin(snakemake)
 p, where, out = snakemake.params, snakemake.resources, snakemake.output
-choice = json.loads(Path(snakemake.input.choice).read_text(encoding="utf-8"))
+choice = json.loads(Path(snakemake.input.choice).read_bytes())
 images = load_parts(snakemake.input.split).final()
 network = Description.of(p.space, choice["cell"], p.width, images)
 recipe = training.recipe(choice["recipe"])
@@ -26,6 +25,6 @@ record["opening"] = complete.record_opening(p.openings, facts)
 frame = complete.tested(done.module, images)
 complete.write_wrong(out.wrong, frame, images)
 tables.write(out.tested, frame, complete.TESTED, record)
-write_weights(out.weights, done.module, network)
+weights.write_weights(out.weights, done.module, network)
 network.write(out.network)
 job.progress.close()

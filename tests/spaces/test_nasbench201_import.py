@@ -284,8 +284,7 @@ def test_the_command_says_what_the_table_holds(tmp_path, capsys):
     assert not (tmp_path / "out.parquet").exists()
 
 
-@pytest.mark.parametrize("column", ["test_accuracy_12", "test_accuracy_200_777", "early_losses"])
-def test_a_column_in_another_order_is_noticed(tmp_path, column):
+def test_a_column_in_another_order_is_noticed(tmp_path):
     draw = np.random.default_rng(0)
     archs = draw.permutation(15_625)[:1500]
     frame = table(sorted(archs.tolist()), ("cifar10",))
@@ -296,12 +295,15 @@ def test_a_column_in_another_order_is_noticed(tmp_path, column):
     source = tmp_path / "source.parquet"
     frame.to_parquet(source)
     import_nasbench201(source, tmp_path / "out.parquet", allow_partial=True)
-    frame.assign(**{column: frame[column].to_numpy()[draw.permutation(len(frame))]}).to_parquet(source)
-    with pytest.raises(
-        InputError,
-        match=r"column '(accuracy_12|accuracy_777|code_1)' on cifar10 has the rank correlation -?0\.0",
-    ):
-        import_nasbench201(source, tmp_path / "other.parquet", allow_partial=True)
+    read = {
+        "test_accuracy_12": "accuracy_12",
+        "test_accuracy_200_777": "accuracy_777",
+        "early_losses": "code_1",
+    }
+    for column, name in read.items():
+        frame.assign(**{column: frame[column].to_numpy()[draw.permutation(len(frame))]}).to_parquet(source)
+        with pytest.raises(InputError, match=rf"column '{name}' on cifar10 has the rank correlation -?0\.0"):
+            import_nasbench201(source, tmp_path / "other.parquet", allow_partial=True)
 
 
 def test_a_table_of_something_else_is_not_overwritten_unasked(tmp_path, capsys):
