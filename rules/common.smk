@@ -127,14 +127,15 @@ TRAINS = ["snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG
 def named(**values):
     """Return params, and one more that says them with their names: Snakemake compares the set of their values.
 
-    Without names it would not notice that two of them have changed places, or that one has become what another is.
+    Without names it would not notice that two of them have changed places, or that one has become what another is.  A
+    function says so: in a text, Snakemake would take braces (of a path, say) for wildcards.
     """
 
     def said(wildcards):
         found = {key: value(wildcards) if callable(value) else value for key, value in values.items()}
         return ", ".join(f"{key}={value!r}" for key, value in found.items())
 
-    return {**values, "named": said if any(map(callable, values.values())) else said(None)}
+    return {**values, "named": said}
 
 
 def code_of(script, *modules, without=()):

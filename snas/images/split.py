@@ -31,7 +31,7 @@ SHARES = (0.6, 0.2, 0.2)
 LEAST = 10
 """Distinct images that a class must have: six to train on, two to choose by, two to test on."""
 MOST_VALIDATION = 5000
-"""Images to choose by: more would cost every network of a search time, and tell little more."""
+"""Distinct images to choose by: more would cost every network of a search time, and tell little more."""
 LARGEST_SIDE = 128
 
 _IMAGE = Column("int64", "Index of the image in its source", low=0)
@@ -68,7 +68,7 @@ def draw_split(images: ImageSet, *, base_seed: int, shares: Sequence[float] = SH
 
     The distinct images of each class are shared out by ``shares`` (training, validation, test), copies together; draws come
     from ``(base_seed, "own split", class)``.  A source with a test part of its own keeps it, and training and validation
-    share the rest.  At most :data:`MOST_VALIDATION` images are for validation.
+    share the rest.  At most :data:`MOST_VALIDATION` distinct images are for validation.
 
     Raises :class:`InputError` for shares that are none, and for a class with fewer than :data:`LEAST` distinct images.
     """

@@ -299,7 +299,7 @@ def run_name(values: Mapping[str, Any]) -> str:
     """Return a name for a run that has none: that of the folder or file, or of the image set."""
     stem = Path(values["images_path"]).stem if values["images"] not in EMBEDDED else values["images"]
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
-    return "own-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.") or "images")
+    return "own-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", plain)[:90].strip("-.") or "images")
 
 
 def merged(given: Mapping[str, Any], stored: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -364,7 +364,9 @@ def check_folder(folder: Path) -> None:
         ) from None
 
 
-COUNTS = re.compile(r"\[snas\] (\d+ costly files?, .*|\d+ of \d+ files, .*|.* in all)")
+COUNTS = re.compile(
+    r"\[snas\] (\d+ costly files?, .*|\d+ of \d+ files, .*|all costly files are there, .*|.* in all)"
+)
 """What the driver says of its progress."""
 AGAIN = re.compile(r"\[snas\] (\d+ others are|another one is) there and made again .*")
 """What sounds as if trainings were done again: here it is lists and tables, as trainings are kept beside."""

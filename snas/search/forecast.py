@@ -413,7 +413,7 @@ def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0
     ]
     if paid:
         again = "is not done again" if paid == 1 else "are not done again"
-        said.append(f"{paid_in_words(paid)} and {again}")
+        said.append(f"of these, {paid_in_words(paid)} and {again}")
     done = time.strftime("%H:%M", time.localtime(now + seconds))
     said.append(
         f"measured on this machine, {counted(speed.jobs, 'job')} at a time: {speed.startup:.1f} s until a job trains; "

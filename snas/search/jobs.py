@@ -274,11 +274,11 @@ def check(config: Config) -> None:
             _check_search(
                 config, known[few.bench], method, entry.budget, entry.top, entry.options, where, entry.labels
             )
-    if config.fewest and not fewest_jobs(config):
+    spaces = sorted({space for said in config.fewest for space in said.get("spaces", ())})
+    if spaces and not fewest_jobs(config):
         raise InputError(
-            "configuration: key 'fewest' has no search for this run; its entries name the spaces "
-            f"{', '.join(sorted({space for said in config.fewest for space in said.get('spaces', ())}))}, and the benches are "
-            f"{', '.join(known) or 'none'}"
+            f"configuration: key 'fewest' has no search for this run; its entries name the spaces {', '.join(spaces)}, and the "
+            f"benches are {', '.join(known) or 'none'}"
         )
     configured_search(config)
 

@@ -116,6 +116,9 @@ def test_a_run_has_a_name_that_a_folder_can_have(photos: Path) -> None:
     assert run_name(image_source(str(photos), None)) == "own-Baume-Blatter"
     assert run_name({"images": "digits", "images_path": ""}) == "own-digits"
     assert run_name({"images": "folder", "images_path": "/x/木"}) == "own-images"
+    assert len(run_name({"images": "folder", "images_path": "/" + "x" * 250})) <= 100, (
+        "the longest name that a run has"
+    )
 
 
 def test_a_run_keeps_what_its_trainings_hang_on() -> None:

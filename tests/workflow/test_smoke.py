@@ -163,6 +163,22 @@ def test_values_that_change_places_are_a_change(workflow):
     assert re.search(r"^space +1$", again("architectures=5", "seed=3"), re.MULTILINE)
 
 
+def test_braces_in_a_path_are_no_wildcards(workflow):
+    images = workflow.folder / "{a}" / "{shard}"
+    keys = ("--config", "run=x", "images=folder", f"images_path={images}", "image_side=8")
+    for name in ("cat", "dog"):
+        (images / name).mkdir(parents=True)
+    targets = [
+        f"results/x/{name}"
+        for name in (
+            "images/split.parquet",
+            "training/codes/shard_000.parquet",
+            "training/truth/shard_000.parquet",
+        )
+    ]
+    workflow.run(*targets, "-n", "--quiet", "rules", *keys)
+
+
 def test_an_edit_of_a_recipe_of_one_s_own_trains_again(workflow):
     """A recipe in a package beside the project, as docs/adding.md has it."""
     for name in ("snas", "config"):
