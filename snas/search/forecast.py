@@ -407,9 +407,13 @@ def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0
 
     n, k, many = plan.search.budget, plan.search.top, sizes(plan.search)
     how = f", {many[1]} at a time" if len(many) > 3 and many[1] > 1 else ""
+    last = (
+        f", then {'the one' if k == 1 else f'the {k}'} that it ranks highest {'is' if k == 1 else 'are'} trained"
+        if k
+        else ""
+    )
     said = [
-        f"plan: {plan.search.method} asks for {n} networks in {counted(len(many) - 1, 'round')}{how}, then "
-        f"{'the one' if k == 1 else f'the {k}'} that it ranks highest {'is' if k == 1 else 'are'} trained: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
+        f"plan: {plan.search.method} asks for {n} networks in {counted(len(many) - 1, 'round')}{how}{last}: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
     ]
     if paid:
         again = "is not done again" if paid == 1 else "are not done again"

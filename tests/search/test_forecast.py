@@ -248,6 +248,11 @@ def test_a_plan_in_words_says_trainings_cost_and_end():
     json.dumps(forecast.facts(plan, SPEED, 250.0, 0.0, 7))
 
 
+def test_a_search_without_a_last_ranking_names_none():
+    (said, *_) = in_words(Plan(own_search("random", "8+0", 8), 8, 320), SPEED, 250.0, 0.0)
+    assert "asks for 8 networks in 1 round: 8 complete trainings" in said
+
+
 def test_one_of_a_kind_is_said_as_one():
     speed = replace(SPEED, jobs=1)
     said = " ".join(in_words(Plan(own_search("gp", "8+1", 8), 8, 320), speed, 250.0, 0.0, paid=1))
