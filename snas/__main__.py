@@ -28,10 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Where the reader of the output has gone (``| head``), it ends without a word, as other commands do; Ctrl-C is no error.
     """
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # a name or label that the terminal has no letters for is no error, either
+    # a name or label that the terminal has no letters for is no error, either
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

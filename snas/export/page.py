@@ -74,8 +74,8 @@ def write_best(
 ) -> None:
     """Write the network of the folder ``made``, its card and the page into ``best``, every figure into the folder ``figures``.
 
-    All at once: until then ``best`` is what the last search has found.  ``wrong`` are the pixels of wrongly classified images (:func:`snas.export.complete.write_wrong`), ``names`` the split
-    that names the images.
+    All at once: until then ``best`` is what the last search has found.  ``wrong`` are the pixels of wrongly classified
+    images (:func:`snas.export.complete.write_wrong`), ``names`` the split that names the images.
     """
     best, figures = Path(best), Path(figures)
     for name in (FILE, WEIGHTS, ONNX):

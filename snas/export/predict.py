@@ -6,7 +6,6 @@ ONNX Runtime runs it where that is installed, torch otherwise; the two give the 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,17 +115,14 @@ def images_in(folder: str | Path) -> list[Path]:
     They are known by their names; hidden ones and what systems leave are passed over, as in training.  Raises
     :class:`InputError` where there is none, or a folder cannot be read.
     """
-    from snas.images.folder import SUFFIXES, is_shown
+    from snas.images.folder import SUFFIXES, image_files
 
     def unreadable(error: OSError) -> None:
         raise InputError(
             f"{error.filename}: cannot be read ({error.strerror}); a readable folder is expected"
         )
 
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = filter(is_shown, folders)
-        found += [Path(place, name) for name in names if is_shown(name) and name.lower().endswith(SUFFIXES)]
+    found = image_files(Path(folder), onerror=unreadable)
     if not found:
         raise InputError(f"{folder}: no image in this folder; files named {', '.join(SUFFIXES)} are expected")
-    return sorted(found)
+    return found

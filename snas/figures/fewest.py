@@ -384,9 +384,11 @@ def _prices(prices: pd.Series) -> str:
 def _is_curve(rows: pd.DataFrame) -> bool:
     """Return whether the rows of a method are one search read off as it goes on: where the table does not say so, at every
     whole price."""
+    if "continuous" in rows:
+        return bool(rows["continuous"].all())
     from snas.analysis.fewest import is_curve  # which imports the searches, and most figures need none of it
 
-    return bool(rows["continuous"].all()) if "continuous" in rows else is_curve(rows)
+    return is_curve(rows)
 
 
 def _unknown(sources: Sources, name: str) -> list[str]:

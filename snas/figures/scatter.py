@@ -92,10 +92,11 @@ def fig4(sources: Sources) -> Drawing:
         data.append(_costs_points(right, source))
     if nano is not None and nano.facts.get("dataset") != "cifar10":
         facts.append("MACs are those of the space at its own size, 3×32×32 images and ten classes.")
+    light = f"Tiny-NASBench-201 on {style.dataset_title(nano.dataset)}" if nano else "Tiny-NASBench-201"
     if tiny is None:
         # beside Tiny-NanoBench on other images, Tiny-NASBench-201 on CIFAR-10 would be no comparison
         here = "" if sources.first("scatter", "tiny_nasbench201", []) else f" {NEEDS_NASBENCH201}"
-        text = f"Tiny-NASBench-201 on {style.dataset_title(nano.dataset) if nano else 'CIFAR-10'} is not in this run.{here}"
+        text = f"{light if nano else f'{light} on CIFAR-10'} is not in this run.{here}"
         missing.append(f"(b) {text}")
     if nano is None:
         missing.append(f"(b) {NEEDS_NANOBENCH}")
@@ -103,19 +104,7 @@ def fig4(sources: Sources) -> Drawing:
         low = _finish_small(
             right,
             parts,
-            absent=[
-                name
-                for name, it in (
-                    (
-                        f"Tiny-NASBench-201 on {style.dataset_title(nano.dataset)}"
-                        if nano
-                        else "Tiny-NASBench-201",
-                        tiny,
-                    ),
-                    ("Tiny-NanoBench", nano),
-                )
-                if it is None
-            ],
+            absent=[name for name, it in ((light, tiny), ("Tiny-NanoBench", nano)) if it is None],
         )
     else:
         card_panel(right, NEEDS_NANOBENCH, title="(b) Below 35 M", width=34)

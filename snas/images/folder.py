@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -167,6 +168,15 @@ def _shown(path: Path) -> str:
 def is_shown(name: str) -> bool:
     """Return whether a file or folder of this name is looked at: none that is hidden, or that systems leave."""
     return not name.startswith(".") and name.lower() not in IGNORED
+
+
+def image_files(root: Path, onerror: Callable[[OSError], None] | None = None) -> list[Path]:
+    """Return what is named as an image in ``root`` and in the folders below it, hidden ones left out, sorted by path."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(root, onerror=onerror):
+        folders[:] = filter(is_shown, folders)
+        found += [Path(place, name) for name in names if is_shown(name) and name.lower().endswith(SUFFIXES)]
+    return sorted(found)
 
 
 def _entries(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from snas.images.decode import FORMATS
-from snas.images.folder import SUFFIXES, is_shown
+from snas.images.folder import image_files
 from snas.images.imageset import SMALLEST_SIDE
 from snas.images.parquet import parquet_files
 
@@ -32,12 +31,7 @@ def image_sizes(name: str, path: Path, most: int = LOOKED_AT) -> list[tuple[int,
 
 def _files(folder: Path) -> Iterator[Path | io.BytesIO]:
     """Yield image files in turn of all folders, so that no class is left out."""
-    every: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = filter(is_shown, folders)
-        files = (Path(place, name) for name in names if is_shown(name))
-        every += [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
-    every.sort()
+    every = [file for file in image_files(folder) if file.is_file()]
     step = max(len(every) // LOOKED_AT, 1)
     yield from every[::step]
 

@@ -134,9 +134,8 @@ class Step:
                 self._take(*self._inputs)
             self._graph = graph
         except RuntimeError as error:
-            torch.cuda.set_stream(
-                stream
-            )  # torch leaves the recording's own only where the recording ends well
+            # torch leaves the recording's own stream only where the recording ends well
+            torch.cuda.set_stream(stream)
             LOG.warning("the step was not recorded as a CUDA graph: %s", str(error).splitlines()[0])
         self.population.settle()
 
