@@ -3,6 +3,7 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import snas.progress
 import snas.provenance
 import snas.search.expected
 import snas.search.forecast
+import snas.signals
 from snakemake.cli import get_argument_parser
 from snas import InputError
 from snas.figures import reads as figure_reads
@@ -512,6 +514,7 @@ REPORT = f"{RUN}/report.html"
 
 def begin(files):
     """Check what this start is to make, then say how far it is."""
+    snas.signals.handle_beside(signal.SIGTERM)
     try:
         check_needed(files)
         check_gpu()

@@ -200,6 +200,39 @@ def test_twenty_kills_lose_nothing_but_what_was_in_flight(smoke, tmp_path, capsy
         print(f"{len(rows)} of {len(kinds)}: the finished run equals the undisturbed one in every column")
 
 
+SLOW_DRIVER = """
+import sys
+if "snakemake" in sys.orig_argv and not any("/.snakemake/scripts/" in word for word in sys.orig_argv):
+    import pathlib, time
+    from snakemake.scheduling.job_scheduler import JobScheduler
+    finish = JobScheduler._finish_jobs
+    def slowly(self):
+        if self._tofinish:
+            pathlib.Path("in-the-lock").touch()
+            time.sleep(3)
+        finish(self)
+    JobScheduler._finish_jobs = slowly
+"""
+
+
+def test_a_driver_that_is_told_to_end_while_it_holds_its_lock_ends(workflow):
+    """Snakemake's own handler waits for a lock that the interrupted thread may hold, and then for ever."""
+    (workflow.folder / "sitecustomize.py").write_text(SLOW_DRIVER)
+    environment = workflow.environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{workflow.folder}"}
+    driver = subprocess.Popen(
+        workflow.command(SPACE, *ONE), cwd=workflow.folder, env=environment, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        while not (workflow.folder / "in-the-lock").exists() and driver.poll() is None:
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGTERM)
+        said, _ = driver.communicate(timeout=60)
+    finally:
+        driver.kill()
+    assert "1 of 1 steps (100%) done" in said, said
+
+
 # ---- disks and folders ----------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def mounted(folder: Path, *arguments: str) -> Iterator[None]:
