@@ -120,10 +120,9 @@ GROUPS = dict(**PLACE, group_size=CONFIG.group)
 
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
 NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []
-# The price of a code hangs on the recipe of a complete training, too.
 RECIPE = RECIPES.module(CONFIG.truth_recipe)
-CODE_RECIPES = [RECIPES.module(CONFIG.code_recipe), RECIPE]
-TRAINS = ["snas.training.codes", "snas.training.truth", IMAGE_SETS.module(CONFIG.images), *NETWORKS]
+CODE_RECIPE = RECIPES.module(CONFIG.code_recipe)
+TRAINS = [IMAGE_SETS.module(CONFIG.images), *NETWORKS]
 
 
 def named(**values):

@@ -31,9 +31,10 @@ rule trained_bench:
     params:
         **named(
             code_source=CONFIG.code,
+            truth_recipe=CONFIG.truth_recipe,
             width=CONFIG.width,
         ),
-        code=code_of("trained_bench.py", "snas.search.benches", without=MADE_BEFORE),
+        code=code_of("trained_bench.py", "snas.search.benches", RECIPE, without=MADE_BEFORE),
     script:
         "../scripts/trained_bench.py"
 
@@ -194,7 +195,7 @@ use rule truth_shard as truth_round_shard with:
             kept=f"{RUN}/training/on_demand",
             forget=False,
         ),
-        code=code_of("truth.py", *TRAINS, RECIPE),
+        code=code_of("truth.py", "snas.training.truth", *TRAINS, RECIPE),
 
 
 rule answers:
@@ -210,7 +211,7 @@ rule answers:
     conda:
         "../environment.yml"
     params:
-        schema="snas.training.truth:TRUTH",
+        schema="snas.training.schemas:TRUTH",
     script:
         "../scripts/join.py"
 
@@ -302,9 +303,8 @@ rule own_code_shard:
             shards=CONFIG.code_shards,
             share=CONFIG.code_share,
             recipe=CONFIG.code_recipe,
-            truth_recipe=CONFIG.truth_recipe,
         ),
-        code=code_of("own_codes.py", "snas.training.codes", "snas.images.split", *CODE_RECIPES, *NETWORKS),
+        code=code_of("own_codes.py", "snas.training.codes", "snas.images.split", CODE_RECIPE, *NETWORKS),
     script:
         "../scripts/own_codes.py"
 
@@ -330,8 +330,11 @@ rule own_bench:
     conda:
         "../environment.yml"
     params:
-        images=CONFIG.images,
-        code=code_of("own_bench.py", "snas.search.own", without=MADE_BEFORE),
+        **named(
+            images=CONFIG.images,
+            truth_recipe=CONFIG.truth_recipe,
+        ),
+        code=code_of("own_bench.py", "snas.search.own", RECIPE, without=MADE_BEFORE),
     script:
         "../scripts/own_bench.py"
 

@@ -30,9 +30,8 @@ rule code_shard:
             **TRAINING,
             shards=CONFIG.code_shards,
             recipe=CONFIG.code_recipe,
-            truth_recipe=CONFIG.truth_recipe,
         ),
-        code=code_of("codes.py", *TRAINS, *CODE_RECIPES),
+        code=code_of("codes.py", "snas.training.codes", *TRAINS, CODE_RECIPE),
     script:
         "../scripts/codes.py"
 
@@ -48,7 +47,7 @@ rule codes:
     conda:
         "../environment.yml"
     params:
-        schema="snas.training.codes:CODES",
+        schema="snas.training.schemas:CODES",
     script:
         "../scripts/join.py"
 
@@ -69,13 +68,12 @@ use rule code_shard as nasbench201_code_shard with:
             **{**TRAINING, "space": "nasbench201", "width": 0},
             shards=CONFIG.nasbench201_code_shards,
             recipe=CONFIG.code_recipe,
-            truth_recipe=CONFIG.truth_recipe,
         ),
         code=code_of(
             "codes.py",
             "snas.training.codes",
             IMAGE_SETS.module(CONFIG.images),
-            *CODE_RECIPES,
+            CODE_RECIPE,
             SPACES.module("nasbench201"),
         ),
 
@@ -121,7 +119,7 @@ rule truth_shard:
             kept=f"{RUN}/training/kept/{{shard}}",
             forget=True,
         ),
-        code=code_of("truth.py", *TRAINS, RECIPE),
+        code=code_of("truth.py", "snas.training.truth", *TRAINS, RECIPE),
     script:
         "../scripts/truth.py"
 
@@ -137,6 +135,6 @@ rule truth:
     conda:
         "../environment.yml"
     params:
-        schema="snas.training.truth:TRUTH",
+        schema="snas.training.schemas:TRUTH",
     script:
         "../scripts/join.py"

@@ -5,15 +5,16 @@ from snas import images, provenance, tables, training
 from snas.device import torch_device
 from snas.images.share import read_share
 from snas.spaces.shards import shard
-from snas.training.codes import CODES, estimation_codes, facts
+from snas.training.codes import estimation_codes, facts
+from snas.training.schemas import CODES
 
 job = begin(snakemake)
 p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 image_set = images.load(**p.images)
 share = read_share(snakemake.input.share, image_set)
-recipe, truth = training.recipe(p.recipe), training.recipe(p.truth_recipe)
-said = facts(p.space, image_set, recipe, share=share, truth=truth, base_seed=p.seed, width=p.width)
+recipe = training.recipe(p.recipe)
+said = facts(p.space, image_set, recipe, share=share, base_seed=p.seed, width=p.width)
 with provenance.measured(torch_device(where.device), **said, code=p.code) as record:
     frame = estimation_codes(
         p.space, archs, image_set, share, recipe,

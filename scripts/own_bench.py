@@ -9,5 +9,6 @@ write_bench(
     candidates=snakemake.input.candidates,
     codes=snakemake.input.get("codes") or None,
     images=snakemake.params.images,
+    truth_recipe=snakemake.params.truth_recipe,
     facts={"code": snakemake.params.code},
 )

@@ -6,15 +6,16 @@ from snas.device import torch_device
 from snas.images import draw_share
 from snas.images.split import read_selection
 from snas.spaces.shards import shard
-from snas.training.codes import CODES, estimation_codes, facts
+from snas.training.codes import estimation_codes, facts
+from snas.training.schemas import CODES
 
 job = begin(snakemake)
 p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.candidates, int(snakemake.wildcards.shard), p.shards)
 images = read_selection(snakemake.input.selection)
 share = draw_share(len(images.train_labels), p.share, p.seed)
-recipe, truth = training.recipe(p.recipe), training.recipe(p.truth_recipe)
-said = facts(p.space, images, recipe, share=share, truth=truth, base_seed=p.seed, width=p.width)
+recipe = training.recipe(p.recipe)
+said = facts(p.space, images, recipe, share=share, base_seed=p.seed, width=p.width)
 with provenance.measured(torch_device(where.device), **said, code=p.code) as record:
     frame = estimation_codes(
         p.space, archs, images, share, recipe,

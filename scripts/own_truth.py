@@ -6,7 +6,8 @@ from snas.device import torch_device
 from snas.images.split import read_selection
 from snas.spaces.shards import shard
 from snas.training.paid import train_what_is_new
-from snas.training.truth import TRUTH, facts
+from snas.training.schemas import TRUTH
+from snas.training.truth import facts
 
 job = begin(snakemake)
 p, where = snakemake.params, snakemake.resources

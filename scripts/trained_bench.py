@@ -10,6 +10,7 @@ make_trained(
     codes=snakemake.input.codes,
     proxies=snakemake.input.proxies,
     truth=snakemake.input.get("truth") or None,
+    truth_recipe=snakemake.params.truth_recipe,
     code=snakemake.params.code_source,
     facts={"code": snakemake.params.code},
 )

@@ -32,7 +32,7 @@ from snas.search.jobs import OwnSearch, own_search
 from snas.tables import Column, Schema
 from snas.training.loop import make_batches, train
 from snas.training.paid import train_what_is_new
-from snas.training.truth import TRUTH
+from snas.training.schemas import TRUTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +138,14 @@ def _bench(contest: Contest, images: ImageSet, folder: Path) -> Path:
     frame, said = own.candidates(contest.space, width=contest.width, **images.size)
     table = folder / "candidates.parquet"
     tables.write(table, frame, own.CANDIDATES, said)
-    own.write_bench(folder / "table.parquet", candidates=table, codes=None, images=images.name, facts={})
+    own.write_bench(
+        folder / "table.parquet",
+        candidates=table,
+        codes=None,
+        images=images.name,
+        truth_recipe=contest.recipe,
+        facts={},
+    )
     return folder / "table.parquet"
 
 

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
-from snas import InputError, tables
+from snas import InputError, tables, training
 from snas.proxies.scores import PROXIES
 from snas.registry import shortened
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
-from snas.training.codes import CODES
-from snas.training.truth import TRUTH
+from snas.training.schemas import CODES, TRUTH
 
 
 def make_trained(
@@ -26,19 +25,26 @@ def make_trained(
     codes: str | Path,
     proxies: Sequence[str | Path],
     truth: str | Path | None,
+    truth_recipe: str,
     code: str = "trained",
     facts: Mapping[str, Any],
 ) -> None:
     """Write the bench of what this run has measured; ``truth`` None: no accuracy is known yet (on demand).
 
     ``code`` is ``trained``, or the proxy that stands in for the code.  The price of a code is its image passes over
-    those of a complete training.  ``facts`` (``measured`` by the caller) go into the metadata.
+    those of a complete training by ``truth_recipe``.  ``facts`` (``measured`` by the caller) go into the metadata.
     """
     names = {"codes": str(codes), "truth": str(truth), "proxies": ", ".join(map(str, proxies))}
     scores = [tables.read(path, PROXIES) for path in proxies]
     coded = tables.metadata(codes)
     if truth is not None:
-        _check_of_one_run(codes, coded, truth, tables.metadata(truth))
+        trained = tables.metadata(truth)
+        _check_of_one_run(codes, coded, truth, trained)
+        if trained.get("recipe", truth_recipe) != truth_recipe:
+            raise InputError(
+                f"{truth}: trained by the recipe {trained['recipe']!r}, and {truth_recipe!r} is asked for; it is of another "
+                "configuration: remove it and start again"
+            )
     frame = bench.trained_bench(
         tables.read(architectures, ARCHITECTURES),
         truth=None if truth is None else tables.read(truth, TRUTH),
@@ -53,9 +59,11 @@ def make_trained(
         "dataset": coded["images"],
         "table": "trained",
         "truth_source": f"trained on {coded['train_images']:,} images of {coded['images']}, recipe "
-        f"{coded['truth_recipe']}, width {coded['width']}",
+        f"{truth_recipe}, width {coded['width']}",
         "code_source": source if code == "trained" else f"{code} of the untrained network, three times",
-        "code_price": coded["code_price"] if code == "trained" else 0.0,
+        "code_price": training.recipe(truth_recipe).price(coded["code_passes"], coded["train_images"])
+        if code == "trained"
+        else 0.0,
         "code_kind": "losses" if code == "trained" else "proxy",
         "chance": 1 / coded["classes"],
         "classes": coded["classes"],
@@ -68,15 +76,10 @@ def _check_of_one_run(
     codes: str | Path, coded: Mapping[str, Any], truth: str | Path, trained: Mapping[str, Any]
 ) -> None:
     """Refuse codes and accuracies of different networks or images, of which the bench's one sentence would be false."""
-    for mine, theirs in (
-        ("width", "width"),
-        ("seed", "seed"),
-        ("images", "images"),
-        ("truth_recipe", "recipe"),
-    ):
-        if mine in coded and theirs in trained and coded[mine] != trained[theirs]:
+    for fact in ("width", "seed", "images"):
+        if fact in coded and fact in trained and coded[fact] != trained[fact]:
             raise InputError(
-                f"{truth}: trained with {theirs} = {trained[theirs]!r}, and {codes} is for {coded[mine]!r}; one of them is of "
+                f"{truth}: trained with {fact} = {trained[fact]!r}, and {codes} is for {coded[fact]!r}; one of them is of "
                 "another configuration: remove it and start again"
             )
 

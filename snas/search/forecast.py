@@ -333,6 +333,7 @@ def work_seconds(task: dict[str, Any]) -> dict[str, Any]:
     from snas.images.augment import plain_batches
     from snas.images.split import read_selection
     from snas.networks.populations import losses
+    from snas.training.adam import Adam
     from snas.training.groups import group_size
     from snas.training.loop import make_batches
 
@@ -357,7 +358,7 @@ def work_seconds(task: dict[str, Any]) -> dict[str, Any]:
         population = networks.population(
             space, archs, bn_momentum=recipe.bn_momentum, device=place, compile=task["compile"], **size
         )
-        adam = torch.optim.Adam([population.parameters], lr=1e-3, fused=True)
+        adam = Adam(population.parameters, 1e-3, recipe.adam_eps)
 
         def step(pair: tuple[Any, Any], population: Any = population, adam: Any = adam) -> None:
             population.zero_grad()

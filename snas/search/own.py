@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
-from snas import InputError, spaces, tables
+from snas import InputError, spaces, tables, training
 from snas.search.asks import ASKS
 from snas.tables import Column, Schema, replacing
+from snas.training.schemas import CODES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,11 +106,13 @@ def write_bench(
     candidates: str | Path,
     codes: str | Path | None,
     images: str,
+    truth_recipe: str,
     facts: Mapping[str, Any],
 ) -> None:
-    """Write the bench of the candidates: no accuracy is known, codes where the method needs them."""
-    from snas.training.codes import CODES
+    """Write the bench of the candidates: no accuracy is known, codes where the method needs them.
 
+    What a code costs is counted in complete trainings by ``truth_recipe``.
+    """
     frame = tables.read(candidates, CANDIDATES)
     said = tables.metadata(candidates)
     coded = tables.metadata(codes) if codes else {}
@@ -122,7 +125,9 @@ def write_bench(
         "code_source": f"trained on {coded['code_images']:,} images, recipe {coded['recipe']}"
         if codes
         else "none",
-        "code_price": coded.get("code_price", 0.0),
+        "code_price": training.recipe(truth_recipe).price(coded["code_passes"], coded["train_images"])
+        if codes
+        else 0.0,
         "chance": 1 / said["classes"],
         "size": {key: said[key] for key in ("width", "channels", "side", "classes")},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,11 @@ from torch import Tensor
 from snas import spaces
 from snas.device import torch_device
 from snas.images.imageset import ImageSet
-from snas.tables import Column, Schema
 from snas.training import recipes
-from snas.training.groups import Told, group_size, run_in_groups, train_together
+from snas.training.groups import Told, checked, group_size, run_in_groups, train_together
 from snas.training.loop import Progress
 from snas.training.recipes import Recipe
+from snas.training.schemas import CODES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,27 +24,6 @@ if TYPE_CHECKING:
 
 EPOCHS = recipes.CODE_EPOCHS
 """Values of a code."""
-STATUS = Column("string", "ok | diverged (a loss is not finite) | out_of_memory (does not fit alone)")
-CODES = Schema(
-    name="codes",
-    description="Estimation codes: mean training loss of each of the first three epochs on a share of the images.",
-    key=("arch",),
-    columns={
-        "arch": Column("int32", "Index of the architecture in its space", low=0),
-        "cell": Column("string", "Name of the cell"),
-        **{
-            f"loss_{epoch}": Column(
-                "float32",
-                f"Mean training loss of epoch {epoch}; missing where status is not ok",
-                null=True,
-                low=0,
-            )
-            for epoch in range(1, EPOCHS + 1)
-        },
-        "status": STATUS,
-        "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
-    },
-)
 
 
 def estimation_codes(
@@ -105,38 +83,19 @@ def estimation_codes(
     return pd.DataFrame(rows, columns=list(CODES.columns)).astype(types)
 
 
-def checked(losses: list[float] | None) -> tuple[list[float] | None, str]:
-    """Return (losses or None, status): None is a network that did not fit, a loss that is not finite has diverged."""
-    if losses is None:
-        return None, "out_of_memory"
-    if not all(map(math.isfinite, losses)):
-        return None, "diverged"
-    return losses, "ok"
-
-
-def price(code: Recipe, code_images: int, truth: Recipe, train_images: int) -> float:
-    """Return what one code costs in complete trainings: its image passes over theirs (docs/definitions.md, section 2).
-
-    The paper's: 3 × 4,992 of 100 × 49,920 images, 0.3 %.
-    """
-    return code.passes(code_images) / truth.passes(train_images)
-
-
 def facts(
     space: str,
     images: ImageSet,
     recipe: Recipe,
     *,
     share: Int64[Tensor, " drawn"],
-    truth: Recipe,
     base_seed: int,
     width: int | None,
 ) -> dict[str, Any]:
-    """Return what says how codes were made and what one costs, for the metadata of their file."""
+    """Return what says how codes were made, for the metadata of their file; ``code_passes`` is what one's price is counted in."""
     count = len(images.train_labels)
     return {
         **recipes.facts(space, images, recipe, train_images=count, base_seed=base_seed, width=width),
         "code_images": len(share),
-        "code_price": price(recipe, len(share), truth, count),
-        "truth_recipe": truth.name,
+        "code_passes": recipe.passes(len(share)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -142,3 +143,12 @@ def _attempt(work: Work, part: list[int]) -> list[dict[str, Any]] | None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
+
+
+def checked(losses: list[float] | None) -> tuple[list[float] | None, str]:
+    """Return (losses or None, status): None is a network that did not fit, a loss that is not finite has diverged."""
+    if losses is None:
+        return None, "out_of_memory"
+    if not all(map(math.isfinite, losses)):
+        return None, "diverged"
+    return losses, "ok"

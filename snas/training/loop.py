@@ -12,6 +12,7 @@ from torch import Tensor
 
 from snas.images.augment import Batches, plain_batches
 from snas.networks.populations import Population, losses
+from snas.training.adam import Adam
 from snas.training.recipes import Recipe
 
 LOG = logging.getLogger(__name__)
@@ -87,9 +88,7 @@ class Step:
     def __init__(self, population: Population, rate: float, eps: float, steps: int) -> None:
         device = population.parameters.device
         self.population = population
-        self.adam = torch.optim.Adam(
-            [population.parameters], lr=rate, eps=eps, fused=True, capturable=device.type == "cuda"
-        )
+        self.adam = Adam(population.parameters, rate, eps)
         self.loss = torch.zeros(population.size, device=device)
         records = device.type == "cuda" and steps >= self.WORTH and os.environ.get("SNAS_CUDA_GRAPHS") == "1"
         self._waits = self.WARM_UP if records else -1

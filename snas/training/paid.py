@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from snas import provenance, spaces, tables
 from snas.device import torch_device
 from snas.training.groups import group_size
-from snas.training.truth import TRUTH, facts, ground_truth
+from snas.training.schemas import TRUTH
+from snas.training.truth import facts, ground_truth
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,40 +9,16 @@ from typing import TYPE_CHECKING, Any
 from snas import spaces
 from snas.device import torch_device
 from snas.images.imageset import ImageSet
-from snas.tables import Column, Schema
 from snas.training import recipes
-from snas.training.codes import STATUS, checked
-from snas.training.groups import Told, group_size, run_in_groups, train_together
+from snas.training.groups import Told, checked, group_size, run_in_groups, train_together
 from snas.training.loop import Progress, balanced_accuracy, classified
 from snas.training.recipes import Recipe
+from snas.training.schemas import TRUTH
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from snas.spaces.space import Space
-
-TRUTH = Schema(
-    name="truth",
-    description="Test accuracy after a complete training: plain images, running BN statistics, last weights.",
-    key=("arch",),
-    columns={
-        "arch": Column("int32", "Index of the architecture in its space", low=0),
-        "cell": Column("string", "Name of the cell"),
-        "accuracy": Column(
-            "float64", "Share of the test images that are classified right; missing where status is not ok",
-            null=True, low=0, high=1,
-        ),
-        "balanced": Column(
-            "float64", "Balanced accuracy: mean over the classes of the share that is right; missing where status is not ok",
-            null=True, low=0, high=1,
-        ),
-        "correct": Column("int32", "Test images that are classified right; 0 where status is not ok", low=0),
-        "images": Column("int32", "Test images", low=1),
-        "losses": Column("list<float32>", "Mean training loss of each epoch; not finite once diverged, empty where it did not fit"),
-        "status": STATUS,
-        "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
-    },
-)  # fmt: skip
 
 
 def ground_truth(

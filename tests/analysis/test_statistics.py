@@ -204,8 +204,8 @@ def test_costs_add_up(tmp_path):
 
 def test_the_schemas_that_costs_count_are_those_of_the_training_room():
     from snas.analysis.costs import CODES, TRAININGS
-    from snas.training.codes import CODES as CODE_SCHEMA
-    from snas.training.truth import TRUTH
+    from snas.training.schemas import CODES as CODE_SCHEMA
+    from snas.training.schemas import TRUTH
 
     assert (TRUTH.name, CODE_SCHEMA.name) == (TRAININGS, CODES)
 

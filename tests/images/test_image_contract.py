@@ -191,6 +191,16 @@ def test_digits_are_scikit_learns() -> None:
     assert float((shares - 400 / 1797).abs().max()) < 1 / 170
 
 
+def test_digits_are_the_same_where_scikit_learn_keeps_its_file_elsewhere(monkeypatch) -> None:
+    import sklearn.datasets  # noqa: F401 - before nothing can be found any more
+
+    made = images.load("digits")
+    asked = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: asked.append(name))
+    again = images.load("digits")
+    assert (asked, again.digest) == (["sklearn"], made.digest)
+
+
 @pytest.mark.parametrize("option", [{"path": "x"}, {"download": True}, {"side": 16}, {"channels": 3}])
 def test_digits_have_no_other_options(option: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"'digits' has no option {next(iter(option))!r}"):

@@ -13,7 +13,7 @@ from snas.search.benches import make_imported
 from snas.search.block import Settings, run_block
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
-from snas.training.codes import CODES
+from snas.training.schemas import CODES
 from tests.spaces.nasbench201_sources import cells
 
 ARCHS = np.arange(15_625)

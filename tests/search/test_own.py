@@ -14,7 +14,7 @@ from snas import InputError, config, spaces, tables
 from snas.search import block, own
 from snas.search.asks import ASKS
 from snas.search.jobs import own_search
-from snas.training.truth import TRUTH
+from snas.training.schemas import TRUTH
 
 SIZE = {"width": 4, "channels": 1, "side": 8, "classes": 10}
 SPACE = "tiny_nanobench"
@@ -53,7 +53,12 @@ class Run:
         tables.write(self.folder / "candidates.parquet", frame, own.CANDIDATES, facts)
         table = self.folder / "table.parquet"
         own.write_bench(
-            table, candidates=self.folder / "candidates.parquet", codes=None, images="digits", facts={}
+            table,
+            candidates=self.folder / "candidates.parquet",
+            codes=None,
+            images="digits",
+            truth_recipe="own_160",
+            facts={},
         )
         settings = block.Settings(
             search.method,

@@ -13,7 +13,8 @@ from snas.images import augment
 from snas.training import paid as paid_module
 from snas.training.loop import balanced_accuracy, make_batches
 from snas.training.paid import Paid, train_what_is_new
-from snas.training.truth import TRUTH, facts, ground_truth
+from snas.training.schemas import TRUTH
+from snas.training.truth import facts, ground_truth
 
 ARCHS = [5, 300, 17, 1000]
 

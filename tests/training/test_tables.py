@@ -11,11 +11,11 @@ import torch
 
 from snas import InputError, networks, spaces, tables, training
 from snas.spaces import REGISTRY as SPACES
-from snas.training import codes, truth
-from snas.training.codes import CODES, estimation_codes
+from snas.training.codes import estimation_codes
 from snas.training.groups import group_size, run_in_groups
 from snas.training.recipes import Recipe
-from snas.training.truth import TRUTH, ground_truth
+from snas.training.schemas import CODES, TRUTH
+from snas.training.truth import ground_truth
 
 ARCHS = [5, 300, 17, 1000, 2]
 LOSSES = ["loss_1", "loss_2", "loss_3"]
@@ -192,7 +192,6 @@ def test_codes_know_the_share_only(digits, share, code_recipe):
     first = estimation_codes("tiny_nanobench", [40], digits, share, code_recipe, **options)
     second = estimation_codes("tiny_nanobench", [40], other, share, code_recipe, **options)
     assert first[LOSSES].equals(second[LOSSES])
-    assert codes.STATUS is truth.STATUS
 
 
 def test_an_architecture_may_be_named_and_an_unknown_one_is_refused_before_any_training(

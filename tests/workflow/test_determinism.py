@@ -11,8 +11,7 @@ import pytest
 from snas import tables
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
-from snas.training.codes import CODES
-from snas.training.truth import TRUTH
+from snas.training.schemas import CODES, TRUTH
 from tests.conftest import Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 

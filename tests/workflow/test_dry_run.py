@@ -8,7 +8,7 @@ from PIL import Image
 
 from snas import tables
 from snas.search.forecast import memory_bytes
-from snas.training.codes import CODES
+from snas.training.schemas import CODES
 from tests.conftest import ROOT
 from tests.spaces import nasbench201_sources as sources
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snas import provenance, tables
-from snas.training.codes import CODES
+from snas.training.schemas import CODES
 from tests.conftest import ROOT, Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 

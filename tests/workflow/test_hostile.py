@@ -12,7 +12,7 @@ from PIL import Image
 
 from snas import config, tables
 from snas.__main__ import main
-from snas.training.codes import CODES
+from snas.training.schemas import CODES
 from tests.conftest import ROOT, Workflow
 
 NAME = "-a \"b\" 'c' $(touch harm) `touch harm` é叶; touch harm #"

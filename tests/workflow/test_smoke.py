@@ -17,7 +17,7 @@ from snas import config, figures, tables
 from snas.analysis.fewest import PROGRESS
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
-from snas.training.truth import TRUTH
+from snas.training.schemas import TRUTH
 from tests.conftest import ROOT, Workflow
 from tests.workflow.conftest import SMOKE, columns, same
 
@@ -69,6 +69,10 @@ def test_a_second_run_and_a_touch_do_nothing_and_a_figure_key_re_runs_no_trainin
     assert "figure" in dry
     assert "truth_shard" not in dry
     assert "search_block" not in dry
+    dry = finished_run.run("-n", "--quiet", "rules", *SMOKE, "--config", "truth_recipe=digits_truth").stdout
+    assert "truth_shard" in dry
+    assert "trained_bench" in dry
+    assert "code_shard" not in dry
 
 
 def test_a_figure_alone_is_drawn_alone(finished_run):
@@ -144,6 +148,8 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
         (tmp_path / "snas/predictors/siamese.py", "search_block", "truth_shard"),
         (workflow.folder / "scripts/search.py", "search_block", "truth_shard"),
         (workflow.folder / "scripts/truth.py", "truth_shard", "code_shard"),
+        (tmp_path / "snas/training/truth.py", "truth_shard", "code_shard"),
+        (tmp_path / "snas/training/codes.py", "code_shard", "truth_shard"),
     ):
         path = edited
         before = path.read_text()
@@ -193,6 +199,7 @@ def test_an_edit_of_a_recipe_of_one_s_own_trains_again(workflow):
         "QUICK = replace(SMOKE_TRUTH, name='quick', phases=((1e-2, 1),))\n"
     )
     shards = ["results/q/training/truth/shard_000.parquet", "results/q/training/codes/shard_000.parquet"]
+    bench = "results/q/search/tiny_nanobench-digits/table.parquet"
     keys = [
         "run=q",
         "architectures=2",
@@ -205,17 +212,22 @@ def test_an_edit_of_a_recipe_of_one_s_own_trains_again(workflow):
 
     def run(*words: str) -> str:
         return subprocess.run(
-            workflow.command(*shards, *words, "--config", *keys), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            workflow.command(*words, "--config", *keys), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=True, cwd=workflow.folder, env=workflow.environment | {"PYTHONPATH": str(workflow.folder / "copy")},
         ).stdout  # fmt: skip
 
-    run("--cores", "1")
+    run(*shards, "--cores", "1")
     assert tables.metadata(workflow.folder / shards[0])["recipe"] == "quick"
-    assert NOTHING in run("-n", "--quiet", "rules")
+    assert NOTHING in run(*shards, "-n", "--quiet", "rules")
+    keys.append("truth=on_demand")  # the bench of such a run has no accuracies that would be made anew
+    run(bench, "--cores", "1")
+    price = tables.metadata(workflow.folder / bench)["code_price"]
     module.write_text(module.read_text().replace("(1e-2, 1)", "(1e-2, 2)"))
-    said = run("-n", "--quiet", "rules")
+    said = run(*shards, bench, "-n", "--quiet", "rules")
     assert "\ntruth_shard " in said
-    assert "\ncode_shard " in said, "what a code costs hangs on it"
+    assert "\ncode_shard " not in said
+    run(bench, "--cores", "1")
+    assert tables.metadata(workflow.folder / bench)["code_price"] == price / 2
 
 
 @pytest.mark.parametrize("missing", ["report/fig5.rst", "published/table1.csv"])

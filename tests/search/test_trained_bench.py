@@ -1,0 +1,68 @@
+"""The bench of what a run has trained: prices, and refusals of tables that are not of one run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from snas import InputError, spaces, tables, training
+from snas.search import bench, benches
+from snas.spaces.space import ARCHITECTURES
+from snas.training.schemas import CODES, TRUTH
+
+SPACE = "tiny_nanobench"
+ARCHS = list(range(0, 40, 5))
+PASSES = 3 * 4_992
+SAID = {"space": SPACE, "images": "cifar10", "width": 32, "seed": 0, "train_images": 50_000, "classes": 10}
+CODED = {**SAID, "recipe": "paper_code", "code_images": 5_000, "code_passes": PASSES}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Return a function that writes the bench; what is given is said by the table of codes or of accuracies."""
+    space = spaces.load(SPACE)
+    tables.write_parts(tmp_path / "space.parquet", space.table_parts(np.array(ARCHS)), ARCHITECTURES)
+    cells = [space.cell(arch).name for arch in ARCHS]
+    rows = {"arch": np.array(ARCHS, np.int32), "cell": cells, "status": "ok", "seconds": 1.0}
+    codes = pd.DataFrame(rows | {f"loss_{epoch}": np.float32(1 / epoch) for epoch in (1, 2, 3)})
+    part = {"accuracy": 0.5, "balanced": 0.5, "correct": np.int32(5), "images": np.int32(10)}
+    truth = pd.DataFrame({**rows, **part, "losses": [[1.0]] * len(ARCHS)})
+
+    def make(recipe, *, coded=None, trained=None, code="trained", known=True):
+        tables.write(tmp_path / "codes.parquet", codes[list(CODES.columns)], CODES, CODED | (coded or {}))
+        said = SAID | {"recipe": "paper_truth"} | (trained or {})
+        tables.write(tmp_path / "truth.parquet", truth[list(TRUTH.columns)], TRUTH, said)
+        benches.make_trained(
+            tmp_path / "table.parquet", architectures=tmp_path / "space.parquet", codes=tmp_path / "codes.parquet",
+            proxies=[], truth=tmp_path / "truth.parquet" if known else None, truth_recipe=recipe, code=code, facts={},
+        )  # fmt: skip
+        return bench.Bench.read(tmp_path / "table.parquet")
+
+    return make
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_code_costs_its_image_passes_over_those_of_the_complete_training(made, known):
+    assert made("paper_truth", known=known).code_price == pytest.approx(0.003, rel=1e-3)
+
+
+def test_codes_are_priced_anew_for_another_complete_training(made):
+    """The codes themselves hang on no recipe of complete trainings, so another one trains none of them again."""
+    found = made("own_320", trained={"recipe": "own_320"})
+    assert found.code_price == PASSES / training.recipe("own_320").passes(50_000)
+    assert ", recipe own_320, width 32" in found.metadata["truth_source"]
+
+
+@pytest.mark.parametrize(
+    ("coded", "trained", "sentence"),
+    [
+        ({"width": 16}, {}, "with width = 32, and .*codes.parquet is for 16"),
+        ({"seed": 1}, {}, "with seed = 0, and .*codes.parquet is for 1"),
+        ({"images": "digits"}, {}, "with images = 'cifar10', and .*codes.parquet is for 'digits'"),
+        ({}, {"recipe": "digits_truth"}, "by the recipe 'digits_truth', and 'paper_truth' is asked for"),
+    ],
+)
+def test_tables_of_two_configurations_are_refused(made, coded, trained, sentence):
+    with pytest.raises(InputError, match=f"truth.parquet: trained {sentence}.*remove it and start again"):
+        made("paper_truth", coded=coded, trained=trained)
