@@ -1,12 +1,15 @@
 """``python -m speed --only workflow``: what Snakemake and the start of jobs cost beside the work itself.
 
-Processor seconds and peak memory of child processes, as the system counts them.  The overhead of the default run is what its
-jobs' starts and its driver take, by the numbers of this record, against what the files of that run say that was
-computed (``cpu_seconds``).  The default run is made for that, from nothing, under a name of its own.
+Processor seconds and peak memory of child processes, as the system counts them.  The default run is made from nothing,
+under a name of its own (``--quick``: the smoke run), and each of its jobs leaves the names of all modules that it had
+imported when it ended.  An interpreter that imports just these is what the start of the job took, whenever in its life
+it imported them.  Overhead is the starts of all jobs, the driver's share of each and the driver's own start; all other
+processor time of the run is its work.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,32 +18,44 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snas import config, tables
-from snas.search import METHODS, jobs
+from snas import tables
 from speed.record import ROOT, Record
 
-STARTS = {
-    "training shard": "import snas.training.truth, snas.training.codes, snas.networks.nano_population, snas.images.digits",
-    "search block in torch": "import snas.search.block, snas.search.on_device, snas.search.predictor_search, snas.predictors.brp, scipy.stats",
-    "search block in native code": "import snas.search.block, snas.search.predictor_search, snas.predictors.native_predictor, scipy.stats, pandas, pyarrow.parquet",
-    "search block without a predictor": "import snas.search.block, snas.search.methods, pandas, pyarrow.parquet",
-    "figure": "import snas.figures.curves, snas.figures.scatter",
-    "small table": "import snas.tables, pandas, pyarrow.parquet",
-}
-"""What the jobs import, by kind, wherever in them it is; without looking for garbage, as ``scripts/_job.py`` has it."""
-KINDS = {
-    "code_shard": "training shard",
-    "truth_shard": "training shard",
-    "proxy_shard": "training shard",
-    "search_block": "search block in native code",
-    "figure": "figure",
-}
-"""Kind of the jobs of a rule; all others are small tables."""
+TRACE = """
+import sys
+if any("/.snakemake/scripts/" in word for word in sys.orig_argv):
+    import atexit, json, os, time
+    def leave():
+        job = getattr(sys.modules["__main__"], "snakemake", None)
+        if job is not None:
+            said = {"rule": job.rule, "modules": [name for name in sys.modules if name not in ("__main__", "sitecustomize")]}
+            with open(os.path.join(os.environ["SPEED_TRACE"], f"{time.time_ns()}_{os.getpid()}.json"), "w") as out:
+                json.dump(said, out)
+    atexit.register(leave)
+"""
+"""A ``sitecustomize`` with which every job leaves its rule and what it has imported."""
+IMPORT = """
+import gc, importlib, json, sys
+gc.disable()  # as scripts/_job.py does while a job imports
+for name in json.load(open(sys.argv[1])):
+    try:
+        importlib.import_module(name)
+    except Exception:  # a name that its package has made up
+        pass
+"""
+KINDS = (
+    ("in torch", "torch"),
+    ("in native code", "snas.predictors.native"),
+    ("without a predictor", "snas.search.block"),
+)
+"""Kinds of a search, and the module by which to know them."""
 SNAKEFILE = """
 rule all:
     input:
@@ -58,10 +73,16 @@ rule one:
 SCRIPT = "from _job import begin\njob = begin(snakemake)\nopen(snakemake.output[0], 'w').close()\n"
 
 
-def spent(command: list[str], folder: Path = ROOT) -> tuple[float, float]:
-    """Return (processor seconds, peak MB) of a command and its children; raises where it fails."""
+def spent(command: list[str], folder: Path = ROOT, trace: Path | None = None) -> tuple[float, float]:
+    """Return (processor seconds, peak MB) of a command and its children; raises where it fails.
+
+    ``trace``: an empty folder where the jobs below it leave what they have imported.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as site:
+        if trace is not None:
+            Path(site, "sitecustomize.py").write_text(TRACE, encoding="utf-8")
+            environment |= {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "SPEED_TRACE": str(trace)}
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -119,45 +140,75 @@ def job_counts(*arguments: str) -> dict[str, int]:
 
 
 def per_job(record: Record, jobs: int, repeats: int) -> float:
-    """Measure what Snakemake and the product's script head take for one job; return the median."""
-    values = []
+    """Measure what Snakemake and the product's script head take for one job; return what of it is the driver's share."""
+    values, imports = [], []
     for _ in range(repeats):
-        one, many = toy_run(1), toy_run(1 + jobs)
+        (one, imported), (many, _) = toy_run(1), toy_run(1 + jobs)
         values.append((many - one) / jobs)
+        imports.extend(start(imported[0]["modules"]) for _ in range(5))
     record.row(
         f"a job of a script that does nothing but begin (difference of 1 and {1 + jobs} jobs)",
         values, "s", floor=spent([sys.executable, "-c", "pass"])[0], floor_assumes="an interpreter that starts and ends",
     )  # fmt: skip
-    return statistics.median(values)
+    record.row("its own start: interpreter and imports", imports, "s")
+    return statistics.median(values) - statistics.median(imports)
 
 
-def toy_run(jobs: int) -> float:
-    """Return the processor seconds of a workflow of jobs that only begin."""
+def toy_run(jobs: int) -> tuple[float, list[dict[str, Any]]]:
+    """Return the processor seconds of a workflow of jobs that only begin, and what its jobs have left."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "scripts").mkdir()
+        (folder / "trace").mkdir()
         (folder / "Snakefile").write_text(SNAKEFILE.format(jobs=jobs), encoding="utf-8")
         (folder / "scripts/one.py").write_text(SCRIPT, encoding="utf-8")
         (folder / "scripts/_job.py").write_bytes((ROOT / "scripts/_job.py").read_bytes())
-        return spent(snakemake("--cores", "1", "--quiet", "all"), folder)[0]
+        cpu, _ = spent(snakemake("--cores", "1", "--quiet", "all"), folder, folder / "trace")
+        return cpu, left(folder / "trace")
 
 
-def starts(record: Record, repeats: int) -> dict[str, float]:
-    """Measure the imports of each kind of job; return the medians."""
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in ("torch", *STARTS)}
+def left(trace: Path) -> list[dict[str, Any]]:
+    """Return what the jobs of a run have left: each one's ``rule`` and ``modules``."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(trace.iterdir())]
+
+
+def start(modules: Sequence[str]) -> float:
+    """Return the processor seconds of an interpreter that imports modules, in their order."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder, "names.json")
+        names.write_text(json.dumps(list(modules)), encoding="utf-8")
+        return spent([sys.executable, "-c", IMPORT, str(names)])[0]
+
+
+def kind(job: dict[str, Any]) -> str:
+    """Return what a job's row is named by: its rule, and of a search what it computes with."""
+    if job["rule"] != "search_block":
+        return str(job["rule"])
+    return "search_block " + next(how for how, module in KINDS if module in job["modules"])
+
+
+def starts(record: Record, jobs: Sequence[dict[str, Any]], repeats: int) -> float:
+    """Measure the starts of a run's jobs, a row for each kind; return the sum over all jobs."""
+    torch = [spent([sys.executable, "-c", "import gc; gc.disable(); import torch"]) for _ in range(repeats)]
+    found: dict[tuple[str, ...], list[float]] = {tuple(job["modules"]): [] for job in jobs}
     for _ in range(repeats):
-        for kind in found:
-            imports = STARTS.get(kind, "import torch")
-            found[kind].append(spent([sys.executable, "-c", f"import gc; gc.disable(); {imports}"]))
-    torch = statistics.median(cpu for cpu, _ in found["torch"])
-    for kind in STARTS:
-        needs = kind in ("training shard", "search block in torch")
-        floor = {"floor": torch, "floor_assumes": "an interpreter that has imported torch"} if needs else {}
-        record.row(
-            f"start of a {kind}: interpreter and imports", [cpu for cpu, _ in found[kind]], "s", **floor
+        for modules, values in found.items():
+            values.append(start(modules))
+    kinds: dict[str, list[float]] = {}
+    for job in jobs:
+        kinds.setdefault(kind(job), []).append(statistics.median(found[tuple(job["modules"])]))
+    needs = {kind(job) for job in jobs if "torch" in job["modules"]}
+    least = {
+        "floor": statistics.median(cpu for cpu, _ in torch),
+        "floor_assumes": "an interpreter that has imported torch",
+    }
+    for name, values in sorted(kinds.items()):
+        title = (
+            f"start of {name}, {len(values)} jobs: interpreter and imports, each job's median of {repeats}"
         )
-    record.row("peak memory of an import of torch", [mb for _, mb in found["torch"]], "MB")
-    return {kind: statistics.median(cpu for cpu, _ in values) for kind, values in found.items()}
+        record.row(title, values, "s", **(least if name in needs else {}))
+    record.row("peak memory of an import of torch", [mb for _, mb in torch], "MB")
+    return sum(map(sum, kinds.values()))
 
 
 def computed(folder: Path) -> float:
@@ -166,34 +217,26 @@ def computed(folder: Path) -> float:
     return sum(float(each.get("cpu_seconds", 0.0)) for each in records if "shards" not in each)
 
 
-def default_run(record: Record) -> Path:
-    """Make the default run on all cores, add what it took, and return its folder."""
-    folder = ROOT / "results/speed"
+def whole_run(record: Record, share: float, repeats: int, *, quick: bool) -> None:
+    """Make a run on all cores, and add what it took and what of that was beside its work; ``share``: the driver's, per job."""
+    folder, name = ROOT / "results/speed", "smoke run" if quick else "default run"
+    words = ["--configfile", "config/smoke.yaml"] if quick else []
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
-    cpu, peak = spent(snakemake("--cores", "all", "--quiet", "all", "--config", f"run={folder.name}"))
-    record.row("default run, from no results, all cores: wall time", [time.perf_counter() - began], "s, wall")
-    record.row("default run: processor time of driver and jobs", [cpu], "s")
-    record.row("default run: peak memory of its largest process", [peak], "MB")
-    return folder
-
-
-def overhead(record: Record, folder: Path, each: float, start: dict[str, float]) -> None:
-    """Add up what the default run spends beside its work."""
-    counts = job_counts()
-    counts.pop("all", None)
-    beside = sum(n * (each + start[KINDS.get(rule, "small table")]) for rule, n in counts.items())
-    for job in jobs.search_jobs(config.load({})):
-        method = METHODS.load(job.method)
-        kind = "without a predictor" if not method.computes else "in torch" if not method.native else None
-        if kind is not None:
-            beside += start[f"search block {kind}"] - start["search block in native code"]
+    with tempfile.TemporaryDirectory() as trace:
+        command = snakemake("--cores", "all", "--quiet", "all", *words, "--config", f"run={folder.name}")
+        cpu, peak = spent(command, trace=Path(trace))
+        wall, jobs = time.perf_counter() - began, left(Path(trace))
+    record.row(f"{name}, from no results, all cores: wall time", [wall], "s, wall")
+    record.row(f"{name}: processor time of driver and jobs", [cpu], "s")
+    record.row(f"{name}: peak memory of its largest process", [peak], "MB")
+    record.row(f"{name}: measured by the jobs that train and search, by their files", [computed(folder)], "s")
     driver = next(row["median"] for row in record.rows if row["what"].startswith("dry run of the default"))
-    work = computed(folder)
-    title = f"default run, {sum(counts.values())} jobs"
-    record.row(f"{title}: computed, by its files", [work], "s")
-    record.row(f"{title}: driver, starts and imports, by the rows above", [beside + driver], "s")
-    record.row(f"{title}: overhead", [100 * (beside + driver) / (work + beside + driver)], "%")
+    imports, shares = starts(record, jobs, repeats), share * len(jobs)
+    title = f"{name}, {len(jobs)} jobs"
+    record.row(f"{title}: interpreters and imports, by the rows above", [imports], "s")
+    record.row(f"{title}: driver, its start and its share of the jobs", [driver + shares], "s")
+    record.row(f"{title}: overhead", [100 * (imports + driver + shares) / cpu], "%")
 
 
 def measure(*, quick: bool) -> Record:
@@ -203,8 +246,6 @@ def measure(*, quick: bool) -> Record:
     )
     repeats = 1 if quick else 3
     dry_runs(record, repeats)
-    each = per_job(record, 10 if quick else 30, repeats)
-    start = starts(record, repeats)
-    if not quick:  # some minutes
-        overhead(record, default_run(record), each, start)
+    share = per_job(record, 10 if quick else 30, repeats)
+    whole_run(record, share, repeats, quick=quick)  # some minutes
     return record
