@@ -13,6 +13,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,15 +27,19 @@ from snas.words import percent
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; wrong input is one sentence on standard error and exit status 2.
 
-    Where the reader of the output has gone (``| head``), it ends without a word, as other commands do; Ctrl-C is no error.
+    Where the reader of the output has gone (``| head``), it ends without a word, as other commands do; Ctrl-C and SIGTERM are no
+    errors.
     """
     # a name or label that the terminal has no letters for is no error, either
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _written():
+        with _written(), _stopping():
             return _run(arguments)
+    except Terminated:
+        print("snas: stopped", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("snas: stopped", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -42,6 +47,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         return _refused(error)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as Python says Ctrl-C: what is going on takes its other processes with it."""
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    """Raise :class:`Terminated` on SIGTERM, where nobody else handles it."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

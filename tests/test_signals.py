@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from snas import signals
+from snas import __main__, signals
 
 NUMBER = signal.SIGUSR1
 
@@ -41,3 +41,23 @@ def test_a_signal_without_a_handler_stays_as_it_is(nothing):
     signal.signal(NUMBER, nothing)
     signals.handle_beside(NUMBER)
     assert signal.getsignal(NUMBER) is nothing
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_told_to_end_takes_its_processes_with_it(number, monkeypatch, capsys):
+    """As the measurement of ``snas search`` does, which has processes of its own."""
+    killed = []
+
+    def measuring(arguments):
+        try:
+            os.kill(os.getpid(), number)
+            threading.Event().wait(60)
+        except BaseException:
+            killed.append(True)
+            raise
+
+    monkeypatch.setattr(__main__, "_run", measuring)
+    before = signal.getsignal(signal.SIGTERM)
+    assert __main__.main([]) == 128 + number
+    assert (killed, capsys.readouterr().err) == ([True], "snas: stopped\n")
+    assert signal.getsignal(signal.SIGTERM) == before
