@@ -452,6 +452,8 @@ OWN_NB201 = {"space": "nasbench201", "nasbench201": __file__, "images": "cifar10
         ({"fewest": [{"method": "gp", "budgets": [20], "runs": 100_000, "removed": [0, 1, 2]}], "block": 1}, "search jobs; at most"),
         ({"fewest": [{"method": "siamese", "budgets": [20], "options": {"predictor": {"bn_momentum": 2}}}]},
          "option 'bn_momentum' is 2; a number above 0 and at most 1 is expected"),
+        ({"fewest": [{"method": "siamese", "budgets": [20], "options": {"predictor": {"bn_momentum": 0}}}]},
+         "option 'bn_momentum' is 0; a number above 0 and at most 1 is expected"),
         ({"fewest": [{"method": "brp_nas", "budgets": [50], "options": {"predictor": {"dropout": 1.0}}}]},
          "option 'dropout' is 1.0; a number at least 0 and below 1 is expected"),
         ({"fewest": [{"method": "brp_nas", "budgets": [50], "options": {"predictor": {"hidden": 0}}}]},

@@ -192,6 +192,9 @@ def test_fingerprint_covers_what_is_looked_at_but_not_the_accuracies(bench):
     assert Bench.read(bench(spoil("code_2", 9.0))).fingerprint != plain
     assert Bench.read(bench(spoil("accuracy_select", 0.9))).fingerprint != plain
     assert Bench.read(bench(lambda f: f[:-1])).fingerprint != plain
+    assert Bench.read(bench(spoil("log10_synflow", 9.0))).fingerprint != plain
+    for fact in ("chance", "code_price", "select_price"):
+        assert Bench.read(bench(**{fact: 0.07})).fingerprint != plain, fact
 
 
 @pytest.fixture(scope="module")

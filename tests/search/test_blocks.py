@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,22 @@ def test_a_search_says_which_share_of_the_training_is_done(bench, monkeypatch):
     assert len(set(shares)) == len(shares) > 2
     assert {words[1:] for words in said} == {(100, "% of the training")}
     assert max(shares) < 100  # half of the last call
+
+
+def test_the_times_of_a_block_are_shared_by_its_runs(bench, monkeypatch):
+    """Table 1 shows the time of a training: the sum over the runs is what the block has taken, not a multiple of it."""
+    fit, slept = toys.LinearPredictor.fit, []
+
+    def slow(self, *data, start, stop):
+        slept.append(0.05)
+        time.sleep(0.05)
+        fit(self, *data, start=start, stop=stop)
+
+    monkeypatch.setattr(toys.LinearPredictor, "fit", slow)
+    started = time.perf_counter()
+    table = run_block(bench(), Settings("linear_bts", 20, 6, runs=(0, 1, 2, 3)))
+    whole = time.perf_counter() - started
+    assert sum(slept) <= table["train_seconds"].sum() <= table["seconds"].sum() <= whole
 
 
 def test_seeds_are_paired_across_methods_and_budgets(bench):
@@ -483,6 +500,16 @@ class TestBadRounds:
         ):
             self.go_on(begun, tmp_path, answers=[tmp_path / "bad.parquet"])
         self.go_on(begun, tmp_path, answers=[tmp_path / "good.parquet"])
+
+    def test_accuracies_of_a_table_on_demand(self, begun, tmp_path):
+        with pytest.raises(InputError, match="on demand, a search trains and selects on 'accuracy'"):
+            block.begin(
+                begun,
+                replace(self.settings, labels="accuracy_select"),
+                state_out=tmp_path / "fair.npz",
+                asks_out=tmp_path / "fair.parquet",
+            )
+        assert not (tmp_path / "fair.npz").exists()
 
     def test_finish_too_early(self, begun, tmp_path):
         with pytest.raises(InputError, match="only 1 of 12 rounds are done"):

@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from snas import InputError, images
+from snas import InputError, images, spaces
 from snas.images.split import write_split
 from snas.search import forecast
 from snas.search.forecast import Plan, Speed, Work, choose_plan, in_words, sizes
@@ -232,6 +232,53 @@ def test_a_measured_line_is_never_negative(points):
     assert constant >= 0
     assert slope >= 0
     assert constant + slope * points[0][1] >= min(points[1])
+
+
+def test_a_measured_line_goes_through_both_points_or_the_origin_and_the_dearer_one():
+    constant, slope = forecast._line((1e5, 1e6), (0.002, 0.005))
+    assert [constant + slope * macs for macs in (1e5, 1e6)] == pytest.approx([0.002, 0.005])
+    assert forecast._line((1e5, 1e6), (1e-4, 1.0)) == pytest.approx((0.0, 1e-6))
+    assert forecast._line((1e5, 1e6), (0.002, 0.001)) == pytest.approx((0.002, 0.0)), "noise is no slope"
+
+
+def test_what_is_measured_are_seconds_of_one_network_and_one_image(monkeypatch, tmp_path):
+    """Four networks take 8 s a step together, and 64 images of each are tested in the same time."""
+    write_split(tmp_path, images.load("digits"), base_seed=0)
+    monkeypatch.setattr(forecast, "_timed", lambda *_: 8.0)
+    task = {"selection": str(tmp_path / "selection.parquet"), "space": "tiny_nanobench"}
+    found = forecast.work_seconds(task | {"width": 4, "device": "cpu", "compile": False})
+    assert found["step"] == [8 / 4] * 2
+    assert found["test"] == [8 / 4 / 64] * 2
+    macs, _ = spaces.load("tiny_nanobench").costs(width=4, channels=1, side=8, classes=10)
+    cheap, dear = (np.quantile(macs, [share - 0.11, share + 0.11]) for share in (0.2, 0.8))
+    assert cheap[0] < found["macs"][0] < cheap[1]
+    assert dear[0] < found["macs"][1] < dear[1]
+
+
+def test_processes_that_measure_at_the_same_time_count_by_their_mean(monkeypatch):
+    said = iter(((3.0, 0.1), (5.0, 0.3)))
+
+    class Worker:
+        returncode = 0
+
+        def __init__(self, *_, **__):
+            self.started = time.time()
+
+        def communicate(self):
+            startup, dear = next(said)
+            found = {
+                "ready": self.started + startup,
+                "macs": [0, 100],
+                "step": [0.0, dear],
+                "test": [0.0, 2 * dear],
+            }
+            return "a warning of a library\n" + json.dumps(found), ""
+
+    monkeypatch.setattr(forecast.subprocess, "Popen", Worker)
+    speed = forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device="cpu", compile=False)
+    assert speed.startup == pytest.approx(4.0, abs=0.5)
+    assert speed.step == pytest.approx((0.0, 0.002))
+    assert speed.test == pytest.approx((0.0, 0.004))
 
 
 def test_a_plan_in_words_says_trainings_cost_and_end():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from snas import InputError, spaces, tables
 from snas.analysis import fewest
@@ -78,6 +79,9 @@ def test_every_class_is_asked_once_and_then_the_others_follow(bench):
     first = found.of[pool[:, : len(found)]]
     assert (np.sort(first, axis=1) == np.arange(len(found))).all()
     assert (pool[:, 1 : len(found)] == found.first[first[:, 1:]]).all()
+    for ranking in run_block(path, Settings("gp", 20, 40, RUNS))["ranking"]:
+        _, places = np.unique(found.of[ranking], return_index=True)
+        assert (ranking[places] == found.first).all(), "of equal ones that which is asked for stands first"
 
 
 def test_looks_are_counted_priced_and_topped_up_as_planned(bench):
@@ -200,6 +204,40 @@ def test_combinations_share_the_process_s_pool(bench):
         assert np.array_equal(np.stack(table["coarse_ranking"]), np.stack(plain["coarse_ranking"])) == (
             method == "gp+rerank"
         )
+
+
+@pytest.mark.parametrize("acquisition", ["ei", "mean"])
+def test_only_the_greedy_search_takes_what_it_would_rank_first(bench, acquisition):
+    """Six trainings and a ranking, and a seventh: both follow from the same fit."""
+    path = bench()
+    found = classes(spaces.load("toy"), np.arange(SIZE))
+    ranked = run_block(path, Settings("gp", 6, SIZE - 6, RUNS))
+    best = [
+        next(arch for arch in ranking if found.of[arch] not in found.of[pool])
+        for pool, ranking in zip(ranked["pool"], ranked["ranking"], strict=True)
+    ]
+    taken = asked(search(path, budget=7, acquisition=acquisition))[:, 6].tolist()
+    assert (taken == best) == (acquisition == "mean")
+
+
+def test_the_coarse_accuracy_is_learnt_anew_after_every_so_many_trainings(bench, monkeypatch):
+    """As the cheap score of all architectures, it leads to the optimum where it is the accuracy itself."""
+    path, trained = bench(), []
+    accuracy = Bench.read(path).accuracy
+
+    class Knowing:
+        def coarse(self, _):
+            return torch.from_numpy(np.tile(accuracy, (len(RUNS), 1)))
+
+    def train(self, count=None):
+        trained.append(count)
+        return Knowing()
+
+    monkeypatch.setattr("snas.search.gp_search.GaussianSearch._trained", train)
+    table = search(path, "gp+coarse", 13, start=2, refresh=4)
+    assert trained == [4, 8, 12]
+    alone = asked(search(path, "gp", 13, start=2))
+    assert accuracy[asked(table)].max(axis=1).mean() > accuracy[alone].max(axis=1).mean()
 
 
 @pytest.mark.parametrize(

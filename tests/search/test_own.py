@@ -228,6 +228,21 @@ def test_what_is_paid_for_is_in_the_log_without_its_plans_files(tmp_path):
     assert trained["order"].tolist() == list(range(1, len(trained) + 1))
 
 
+def test_the_price_of_a_code_is_what_a_search_has_cost_beyond_its_trainings(tmp_path):
+    run = Run(tmp_path)
+    run.search("random", "6+2")
+    spent = {"method": "siamese", "budget": 6, "top": 2, "trainings": 7, "seconds": 1.0}
+    for codes, price in ((40, 7.2), (0, 7.0)):
+        own.finish(
+            choice=tmp_path / "choice.json", trained=tmp_path / "trained.parquet",
+            candidates=tmp_path / "candidates.parquet", runs=pd.DataFrame([{**spent, "codes": codes, "price": price}]),
+            plans=own.plans_below(tmp_path / "plans"), paid=pd.concat(run.paid), forecast=None, facts={},
+        )  # fmt: skip
+        choice = json.loads((tmp_path / "choice.json").read_text())
+        assert (choice["trainings"], choice["codes"], choice["price"]) == (8, codes, price)
+        assert choice["code_price"] == pytest.approx(0.005 if codes else 0.0)
+
+
 def test_limits_that_allow_nothing_are_refused_with_what_there_is():
     with pytest.raises(
         InputError, match=r"max_macs = 10 allows no network: on images of 1×8×8, 10 classes and width 4"

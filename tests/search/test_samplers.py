@@ -135,8 +135,27 @@ def test_every_sampler_adds_up_to_the_budget_and_starts_at_random(name):
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"share": 0.0}, "share of the random start is 0.0"), ({"updates": 0}, "number of updates is 0")],
+    [
+        ({"share": 0.0}, "share of the random start is 0.0"),
+        ({"share": 1.1}, "share of the random start is 1.1"),
+        ({"updates": 0}, "number of updates is 0"),
+        ({"rerank": -1}, "number of codes of an update is -1"),
+    ],
 )
 def test_bad_options(options, sentence):
     with pytest.raises(InputError, match=sentence):
         BatchTop(**options)
+
+
+def test_the_ends_of_what_is_allowed():
+    """All at the start, one update, no codes."""
+    edge = BatchTop(share=1, updates=1, rerank=0)
+    assert [u.new for u in edge.plan(30, 200)] == [30, 0]
+    assert edge.codes(30) == 0
+    with pytest.raises(InputError, match=r"budget 9 leaves no architecture to start on \(share 0.1\)"):
+        BatchTop(share=0.1).plan(9, 200)
+    assert BatchTop(share=0.1).plan(10, 200)[0].new == 1
+    with pytest.raises(InputError, match=r"budget 4 leaves no architecture to start on \(5 iterations\)"):
+        BRPIterations().plan(4, 5)
+    with pytest.raises(InputError, match="number of iterations is 0"):
+        BRPIterations(iterations=0)
