@@ -13,6 +13,7 @@ from snas.analysis import fewest
 from snas.search import METHODS
 from snas.search.bench import Bench
 from snas.search.block import Settings, run_block
+from snas.search.counter import QueryCounter
 from snas.search.gp import GP, GP_CODE, GP_SELECT
 from snas.search.jobs import Entry
 from snas.search.neighbours import Neighbourhood
@@ -93,6 +94,19 @@ def test_looks_are_counted_priced_and_topped_up_as_planned(bench):
             assert planned[-1] == 12 + 5 * ((budget - 5) // 3 + 1 if budget > 4 else 0)
             assert np.allclose(table["price"], budget + planned[-1] * price)
             assert method.looks(budget, 60, LOOKING) == {method.measured: planned[-1]}
+
+
+@pytest.mark.parametrize(("looks", "sizes"), [(2, [1, 1]), (12, [4, 8]), (60, [20, 10, 10, 10, 10])])
+def test_a_third_of_the_looks_is_spread_out_and_the_others_are_chosen_ten_at_a_time(
+    bench, monkeypatch, looks, sizes
+):
+    seen, look = [], QueryCounter.look
+    monkeypatch.setattr(
+        QueryCounter, "look", lambda self, name, archs: seen.append(archs) or look(self, name, archs)
+    )
+    search(bench(), "gp+select", 4, looks=looks, looks_start=4)
+    assert [archs.shape[1] for archs in seen] == sizes
+    assert all(len(set(row)) == looks for row in np.concatenate(seen, axis=1).tolist())
 
 
 def test_the_first_looks_may_come_after_the_first_trainings(bench):

@@ -1,5 +1,7 @@
 """A block that is killed goes on from its last kept round and gives the same table."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,19 @@ def test_a_short_block_leaves_no_file(bench, tmp_path):
     file = tmp_path / "block.rounds.npz"
     run_block(bench(), SETTINGS, kept=Kept(result_of(file), code="code"))
     assert not file.exists()
+
+
+def test_a_state_is_written_after_enough_work_and_not_after_every_round(tmp_path, monkeypatch):
+    now, written = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], process_time=lambda: 0.0)
+    monkeypatch.setattr(kept, "time", clock)
+    monkeypatch.setattr(kept, "save_state", lambda *_: written.append(now[0]))
+    block = Kept(tmp_path / "block.parquet", code="code")
+    for now[0] in (60.0, 119.0, 121.0, 200.0, 240.0, 242.0, 500.0):
+        block.after_round(SimpleNamespace(done=False, state=dict))
+    now[0] = 900.0
+    block.after_round(SimpleNamespace(done=True, state=dict))  # its table is written next
+    assert written == [121.0, 242.0, 500.0]
 
 
 def test_what_a_killed_process_took_is_counted(bench, tmp_path, every_round, monkeypatch):
