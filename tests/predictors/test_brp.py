@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from snas import InputError
 from snas.compiler import why_not
 from snas.predictors.brp import BRPNAS, EarlyStopping, Iteration, _Training, draw_kept, ordered_pairs
 from tests.predictors import toys
@@ -177,6 +178,18 @@ def test_the_score_is_the_antisymmetric_log_odds():
     for a, b in ((0, 1), (7, 30), (39, 12)):
         expected = (odds(a, b) - odds(b, a)) / 2
         assert abs(float(scores[1, a] - scores[1, b]) - expected) < 1e-9
+
+
+@pytest.mark.parametrize("wrong", [91.5, -0.1, float("nan")])
+def test_what_is_no_accuracy_is_refused_and_teaches_nothing(wrong):
+    predictor = build()
+    before = predictor.weights.clone()
+    ids, accuracy, _ = toys.pool(2, 6)
+    accuracy[1, 3] = wrong
+    with pytest.raises(InputError, match="must be fractions in"):
+        predictor.fit(ids, accuracy, None, start=0, stop=1)
+    assert torch.equal(predictor.weights, before)
+    assert predictor.reached == 0
 
 
 def test_a_pool_of_one_has_no_pair_and_changes_nothing():
