@@ -308,3 +308,18 @@ def test_further_columns_of_a_users_table_are_kept_where_they_are_plain(tmp_path
     }
     pq.write_table(pa.table({"arch": pa.array([0, 1], pa.int32()), **more}), path)
     assert list(tables.read(path, open_end).columns) == ["arch", "note", "size", "curve"]
+
+
+def test_metadata_that_cannot_be_read_are_refused(tmp_path):
+    path = tmp_path / "things.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(
+        InputError, match=r"things\.parquet: not a readable Parquet file \(truncated or foreign\)"
+    ):
+        tables.metadata(path)
+    table = pa.table({"arch": pa.array([0], "int32")})
+    pq.write_table(table.replace_schema_metadata({tables.METADATA_KEY: b"{"}), path)
+    with pytest.raises(InputError, match="its metadata 'snas' is not JSON"):
+        tables.metadata(path)
+    pq.write_table(table.replace_schema_metadata({tables.METADATA_KEY: b"[1]"}), path)
+    assert tables.metadata(path) == {}

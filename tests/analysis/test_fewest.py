@@ -10,6 +10,7 @@ from snas import InputError, tables
 from snas.analysis import fewest, fewest_page
 from snas.analysis.inputs import read_bench
 from snas.search import METHODS
+from snas.search.bench import BENCH
 from snas.search.bench import write as write_bench
 from snas.search.block import SEARCH
 from snas.search.gp import GaussianMethod
@@ -255,3 +256,26 @@ def test_without_a_known_accuracy_there_is_nothing(bench, search):
     progress, needed = fewest.fewest(read_bench(bench([np.nan] * 6)), [search("random", [[0, 1]])])
     assert progress.empty
     assert needed.empty
+
+
+def test_a_source_without_times_has_a_price_and_no_seconds(bench, search, tmp_path):
+    whole = bench()
+    frame = tables.read(whole, BENCH).assign(truth_seconds=np.nan)
+    write_bench(whole, frame, FACTS)
+    known = read_bench(whole)
+    assert known.metadata()["truth_seconds"] is None
+    fewest.analyse({whole: [search("random", [[0, 4]])]}, {"progress": tmp_path / "progress.parquet"})
+    progress = tables.read(tmp_path / "progress.parquet", fewest.PROGRESS)
+    assert progress["price"].tolist() == [1.0, 2.0]
+    assert progress["seconds"].isna().all()
+
+
+def test_without_a_common_run_or_a_common_price_there_is_nothing_to_compare(bench, search):
+    reference = search("gp", [[0]], name="gp")
+    others = search("random", [[1, 4]], first=7, name="random")
+    options = {"looks": 2, "looks_start": 2, "looks_every": 1, "looks_more": 1}
+    dearer = search(
+        "gp+select", [[0, 4, 1]], options=options, name="looking"
+    )  # costs 2 when the reference has ended
+    assert fewest.paired(read_bench(bench()), [reference, others]).empty
+    assert fewest.paired(read_bench(bench()), [reference, dearer]).empty

@@ -163,6 +163,26 @@ def test_a_score_that_needs_an_untrained_network_is_missing(bench):
     assert known.metadata()["optimum"] is None
 
 
+def test_what_is_missing_is_written_as_missing(bench, tmp_path):
+    """On demand: no score where one is not trained, no regret, no correlation, no other table; the run goes on."""
+    loaded = read_bench(bench)
+    order = loaded.table.sort_values("accuracy", ascending=False)["arch"].to_numpy()
+    table = loaded.table.assign(accuracy_select=np.nan)
+    table.loc[table["arch"] == order[5], ["accuracy", "status"]] = [np.nan, "unknown"]
+    known = Bench(loaded.name, table, loaded.facts)
+    scores = score_runs(known, one_run(order[:9], order[1:3]), [3, 6])
+    for schema, frame in ((SCORES, scores), (POINTS, aggregate(scores, known))):
+        tables.write(tmp_path / "table.parquet", frame, schema)
+        kept = tables.read(tmp_path / "table.parquet", schema).set_index("top")
+        assert kept.loc[6, [c for c in ("score", "mean", "median", "fair_mean") if c in kept]].isna().all()
+        assert kept["regret"].isna().all()
+
+
+def test_an_analysis_without_search_results_is_refused(bench):
+    with pytest.raises(InputError, match="no search results; at least one block of runs is needed"):
+        read_search([], read_bench(bench))
+
+
 def one_run(ranking, pool) -> pd.DataFrame:
     row = {name: np.nan for name in SEARCH.columns}
     row |= {

@@ -306,3 +306,43 @@ def test_agreement_is_a_plain_mean_over_the_points_that_both_have():
     assert np.isnan(found.loc["6b", "neural_predictor"]["lead"])
     assert np.isnan(found.loc["7a", "siamese"]["lead"])
     assert found.loc["7a", "siamese"]["lowest"] == pytest.approx(-0.1)
+
+
+def test_a_proxy_in_the_place_of_the_code_is_no_loss(synthetic, tmp_path):
+    """It has an axis of its own in figures 1 and 8; on that of losses it would be a number without a meaning."""
+    bench = read_bench(synthetic.make_bench(tmp_path / "bench.parquet", "tiny_nanobench", "digits", 60))
+    assert scatter(bench)["code"].notna().all()
+    instead = Bench(bench.name, bench.table, {**bench.facts, "code_kind": "proxy"})
+    points = scatter(instead)
+    assert points["code"].isna().all()
+    assert points["log10_synflow"].notna().all()
+    found = correlations(points, instead).set_index(["against", "label"])
+    assert found.loc[("code", "all"), "n"] == 0
+    assert np.isnan(found.loc[("code", "all"), "spearman"])
+    assert found.loc[("log10_synflow", "all"), "n"] == 60
+
+
+def test_two_architectures_have_no_groups_and_no_correlation(synthetic, tmp_path):
+    bench = read_bench(synthetic.make_bench(tmp_path / "bench.parquet", "tiny_nanobench", "digits", 2))
+    found = correlations(scatter(bench), bench)
+    assert found["label"].tolist() == ["all", "all"]
+    assert found["n"].tolist() == [2, 2]
+    assert found[["spearman", "p_value"]].isna().all(axis=None)
+
+
+def test_a_lone_method_has_no_differences_and_their_table_is_written(synthetic, tmp_path):
+    bench = synthetic.make_bench(tmp_path / "bench.parquet", "tiny_nanobench", "digits", 60)
+    search = synthetic.make_search(tmp_path / "search.parquet", bench, "random", 10, range(3))
+    out = tmp_path / "differences.parquet"
+    analyse(bench, [search], {"differences": out}, tops=[5], resamples=10)
+    assert tables.read(out, SCHEMAS["differences"]).empty
+
+
+def test_a_published_file_that_is_missing_or_has_another_axis_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"curves\.csv: no such file; it belongs to the repository"):
+        published.curves(tmp_path)
+    frame = pd.read_csv(published.FOLDER / "curves.csv")
+    frame.loc[3, "fixed"] = "M"
+    frame.to_csv(tmp_path / "curves.csv", index=False)
+    with pytest.raises(InputError, match="column 'fixed', row 3: 'M', expected N or K"):
+        published.curves(tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from snas.images import known
 from snas.images.fashion_mnist import CLASSES, FILES
 from snas.images.imageset import ImageSet, Options, divide, stratified
 from snas.images.share import TENTH, draw_share, read_share, write_share
-from snas.tables import metadata, read
+from snas.tables import metadata, read, write
 
 
 @pytest.fixture
@@ -285,3 +286,22 @@ def test_a_tenth_of_other_images_is_refused(tmp_path: Path) -> None:
     write_share(tmp_path / "tenth.parquet", images.load("digits"), 0.25, 7)
     with pytest.raises(InputError, match=r"tenth\.parquet: made with image_digest"):
         read_share(tmp_path / "tenth.parquet", images.load("digits", base_seed=1))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "labels", "sentence"),
+    [
+        ([], [], "column 'image' does not fit 400 training images"),
+        ([0, 400], [0, 0], "column 'image' does not fit 400 training images"),
+        ([0, 1], [99, 99], "column 'label', row 0: not the label of that image"),
+    ],
+    ids=["none", "beyond", "label"],
+)
+def test_a_tenth_that_does_not_fit_its_images_is_refused(
+    tmp_path: Path, chosen: list[int], labels: list[int], sentence: str
+) -> None:
+    digits = images.load("digits")
+    frame = pd.DataFrame({"image": chosen, "label": labels}, dtype="int64")
+    write(tmp_path / "tenth.parquet", frame, TENTH, digits.provenance())
+    with pytest.raises(InputError, match=sentence):
+        read_share(tmp_path / "tenth.parquet", digits)
