@@ -157,3 +157,9 @@ def test_expected_seconds_are_near_those_that_were_measured():
         (progress.search_seconds("siamese+nsam+fts", 100, 100), 408),
     ):
         assert 0.65 < seconds / measured < 1.5
+
+
+def test_a_search_that_asks_one_after_the_other_takes_its_seconds_per_training():
+    for method, seconds in progress.ASKING.items():
+        longer = progress.search_seconds(method, 300, 10) - progress.search_seconds(method, 100, 10)
+        assert longer == pytest.approx(10 * 200 * seconds)

@@ -23,3 +23,10 @@ def test_generators_do_not_touch_global_state():
     assert torch.equal(a, b)
     assert torch.equal(before, torch.random.get_rng_state())
     assert seeds.numpy_generator(0, "a").random() == seeds.numpy_generator(0, "a").random()
+
+
+def test_words_are_what_torch_would_draw():
+    """Below 2³² torch takes one word for a number and leaves the rest of its division."""
+    words = seeds.words(2000, 3, "batches", "x", 7)
+    drawn = torch.randint(1000, (2000,), generator=seeds.generator(3, "batches", "x", 7))
+    assert [int(word) % 1000 for word in words] == drawn.tolist()
