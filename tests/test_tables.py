@@ -323,3 +323,5 @@ def test_metadata_that_cannot_be_read_are_refused(tmp_path):
         tables.metadata(path)
     pq.write_table(table.replace_schema_metadata({tables.METADATA_KEY: b"[1]"}), path)
     assert tables.metadata(path) == {}
+    pq.write_table(table, path)
+    assert tables.metadata(path) == {}, "a file of somebody else's has none at all"
