@@ -35,7 +35,8 @@ def code_hash(*modules: str, without: tuple[str, ...] = (), script: Path | None 
     """Return 16 hex digits of the code of ``modules``, of all package modules that they import, in any order, and of ``script``.
 
     ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
-    imported for the schema of a table (an edit of them makes the inputs anew, and that is enough).
+    imported for the schema of a table (an edit of them makes the inputs anew, and that is enough).  What ``modules`` names
+    is covered even so.
     """
     digest = hashlib.sha256()
     for name in closure(*modules, without=without):
@@ -51,7 +52,8 @@ def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in found and not any(name == w or name.startswith(f"{w}.") for w in without):
+        left_out = name not in modules and any(name == w or name.startswith(f"{w}.") for w in without)
+        if name not in found and not left_out:
             found.add(name)
             waiting.extend(_parsed(name)[1])
     return sorted(found)

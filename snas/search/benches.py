@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
-from snas import InputError, tables, training
+from snas import InputError, tables
 from snas.proxies.scores import PROXIES
 from snas.registry import shortened
+from snas.search.code_price import code_price
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
 from snas.training.schemas import CODES, TRUTH
@@ -61,9 +62,7 @@ def make_trained(
         "truth_source": f"trained on {coded['train_images']:,} images of {coded['images']}, recipe "
         f"{truth_recipe}, width {coded['width']}",
         "code_source": source if code == "trained" else f"{code} of the untrained network, three times",
-        "code_price": training.recipe(truth_recipe).price(coded["code_passes"], coded["train_images"])
-        if code == "trained"
-        else 0.0,
+        "code_price": code_price(coded, truth_recipe) if code == "trained" else 0.0,
         "code_kind": "losses" if code == "trained" else "proxy",
         "chance": 1 / coded["classes"],
         "classes": coded["classes"],

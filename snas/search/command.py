@@ -415,6 +415,8 @@ class Workflow:
                     elif line.strip():
                         last.append(line)
             except KeyboardInterrupt:
+                # the driver lets what runs end; a second signal would leave it behind, holding the run
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 process.wait()
                 say("stopped; the same command goes on from here")
                 return 130

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
-from snas import InputError, spaces, tables, training
+from snas import InputError, spaces, tables
 from snas.search.asks import ASKS
+from snas.search.code_price import code_price
 from snas.tables import Column, Schema, replacing
 from snas.training.schemas import CODES
 
@@ -125,9 +126,7 @@ def write_bench(
         "code_source": f"trained on {coded['code_images']:,} images, recipe {coded['recipe']}"
         if codes
         else "none",
-        "code_price": training.recipe(truth_recipe).price(coded["code_passes"], coded["train_images"])
-        if codes
-        else 0.0,
+        "code_price": code_price(coded, truth_recipe) if codes else 0.0,
         "chance": 1 / said["classes"],
         "size": {key: said[key] for key in ("width", "channels", "side", "classes")},
     }

@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -704,3 +705,61 @@ def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeyp
     assert left.__name__ == "<lambda>", "what was set before is set again"
     assert speaking[0].wait(timeout=0) == -signal.SIGTERM
     assert said[1:] == ["[snas] stopped; the same command goes on from here"]
+
+
+def test_a_search_that_is_told_to_end_twice_waits_for_its_workflow(tmp_path: Path, monkeypatch) -> None:
+    """What its jobs have begun they end; left alone, they would hold the run, and the same command would be refused."""
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), exit(1)));"
+        "print('[snas] a line', flush=True); time.sleep(60)"
+    )
+    real, started = subprocess.Popen, []
+
+    def popen(words, **settings):
+        started.append(real([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
+        return started[0]
+
+    def told(text, **_):
+        if "a line" in text:
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=popen, PIPE=-1, STDOUT=-2))
+    monkeypatch.setattr(command, "print", told, raising=False)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+        assert started[0].poll() == 1
+    except KeyboardInterrupt:  # it would end all tests
+        pytest.fail("the workflow is left behind")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        started[0].kill()
+
+
+MEASURES = """
+import sys, time
+from snas import __main__
+from snas.search import forecast
+real = forecast.subprocess.Popen
+def popen(command, **settings):
+    process = real([sys.executable, "-c", "import time; time.sleep(60)"], **settings)
+    print(process.pid, flush=True)
+    return process
+forecast.subprocess.Popen = popen
+__main__._run = lambda _: forecast.measure("none", "tiny_nanobench", width=4, jobs=1, device="cpu", compile=False)
+sys.exit(__main__.main())
+"""
+
+
+def test_a_measurement_that_is_told_to_end_leaves_no_process() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", MEASURES], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    process.terminate()
+    assert process.communicate(timeout=60)[1] == "snas: stopped\n"
+    assert process.returncode == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)

@@ -54,6 +54,10 @@ def test_codes_are_priced_anew_for_another_complete_training(made):
     assert ", recipe own_320, width 32" in found.metadata["truth_source"]
 
 
+def test_codes_of_an_earlier_version_are_priced_by_their_recipe(made):
+    assert made("paper_truth", coded={"code_passes": None}).code_price == pytest.approx(0.003, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("coded", "trained", "sentence"),
     [
