@@ -27,6 +27,8 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapp
 """NaN and infinity keep their meaning, and sums their order."""
 NATIVE = ("-march=native", "-mcpu=native")
 """What a compiler calls the very processor that it runs on; some know the one for ARM and POWER, some the other."""
+END = b"\nbuilt by snas, whole\n"
+"""The last bytes of a library.  To load one whose end is missing would kill the process (SIGBUS)."""
 TYPES = {
     "p": (ctypes.c_void_p,),
     "i": (ctypes.c_int64,),
@@ -75,7 +77,7 @@ def why_not(device: torch.device) -> str | None:
 
 def cache_folder() -> Path:
     """Return the folder that built libraries are kept in, and other things that would be made anew without it."""
-    if "SNAS_CACHE" in os.environ:
+    if os.environ.get("SNAS_CACHE"):
         return Path(os.environ["SNAS_CACHE"])
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snas"
@@ -96,11 +98,12 @@ def _load(source: Path, command: list[str]) -> ctypes.CDLL:
     for folder in _rooms():
         path = folder / name
         try:
-            if not (path.is_file() and _trusted(path)):
+            if not (path.is_file() and _trusted(path) and _whole(path)):
                 if not _writable(folder):
                     continue
                 _build(source, command, path)
-            return ctypes.CDLL(str(path))
+            # absolute: a bare name would be looked for in the system's folders
+            return ctypes.CDLL(str(path.absolute()))
         # A full disk, which the compiler or its linker meets; a home that is mounted without the right to run what lies there.
         except (OSError, subprocess.CalledProcessError) as error:
             failure = error
@@ -110,7 +113,7 @@ def _load(source: Path, command: list[str]) -> ctypes.CDLL:
 def _name(source: Path, command: list[str]) -> str:
     version = subprocess.run([command[0], "--version"], capture_output=True, check=True, timeout=60).stdout
     key = hashlib.sha256()
-    for part in (source.read_bytes(), version, " ".join([*command, *NATIVE]).encode(), _processor()):
+    for part in (source.read_bytes(), version, os.fsencode(" ".join([*command, *NATIVE])), _processor()):
         key.update(part)
     return f"{source.parent.name}-{key.hexdigest()[:16]}.so"
 
@@ -125,6 +128,10 @@ def _build(source: Path, command: list[str], path: Path) -> None:
             check=True,
             timeout=300,
         )
+        with built.open("ab") as file:
+            file.write(END)
+            file.flush()
+            os.fsync(file.fileno())
         built.replace(path)
 
 
@@ -144,7 +151,8 @@ def _rooms() -> Iterator[Path]:
     """Yield folders to keep a library in: the cache; the user's own in the temporary directory; one for this process."""
     yield cache_folder()
     yield _temporary_room()
-    yield Path(tempfile.mkdtemp(prefix="snas-"))
+    with tempfile.TemporaryDirectory(prefix="snas-") as own:  # what has been loaded from it stays in memory
+        yield Path(own)
 
 
 def _temporary_room() -> Path:
@@ -165,19 +173,36 @@ def _trusted(path: Path) -> bool:
     return path.stat().st_uid in (os.getuid(), 0)
 
 
+def _whole(path: Path) -> bool:
+    """Return whether a file is all that was built: a crash or a full disk may have left, or copied, its beginning alone."""
+    with path.open("rb") as file:
+        file.seek(-min(len(END), path.stat().st_size), os.SEEK_END)
+        return file.read() == END
+
+
 def _processor() -> bytes:
-    """Return what tells machines apart whose vector units differ."""
+    """Return what tells machines apart whose instructions differ."""
     kind = f"{platform.machine()} {platform.processor()}".encode()
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:  # not a Linux
         lines = []
-    told = (b"flags", b"model name", b"Features", b"CPU implementer", b"CPU part")
-    return b"\n".join([kind, *sorted({line for line in lines if line.startswith(told)})])
+    # x86; ARM; POWER; RISC-V; IBM Z
+    told = {
+        b"flags",
+        b"model name",
+        b"Features",
+        b"CPU implementer",
+        b"CPU part",
+        b"cpu",
+        b"isa",
+        b"features",
+    }
+    return b"\n".join([kind, *sorted({line for line in lines if line.partition(b":")[0].strip() in told})])
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError) and error.stderr:
-        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        lines = error.stderr.decode(errors="replace").strip().splitlines() or [str(error)]
         return next((line for line in lines if "error:" in line), lines[-1])
     return str(error)

@@ -434,6 +434,9 @@ class NanoPopulation(Population):
         self, images: Float[Tensor, "batch channels side side"]
     ) -> Float[Tensor, "networks batch classes"]:
         """Return the logits of all networks; in training, batch statistics are used and the running ones updated."""
+        asked = tuple(self.options[what] for what in ("channels", "side", "side"))
+        if tuple(images.shape[1:]) != asked:  # native code would read beyond the end of what it took them for
+            raise ValueError(f"images are {tuple(images.shape)}; (any number, {str(asked)[1:]} is expected")
         if self.training and torch.is_grad_enabled():
             return _Run.apply(self.parameters, images, self)
         return self._run(images, keep=False)[1]

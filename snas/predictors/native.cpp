@@ -177,7 +177,7 @@ struct Plan {
     int64_t code_weight, code_bias;  // -1: no estimation branch
     Norm code;
     int64_t head_weight, head_bias;
-    Tensor tensor[1];
+    Tensor tensor[];  // as many as `tensors` says
 };
 
 // Neighbours of every node of every architecture along (0) and against (1) the edges, itself included.

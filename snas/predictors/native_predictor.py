@@ -176,6 +176,8 @@ def check_shapes(runs: int, archs: Any, *, accuracy: Any = None, codes: Any = No
     asked = tuple(archs.shape)
     if len(asked) != 2 or asked[0] != runs:
         raise ValueError(f"architectures are {asked}; ({runs}, any number) is expected, a row for each run")
+    if accuracy is not None and not asked[1]:
+        raise ValueError(f"architectures are {asked}: there is nothing to train on")
     for what, part, shape in (("accuracies", accuracy, asked), ("codes", codes, (*asked, 3))):
         if part is not None and tuple(part.shape) != shape:
             raise ValueError(f"{what} are {tuple(part.shape)}; {shape} is expected for architectures {asked}")

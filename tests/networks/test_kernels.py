@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from snas import compiler
 from snas.networks import kernels, native
 from snas.networks.kernels import Affine, Parts, Range, Ranges, Shapes, Slopes, TorchKernels, whole
 
@@ -167,6 +168,28 @@ def test_nan_and_infinity_survive_native_kernels(fast):
     assert out[0].isfinite().all()
     assert out[1].isnan().all()
     assert not out[2].isfinite().any()
+
+
+@pytest.mark.skipif(not compiler.found(), reason="compiles")
+def test_nan_is_defined_behaviour_in_native_code(tmp_path):
+    """No number is converted to an integer that cannot hold it, and none is shifted out of its sign."""
+    program = tmp_path / "program.cpp"
+    program.write_text(
+        f'#include "{native.SOURCE}"\n'
+        "int main() {\n"
+        "    float x[16], w[9], one[1] = {1}, mean[1], variance[1], out[16];\n"
+        "    for (float& v : x) v = 1;\n"
+        "    for (float& v : w) v = NAN;\n"
+        "    depthwise_forward(reinterpret_cast<const float* const*>(x), nullptr, 0, nullptr, nullptr, 0, w, one, one,\n"
+        "                      out, mean, variance, 1, 4, 4, 1, 1, 1e-4f);\n"
+        "    for (float v : out) if (v == v) return 1;\n"
+        "}\n"
+    )
+    checks = ["-fsanitize=undefined,float-cast-overflow", "-fsanitize-undefined-trap-on-error"]
+    command = [compiler.found(), "-std=c++17", *checks, "-o", str(tmp_path / "program"), str(program)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a compiler without these checks")
+    assert subprocess.run([tmp_path / "program"], check=False).returncode == 0
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc only")

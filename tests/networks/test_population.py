@@ -339,6 +339,14 @@ def test_a_cache_on_a_full_disk_gives_way_to_the_next_folder(monkeypatch, tmp_pa
     assert len(list((tmp_path / f"snas-cache-{os.getuid()}").glob("room-*.so"))) == 1
 
 
+@pytest.mark.parametrize("shape", [(5, 2, 8, 8), (5, 1, 12, 12)])
+def test_images_of_another_shape_are_refused_and_not_read_beyond_their_end(shape, compile):
+    options, _ = SIZES["digits"]
+    population = NanoPopulation(CELLS[:2], compile=compile, **options).initialise(0)
+    with pytest.raises(ValueError, match=r"\(any number, 1, 8, 8\) is expected"):
+        population(torch.zeros(shape))
+
+
 def test_native_kernels_refuse_what_they_would_misread():
     with pytest.raises(ValueError, match="contiguous float32"):
         kernels._addresses(torch.zeros(3, 4).t())

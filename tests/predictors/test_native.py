@@ -190,6 +190,8 @@ def test_what_does_not_belong_together_is_refused_and_not_read_beyond_its_end(co
         predictor.fit(ids[:1], accuracy[:1], codes[:1], **schedule)
     with pytest.raises(ValueError, match=r"codes are \(2, 6, 2\); \(2, 6, 3\) is expected"):
         predictor.fit(ids, accuracy, codes[..., :2], **schedule)
+    with pytest.raises(ValueError, match=r"\(2, 0\): there is nothing to train on"):
+        predictor.fit(ids[:, :0], accuracy[:, :0], codes[:, :0], **schedule)
     with pytest.raises(ValueError, match=r"codes are \(2, 6, 2\)"):
         predictor.fine(ids, codes[..., :2])
     with pytest.raises(ValueError, match=r"architectures are \(1, 6\)"):
