@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapp
 """NaN and infinity keep their meaning, and sums their order."""
 NATIVE = ("-march=native", "-mcpu=native")
 """What a compiler calls the very processor that it runs on; some know the one for ARM and POWER, some the other."""
-END = b"\nbuilt by snas, whole\n"
-"""The last bytes of a library.  To load one whose end is missing would kill the process (SIGBUS)."""
+END = b"" if sys.platform == "darwin" else b"\nbuilt by snas, whole\n"
+"""The last bytes of a library.  To load one whose end is missing would kill the process (SIGBUS).  On macOS the linker signs
+what it writes, and bytes after it may not be taken."""
 TYPES = {
     "p": (ctypes.c_void_p,),
     "i": (ctypes.c_int64,),
