@@ -148,6 +148,8 @@ def code_of(script, *modules, without=()):
 OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", RECIPE, *NETWORKS)
 # A space names its networks; who only reads its cells, or what was measured of them, makes none.
 NAMED_ONLY = ("snas.networks",)
+# What is kept of a job that is killed, and in which groups it trained, is no part of what it computes.
+KEEPS = ("snas.training.paid",)
 # What trained and scored, and how searches go, is in these modules' closure for the sake of schemas alone.
 MADE_BEFORE = ("snas.networks", "snas.training", "snas.proxies", "snas.search.block")
 

@@ -195,7 +195,7 @@ use rule truth_shard as truth_round_shard with:
             kept=f"{RUN}/training/on_demand",
             forget=False,
         ),
-        code=code_of("truth.py", "snas.training.truth", *TRAINS, RECIPE),
+        code=code_of("truth.py", "snas.training.shard", *TRAINS, RECIPE, without=KEEPS),
 
 
 rule answers:

@@ -119,7 +119,7 @@ rule truth_shard:
             kept=f"{RUN}/training/kept/{{shard}}",
             forget=True,
         ),
-        code=code_of("truth.py", "snas.training.truth", *TRAINS, RECIPE),
+        code=code_of("truth.py", "snas.training.shard", *TRAINS, RECIPE, without=KEEPS),
     script:
         "../scripts/truth.py"
 

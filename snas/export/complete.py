@@ -174,9 +174,8 @@ def write_wrong(path: str | Path, frame: pd.DataFrame, images: ImageSet) -> None
 
 def facts(description: Description, images: ImageSet, recipe: Recipe, *, base_seed: int) -> dict[str, Any]:
     """Return what says how the network was trained and on which images, for the metadata of what is said of it."""
-    count = len(images.train_labels)
     made = recipes.facts(
-        description.space, images, recipe, train_images=count, base_seed=base_seed, width=description.width
+        description.space, recipe, **images.facts(), base_seed=base_seed, width=description.width
     )
     return {**made, "cell": description.cell}
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,6 +133,15 @@ class ImageSet:
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(np.ascontiguousarray(tensor.numpy()).data)
         return digest.hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what results of trainings hang on, as :func:`snas.training.recipes.facts` takes it."""
+        return {
+            "images": self.name,
+            "image_digest": self.digest,
+            "train_images": len(self.train_labels),
+            "classes": len(self.classes),
+        }
 
     def provenance(self) -> dict[str, object]:
         """Return what a result's metadata says about its images (JSON types)."""

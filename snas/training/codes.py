@@ -93,9 +93,8 @@ def facts(
     width: int | None,
 ) -> dict[str, Any]:
     """Return what says how codes were made, for the metadata of their file; ``code_passes`` is what one's price is counted in."""
-    count = len(images.train_labels)
     return {
-        **recipes.facts(space, images, recipe, train_images=count, base_seed=base_seed, width=width),
+        **recipes.facts(space, recipe, **images.facts(), base_seed=base_seed, width=width),
         "code_images": len(share),
         "code_passes": recipe.passes(len(share)),
     }

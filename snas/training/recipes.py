@@ -7,13 +7,10 @@ running statistics near their initial values (70 % after 120 steps), so a short 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from snas import InputError, spaces
 from snas.images.augmentation import Augmentation
-
-if TYPE_CHECKING:
-    from snas.images.imageset import ImageSet
 
 
 @dataclass(frozen=True)
@@ -127,16 +124,27 @@ def own_code(steps: int, *, balanced: bool = False) -> Recipe:
 
 
 def facts(
-    space: str, images: ImageSet, recipe: Recipe, *, train_images: int, base_seed: int, width: int | None
+    space: str,
+    recipe: Recipe,
+    *,
+    images: str,
+    image_digest: str,
+    train_images: int,
+    classes: int,
+    base_seed: int,
+    width: int | None,
 ) -> dict[str, Any]:
-    """Return what says how networks were trained, for the metadata of a file: equal facts, equal results."""
+    """Return what says how networks were trained, for the metadata of a file: equal facts, equal results.
+
+    ``images`` and ``image_digest`` are name and digest of the image set, ``classes`` is how many it has.
+    """
     return {
         **recipe.metadata(),
         "space": space,
-        "images": images.name,
-        "image_digest": images.digest,
+        "images": images,
+        "image_digest": image_digest,
         "train_images": train_images,
-        "classes": len(images.classes),
+        "classes": classes,
         "width": width or spaces.load(space).default_width,
         "seed": base_seed,
     }

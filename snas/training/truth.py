@@ -88,5 +88,4 @@ def facts(
     space: str, images: ImageSet, recipe: Recipe, *, base_seed: int, width: int | None
 ) -> dict[str, Any]:
     """Return what says how accuracies were made, for the metadata of their file."""
-    count = len(images.train_labels)
-    return recipes.facts(space, images, recipe, train_images=count, base_seed=base_seed, width=width)
+    return recipes.facts(space, recipe, **images.facts(), base_seed=base_seed, width=width)
