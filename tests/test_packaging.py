@@ -1,7 +1,10 @@
 """One list of dependencies; no addresses in committed files; the layout of the house."""
 
+import json
 import re
 import subprocess
+import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -92,3 +95,22 @@ def test_no_arithmetic_within_the_f_strings_of_rules():
             assert not re.findall(r"\bf\".*(?<!{){[^{}\"]* [-+*/%] [^{}\"]*}.*\"", path.read_text()), (
                 path.name
             )
+
+
+def test_no_name_is_undefined():
+    """The check of shapes needs strings as annotations, whose names ruff would take for undefined: only they may be."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "--output-format", "json",
+         *(str(ROOT / name) for name in ("snas", "scripts", "speed", "tests"))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = {}
+    for fault in json.loads(done.stdout):
+        place = fault["location"]["row"], fault["location"]["column"] - 1
+        found.setdefault(Path(fault["filename"]), []).append((place, fault["message"]))
+    assert found, "shapes are strings"
+    for path, faults in found.items():
+        with path.open("rb") as file:
+            names = {token.start for token in tokenize.tokenize(file.readline) if token.type == tokenize.NAME}
+        wrong = [message for place, message in faults if place in names]
+        assert set(wrong) <= {"Undefined name `snakemake`"}, f"{path}: {wrong}"

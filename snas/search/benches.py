@@ -141,8 +141,7 @@ def _check_number(table: str | Path, said: Mapping[str, Any], key: str, most: fl
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
 SELECT = ("epochs_12", "one_seed", "validation")
 EPOCHS = 200
-TRAIN_IMAGES = 50_000
-"""Epochs of a complete training of the benchmark, and images of one (CIFAR's), whatever images a code is trained on."""
+"""Epochs of a complete training of the benchmark."""
 
 
 def make_imported(
@@ -173,7 +172,7 @@ def make_imported(
     found = found.assign(truth_seconds=found["seconds_200"])
     selected = _selection(imported, found, dataset, table, select, base_seed)
     found["accuracy_select"] = selected["accuracy_select"]
-    code_source, code_price = said.get("code_source") or "none", said.get("code_price") or 0.0
+    code_source, code_price = said.get("code_source") or "none", accuracies.code_price(said, dataset)
     if proxies:
         scores = pd.concat([tables.read(path, PROXIES) for path in proxies], ignore_index=True)
         for proxy, rows in scores.groupby("proxy", sort=False):
@@ -181,7 +180,7 @@ def make_imported(
     if code == "trained":
         if codes is None:
             raise InputError(f"{out}: trained codes are asked for, but there is no table of them")
-        found, code_source, code_price = _with_codes(found, codes)
+        found, code_source, code_price = _with_codes(found, codes, dataset)
     elif code != "recorded":
         if f"{bench.LOG10}{code}" not in found:
             raise InputError(f"{out}: {code} is to be the code, but there is no table of its scores")
@@ -208,7 +207,7 @@ def make_imported(
     bench.write(out, frame, {**facts, **metadata})
 
 
-def _with_codes(found: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, str, float]:
+def _with_codes(found: pd.DataFrame, path: str | Path, dataset: str) -> tuple[pd.DataFrame, str, float]:
     """Return the table with the losses of trained codes, what they are, and the price of one in complete trainings."""
     coded, table = tables.metadata(path), tables.read(path, CODES).set_index("cell")
     missing = set(found["cell"]) - set(table.index)
@@ -217,7 +216,7 @@ def _with_codes(found: pd.DataFrame, path: str | Path) -> tuple[pd.DataFrame, st
     ours = table.loc[found["cell"]]
     columns = {f"code_{place}": ours[f"loss_{place}"].to_numpy() for place in (1, 2, 3)}
     source = f"trained on {coded['code_images']:,} images of {coded['images']}, recipe {coded['recipe']}"
-    price = len(bench.CODES) * coded["code_images"] / (EPOCHS * TRAIN_IMAGES)
+    price = len(bench.CODES) * coded["code_images"] / (EPOCHS * accuracies.TRAIN_IMAGES[dataset])
     return found.assign(**columns, code_seconds=ours["seconds"].to_numpy()), source, price
 
 

@@ -26,6 +26,10 @@ DATASETS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"cifar10": (32, 10), "cifar100": (32, 100), "imagenet16-120": (16, 120)}
 )
 """Data sets of the benchmark → (side of the images, number of classes)."""
+TRAIN_IMAGES: Mapping[str, int] = MappingProxyType(
+    {"cifar10": 50_000, "cifar100": 50_000, "imagenet16-120": 151_700}
+)
+"""Images of an epoch of a complete training."""
 SEEDS = (777, 888, 999)
 """Seeds of the trainings of 200 epochs."""
 TABLES = ("mean", "one_seed")
@@ -82,6 +86,17 @@ ACCURACIES = Schema(
 
 FRACTIONS = frozenset(name for name, column in ACCURACIES.columns.items() if column.high == 1)
 """Columns of accuracies."""
+
+
+def code_price(said: Mapping[str, Any], dataset: str) -> float:
+    """Return what one code costs in complete trainings on a data set, by the metadata of the imported table; 0 without codes.
+
+    ``code_price`` is in trainings on CIFAR-10, whose epochs have ``code_training_images`` images; None: each data set has
+    codes of its own, all at that price.  Else they are CIFAR-10's for all, and the dearer a training is, the less of it one costs.
+    """
+    price = float(said.get("code_price") or 0.0)
+    images = said.get("code_training_images", TRAIN_IMAGES["cifar10"])
+    return price if dataset == "cifar10" or images is None else price * images / TRAIN_IMAGES[dataset]
 
 
 def read_accuracies(

@@ -36,6 +36,8 @@ OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_
 INDEX_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 """Edges in the order of NASLib's indices: by source first, where the benchmark's string goes by target."""
 EPOCHS = 200
+HALF = 25_000
+"""Images that CIFAR-10 is trained on there."""
 PATTERN = "nb201_*_full_training.pickle"
 MAX_BYTES = 4 << 30
 LIMITS = pickles.Limits(steps=400_000_000, containers=3_000_000)
@@ -93,7 +95,13 @@ def read(source: Path, *, code_epochs: Sequence[int] | None = None) -> tuple[pd.
         "training set, evaluated on the other half; else on images that it does not document); not the official test "
         "accuracy",
         "content_sha256": hashlib.sha256(digests.encode()).hexdigest(),
-        **code_metadata(epochs, "CIFAR-10" if shared else "each data set", EPOCHS, "as recorded by NASLib"),
+        **code_metadata(
+            epochs,
+            "CIFAR-10" if shared else "each data set",
+            EPOCHS,
+            "as recorded by NASLib",
+            images=HALF if shared else None,
+        ),
     }
 
 

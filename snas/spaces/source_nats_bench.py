@@ -71,12 +71,23 @@ def read(
         "title": "NAS-Bench-201",
         "accuracy": ACCURACY,
         "content_sha256": hashlib.sha256(listing.encode()).hexdigest(),
-        **code_metadata(epochs, "cifar10", 200, "of the lowest recorded seed's training of 200 epochs"),
+        **code_metadata(
+            epochs,
+            "cifar10",
+            200,
+            "of the lowest recorded seed's training of 200 epochs",
+            images=accuracies.TRAIN_IMAGES["cifar10"],
+        ),
     }
 
 
-def code_metadata(epochs: Sequence[int], dataset: str, whole: int, which: str) -> dict[str, Any]:
-    """Return what the metadata say of codes taken from recorded curves; their price is in complete trainings."""
+def code_metadata(
+    epochs: Sequence[int], dataset: str, whole: int, which: str, *, images: int | None
+) -> dict[str, Any]:
+    """Return what the metadata say of codes taken from recorded curves (:func:`snas.spaces.accuracies.code_price`).
+
+    ``images``: of an epoch of the trainings that all data sets' codes are taken from; None: each has its own.
+    """
     if not epochs:
         return {"code_epochs": None, "code_source": None, "code_price": None}
     text = ", ".join(map(str, epochs))
@@ -84,6 +95,7 @@ def code_metadata(epochs: Sequence[int], dataset: str, whole: int, which: str) -
         "code_epochs": list(epochs),
         "code_source": f"recorded training losses of epochs {text} on {dataset} {which}",
         "code_price": max(epochs) / whole,
+        "code_training_images": images,
     }
 
 

@@ -181,6 +181,7 @@ def _code_metadata(epochs: Sequence[int], curve: bool) -> dict[str, Any]:
         "code_epochs": list(epochs),
         "code_source": f"recorded training losses of epochs {text} {what}",
         "code_price": price,
+        "code_training_images": accuracies.TRAIN_IMAGES["cifar10"],
     }
 
 

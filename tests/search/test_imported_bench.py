@@ -40,6 +40,7 @@ def files(tmp_path_factory):
         frame[f"code_{place}"] = (2.0 - seeds[:, 0] / place).astype(np.float32)
     said = {"title": "made up", "code_source": "losses", "code_price": 0.015, "kind": "table"}
     whole = accuracies.complete(frame.copy(), "made up")
+    whole = pd.concat([whole, whole.assign(dataset="imagenet16-120")], ignore_index=True)
     tables.write(folder / "accuracies.parquet", whole, accuracies.ACCURACIES, said)
     no_seeds = whole.assign(**{f"accuracy_{seed}": np.nan for seed in accuracies.SEEDS})
     tables.write(
@@ -57,10 +58,10 @@ def files(tmp_path_factory):
 @pytest.fixture
 def made(files, tmp_path):
     def make(source="accuracies", space="nasbench201", **options):
-        settings = {"table": "mean", "base_seed": 0, "facts": {}, **options}
+        settings = {"table": "mean", "base_seed": 0, "facts": {}, "dataset": "cifar10", **options}
         make_imported(
             tmp_path / "bench.parquet", architectures=files / f"{space}.parquet",
-            imported=files / f"{source}.parquet", space=space, dataset="cifar10", **settings,
+            imported=files / f"{source}.parquet", space=space, **settings,
         )  # fmt: skip
         return tables.read(tmp_path / "bench.parquet", BENCH), tables.metadata(tmp_path / "bench.parquet")
 
@@ -125,6 +126,23 @@ def test_of_two_proxies_each_has_its_column_and_the_one_that_is_named_is_the_cod
     assert said["code_source"] == "another of the untrained network, three times"
 
 
+@pytest.mark.parametrize(
+    ("images", "prices"),
+    [(50_000, (0.015, 0.015, 0.015 * 50_000 / 151_700)), (25_000, (0.015, 0.0075, 0.015 * 25_000 / 151_700)), (None, (0.015,) * 3)],
+)  # fmt: skip
+def test_a_code_of_cifar10_costs_less_of_a_longer_training(images, prices):
+    said = {"code_price": 0.015, "code_training_images": images}
+    assert [accuracies.code_price(said, name) for name in accuracies.DATASETS] == pytest.approx(prices)
+    if images == 50_000:
+        del said["code_training_images"]  # as tables of earlier versions
+        assert [accuracies.code_price(said, name) for name in accuracies.DATASETS] == pytest.approx(prices)
+    assert accuracies.code_price({"code_price": None}, "imagenet16-120") == 0
+
+
+def test_recorded_codes_are_priced_by_the_data_set(made):
+    assert made(dataset="imagenet16-120")[1]["code_price"] == pytest.approx(0.015 * 50_000 / 151_700)
+
+
 def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(made, tmp_path):
     import pandas as pd
 
@@ -148,6 +166,10 @@ def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(m
     tables.write(tmp_path / "fewer.parquet", codes, CODES, fewer)
     _, facts = made(space="tiny_nasbench201", code="trained", codes=tmp_path / "fewer.parquet")
     assert facts["code_price"] == pytest.approx(0.0015), "the benchmark's trainings cost what they cost"
+    _, facts = made(dataset="imagenet16-120", code="trained", codes=tmp_path / "codes.parquet")
+    assert facts["code_price"] == pytest.approx(0.0015 * 50_000 / 151_700), (
+        "a training takes so many more images there"
+    )
     with pytest.raises(InputError, match="trained codes are asked for, but there is no table of them"):
         made(code="trained")
     tables.write(tmp_path / "codes.parquet", codes.drop(index=5), CODES, said)

@@ -24,7 +24,7 @@ from snas.spaces import (
     source_nats_bench,
     source_table,
 )
-from snas.spaces.accuracies import ACCURACIES, DATASETS, read_accuracies
+from snas.spaces.accuracies import ACCURACIES, DATASETS, code_price, read_accuracies
 from snas.spaces.nasbench201_import import import_nasbench201
 
 from .nasbench201_sources import (
@@ -448,6 +448,9 @@ def test_naslib_files(tmp_path, protocol, number):
     assert found["kind"] == "naslib"
     assert "evaluation accuracy" in found["title"]
     assert found["datasets"] == dict.fromkeys(DATASETS, 3)
+    assert [code_price(found, dataset) for dataset in DATASETS] == pytest.approx(
+        [0.015, 0.0075, 0.015 * 25_000 / 151_700]
+    ), "CIFAR-10 is trained on half of its images there"
     frame = snas.tables.read(out, ACCURACIES).set_index(["dataset", "arch"])
     for (dataset, arch), row in frame.iterrows():
         name = {"cifar10": "cifar10-valid", "imagenet16-120": "ImageNet16-120"}.get(dataset, dataset)
@@ -461,6 +464,7 @@ def test_naslib_files(tmp_path, protocol, number):
     one = import_nasbench201(folder / "nb201_cifar100_full_training.pickle", out, allow_partial=True)
     assert one["datasets"] == {"cifar100": 3}
     assert "on each data set" in one["code_source"]
+    assert code_price(one, "cifar100") == 0.015
     losses = record(11)["200"]["all_results"]["cifar100", 777]["train_losses"]
     assert snas.tables.read(out, ACCURACIES).set_index("arch").loc[11, "code_1"] == np.float32(losses[0])
 
