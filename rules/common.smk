@@ -54,7 +54,7 @@ BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
 OWN = next((b.name for b in BENCHES.values() if not b.imported), "")
 TRAINED = bool(OWN) and BENCHES[OWN].trained
 SEARCHES = jobs.search_jobs(CONFIG)
-SEARCH_AT = {(job.bench, job.method, job.budget, job.block): job for job in SEARCHES}
+SEARCH_AT = {(job.bench, job.method, job.budget, job.runs_name): job for job in SEARCHES}
 FEWEST = jobs.fewest_jobs(CONFIG)
 ROUND = f"{RUN}/search/{{bench}}/rounds/{{round}}"
 ROUNDS = max((jobs.rounds(job) for job in SEARCHES if job.bench == OWN), default=0) if ON_DEMAND else 0
@@ -171,7 +171,7 @@ wildcard_constraints:
     shard=r"\d+",
     round=r"\d\d+",
     budget=r"\d+",
-    block=r"\d+",
+    block=r"\d+-\d+",
     removed=r"\d+",
     entry=one_of(dict.fromkeys(job.entry.stem for job in FEWEST)),
 
@@ -189,7 +189,7 @@ def space_table(space):
 def result(job, folder="{RUN}/search/{bench}", suffix="parquet"):
     """Return a file of a search job."""
     base = folder.format(RUN=RUN, bench=job.bench)
-    return f"{base}/{job.method}/n{job.budget:03d}/block_{job.block:02d}.{suffix}"
+    return f"{base}/{job.method}/n{job.budget:03d}/block_{job.runs_name}.{suffix}"
 
 
 def results(bench):
@@ -199,7 +199,7 @@ def results(bench):
 
 def search_job(wildcards):
     """Return the search job that the wildcards name."""
-    return SEARCH_AT[wildcards.bench, wildcards.method, int(wildcards.budget), int(wildcards.block)]
+    return SEARCH_AT[wildcards.bench, wildcards.method, int(wildcards.budget), wildcards.block]
 
 
 def search_settings(wildcards):
@@ -223,8 +223,8 @@ def search_code(script):
 
 def fewest_job(wildcards):
     """Return the job of the study of few trainings that the wildcards name."""
-    key = (wildcards.bench, int(wildcards.removed), wildcards.entry, int(wildcards.block))
-    return next(j for j in FEWEST if (j.bench, j.removed, j.entry.stem, j.block) == key)
+    key = (wildcards.bench, int(wildcards.removed), wildcards.entry, wildcards.block)
+    return next(j for j in FEWEST if (j.bench, j.removed, j.entry.stem, j.runs_name) == key)
 
 
 def fewest_settings(wildcards):
@@ -452,7 +452,7 @@ def check_gpu():
 def fewest_result(job):
     """Return the file of a search of the study of few trainings."""
     home = f"{RUN}/fewest/{job.bench}/removed_{job.removed}"
-    return f"{home}/{job.entry.stem}/block_{job.block:02d}.parquet"
+    return f"{home}/{job.entry.stem}/block_{job.runs_name}.parquet"
 
 
 def asked():

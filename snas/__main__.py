@@ -387,7 +387,7 @@ SCHEMAS = (
     ("proxies/<proxy>.parquet and its shards", "snas.proxies.scores:PROXIES"),
     ("search/<bench>/table.parquet", "snas.search.bench:BENCH"),
     ("a table of your own (truth: table)", "snas.search.bench:ACCURACIES"),
-    ("search/<bench>/<method>/n<N>/block_<b>.parquet", "snas.search.block:SEARCH"),
+    ("search/<bench>/<method>/n<N>/block_<first run>-<last run>.parquet", "snas.search.block:SEARCH"),
     ("search/<bench>/rounds/<r>/….asks.parquet", "snas.search.asks:ASKS"),
     ("search/own/candidates.parquet", "snas.search.own:CANDIDATES"),
     ("search/own/trained.parquet", "snas.search.own:TRAINED"),

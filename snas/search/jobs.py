@@ -49,6 +49,11 @@ class SearchJob:
     stop: int
     """Runs ``first`` .. ``stop`` - 1."""
 
+    @property
+    def runs_name(self) -> str:
+        """What its files are named by."""
+        return runs_name(self.first, self.stop)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -86,6 +91,22 @@ class FewestJob:
     block: int
     first: int
     stop: int
+
+    @property
+    def runs_name(self) -> str:
+        """What its files are named by."""
+        return runs_name(self.first, self.stop)
+
+
+def runs_name(first: int, stop: int) -> str:
+    """Return what the file of a block of runs is named by: the runs themselves.
+
+    So a configuration with fewer runs, or with others in a block, has files of its own, and overwrites none that took hours.
+
+    >>> runs_name(50, 100)
+    '50-99'
+    """
+    return f"{first:02d}-{stop - 1:02d}"
 
 
 def flat(options: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snas import tables
 from snas.search.block import SEARCH, Settings, metadata, run_block
-from snas.search.jobs import Entry
+from snas.search.jobs import Entry, runs_name
 from snas.search.removed import remove_best
 
 
@@ -37,13 +37,14 @@ def study(
             remove_best(bench_path, count, bench)
         for entry in entries:
             for start in range(0, runs, block):
-                path = home / entry.stem / f"block_{start // block:02d}.parquet"
+                stop = min(start + block, runs)
+                path = home / entry.stem / f"block_{runs_name(start, stop)}.parquet"
                 if not path.exists():
                     settings = Settings(
                         entry.method,
                         entry.budget,
                         entry.top,
-                        tuple(range(start, min(start + block, runs))),
+                        tuple(range(start, stop)),
                         base_seed=base_seed,
                         labels=entry.labels,
                         new_only=entry.top > 0,

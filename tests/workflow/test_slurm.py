@@ -149,13 +149,13 @@ def test_cancelled_timed_out_and_memory_killed_jobs_are_tried_again_with_more(
 ):
     """The driver is killed on the way as well; the result is that of an undisturbed run."""
     folder, run = workflow.folder, "results/smoke"
-    wanted = ("training/codes", "training/truth", "search/tiny_nanobench-digits/random/n010/block_00")
+    wanted = ("training/codes", "training/truth", "search/tiny_nanobench-digits/random/n010/block_00-01")
     targets = ("--", *(f"{run}/{name}.parquet" for name in wanted))
     shard = "snakemake.wildcards.get('shard')"
     trouble(folder / "scripts/codes.py", f"{shard} == '000'", TAKE_TOO_MUCH)
     trouble(folder / "scripts/truth.py", f"{shard} == '001'", "_time.sleep(600)")
     block = "(snakemake.wildcards.method, snakemake.wildcards.block)"
-    trouble(folder / "scripts/search.py", f"{block} == ('random', '00')", "_time.sleep(600)")
+    trouble(folder / "scripts/search.py", f"{block} == ('random', '00-01')", "_time.sleep(600)")
     limits = (
         "--set-resources",
         "code_shard:mem_mb=2500 * 2 ** (attempt - 1)", "truth_shard:mem_mb=2500 * 2 ** (attempt - 1)",

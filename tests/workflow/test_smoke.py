@@ -43,7 +43,7 @@ def test_everything_is_made_and_says_how_it_was_made(smoke):
 
 def test_queries_are_counted_in_the_results(smoke):
     folder = smoke[0].folder / "results/smoke/search/tiny_nanobench-digits"
-    frame = tables.read(folder / "siamese+nsam+bts/n010/block_00.parquet", SEARCH)
+    frame = tables.read(folder / "siamese+nsam+bts/n010/block_00-01.parquet", SEARCH)
     assert (frame["trainings"] <= 10 + frame["top"]).all()
     assert (frame["pool"].map(len) == 10).all()
     assert (frame["codes"] > 0).all()
@@ -73,6 +73,18 @@ def test_a_second_run_and_a_touch_do_nothing_and_a_figure_key_re_runs_no_trainin
     assert "truth_shard" in dry
     assert "trained_bench" in dry
     assert "code_shard" not in dry
+
+
+def test_fewer_runs_and_other_blocks_leave_the_files_that_took_hours(finished_run):
+    folder = finished_run.folder / "results/smoke/search/tiny_nanobench-digits/siamese/n010"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert sorted(path.name for path in before) == ["block_00-01.parquet", "block_02-03.parquet"]
+    target = f"{folder.relative_to(finished_run.folder)}/block_00-00.parquet"
+    finished_run.run(target, *SMOKE, "--config", "runs=1")
+    one, two = (tables.read(folder / f"block_{name}.parquet", SEARCH) for name in ("00-00", "00-01"))
+    assert one["ranking"][0].tolist() == two["ranking"][0].tolist()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert NOTHING in finished_run.run(*SMOKE).stdout, "and with all runs again there is nothing to do"
 
 
 def test_a_figure_alone_is_drawn_alone(finished_run):
@@ -125,7 +137,7 @@ def test_a_study_of_few_trainings_goes_on_from_the_run_s_table(smoke, tmp_path):
         ("random", 0),
     }
     assert progress["runs"].eq(4).all()
-    file = next((tmp_path / there).rglob("gp_n012_k000/block_00.parquet"))
+    file = next((tmp_path / there).rglob("gp_n012_k000/block_00-03.parquet"))
     assert tables.metadata(file)["base_seed"] == 20268
 
 
@@ -306,7 +318,7 @@ FEW = {
     "proxies": [],
     "truth_shards": 1,
 }
-FEW_BLOCKS = ("siamese/n010/block_00.parquet",)
+FEW_BLOCKS = ("siamese/n010/block_00-01.parquet",)
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.long)])
@@ -357,7 +369,7 @@ def test_on_demand_more_runs_train_only_what_nobody_asked_for(tmp_path):
 
     def search(runs: int) -> list[pd.DataFrame]:
         made = [
-            f"results/smoke/search/tiny_nanobench-digits/random/n006/block_{i:02d}.parquet"
+            f"results/smoke/search/tiny_nanobench-digits/random/n006/block_{i:02d}-{i:02d}.parquet"
             for i in range(runs)
         ]
         workflow.run(*SMOKE[:2], "given.yaml", "--config", f"runs={runs}", *SMOKE[2:], "--", *made)
