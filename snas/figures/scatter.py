@@ -34,7 +34,10 @@ COLUMNS = ["panel", "bench", "arch", "cell", "group", "x", "accuracy"]
 
 
 def fig1(sources: Sources) -> Drawing:
-    """Estimation code against accuracy in Tiny-NanoBench: all, and the two best groups on their own axes."""
+    """Estimation code against accuracy: all, and the two best groups on their own axes.
+
+    As in the paper that of Tiny-NanoBench; of another space where the run does not have it, which the figure then says.
+    """
     title = "Estimation code and accuracy"
     found = sources.first("scatter", "tiny_nanobench", ["cifar10"]) or next(
         iter(sources.all("scatter")), None
@@ -49,7 +52,7 @@ def fig1(sources: Sources) -> Drawing:
         for row in records(rho[(rho["kind"] == "zoom") & (rho["against"] == "code")])
     ]
     panels = [Group("all", 0.0, 1.0), *zooms]
-    figure = Figure(figsize=(style.WIDTH, 2.65))
+    figure = Figure(figsize=(style.WIDTH, 3.1))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     data = []
     for letter, group, ax in zip("abc", panels, axes, strict=False):
@@ -57,13 +60,17 @@ def fig1(sources: Sources) -> Drawing:
         row = _row(rho, "code", group)
         ax.set_title(f"({letter}) {group.label}\n{_rho(row)}")
     axes[0].set_ylabel(f"{ACCURACY_LABEL}, {style.dataset_title(found.dataset)}")
-    axes[len(axes) // 2].set_xlabel(CODE_LABEL)  # once for all panels
+    axes[len(axes) // 2].set_xlabel(_code_label(found, 80))  # once for all panels
     _legend(figure, _groups(rho, "code"))
+    theirs = found.space == "tiny_nanobench"
+    heading = found.title if theirs else f"{found.title}; the paper's figure is of Tiny-NanoBench"
+    figure.suptitle(style.fold(heading, 90), x=0.01, ha="left", fontsize=8)
     facts = [
         found.sources(),
         "ρ is Spearman's rank correlation within the group, n its architectures. A narrow range of accuracy makes ρ small by itself.",
     ]
-    return Drawing(figure, pd.concat(data, ignore_index=True), title, facts)
+    missing = [] if theirs else [f"The paper's figure is of Tiny-NanoBench. {NEEDS_NANOBENCH}"]
+    return Drawing(figure, pd.concat(data, ignore_index=True), title, facts, missing)
 
 
 def fig4(sources: Sources) -> Drawing:
@@ -149,10 +156,8 @@ def fig8(sources: Sources) -> Drawing:
             rho = _correlations(sources, source.bench)
             data.append(_panel(ax, source, measure, rho, panel=letter, only=Group("all", 0.0, 1.0)))
             ax.set_title(f"({letter}) {source.heading()}", pad=52)
-            label = CODE_LABEL if measure == "code" else f"log₁₀ {measure.removeprefix(LOG10)}"
-            ax.set_xlabel(label)
-            if measure == "code" and source.facts.get("code_source"):
-                ax.set_xlabel(f"{label}\n{textwrap.fill(source.facts['code_source'], 44)}")
+            code = measure == "code"
+            ax.set_xlabel(_code_label(source, 44) if code else f"log₁₀ {measure.removeprefix(LOG10)}")
             ax.set_ylabel(ACCURACY_LABEL)
             _rho_lines(ax, rho, measure)
             if measure == "code":
@@ -167,6 +172,12 @@ def fig8(sources: Sources) -> Drawing:
         facts,
         missing,
     )
+
+
+def _code_label(source: Source, width: int) -> str:
+    """Return the label of an axis of codes; which losses the code is of, where it is known, in lines of ``width`` letters."""
+    made_of = source.facts.get("code_source")
+    return f"{CODE_LABEL}\n{textwrap.fill(made_of, width)}" if made_of else CODE_LABEL
 
 
 def _panel(

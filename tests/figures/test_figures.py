@@ -277,6 +277,21 @@ def test_a_correlation_is_found_by_its_bounds(digits, tmp_path):
     assert any("ρ = " in text for text in titles(paths))
 
 
+def test_fig1_names_its_space_and_its_codes(data):
+    """Of another space than the paper's figure it says so."""
+    elsewhere = [path for path in data if "tiny_nanobench" not in str(path)]
+    for paths, heading in (
+        (data, "Tiny-NanoBench · CIFAR-10"),
+        (elsewhere, "NAS-Bench-201 · CIFAR-10; the paper's figure is of Tiny-NanoBench"),
+    ):
+        drawing = shown("fig1", paths)
+        assert drawing.figure.get_suptitle() == heading
+        assert drawing.figure.axes[1].get_xlabel().endswith("\nmade-up losses of epochs 1, 2, 3")
+        assert any("run with space: tiny_nanobench" in text for text in drawing.missing) == (
+            paths is elsewhere
+        )
+
+
 def test_fig4_takes_tiny_nasbench201_from_the_whole(data):
     without = [path for path in data if "tiny_nasbench201" not in str(path)]
     drawing = shown("fig4", without)
