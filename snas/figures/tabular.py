@@ -31,19 +31,14 @@ def table1(sources: Sources, *, budget: int = 100) -> Drawing:
     for source in sources.all("timing"):
         row = _times(source, budget)
         if row is None:
-            missing.append(
-                f"{source.title}: both {FTS} and {BTS} at one N are needed; add {FTS} to extra_searches."
-            )
+            missing.append(_lacking(source, budget))
             continue
         rows.append({**row, **_published_times(theirs, source.space)})
         _note_budget(missing, source, budget, row["budget"])
         facts.append(source.sources())
     if not rows:
-        return card(
-            f"Table 1. {title}",
-            f"Search results of {FTS} and {BTS} at the same N are needed: add {FTS} to extra_searches.",
-            columns,
-        )
+        needs = f"Search results of {FTS} and {BTS} at the same N are needed: add them to extra_searches."
+        return card(f"Table 1. {title}", " ".join(missing) or needs, columns)
     frame = pd.DataFrame(rows)[columns]
     text = [
         [style.space_title(r.space), f"{r.architectures:,}", str(r.budget), str(r.runs), f"{r.fts_seconds:.2f}", f"{r.bts_seconds:.2f}", _ratio(r.ratio),
@@ -62,7 +57,7 @@ def table1(sources: Sources, *, budget: int = 100) -> Drawing:
 def headline(
     sources: Sources, *, top: int = 20, published_top: int = 30, budgets: Sequence[int] = (30, 70, 120, 180)
 ) -> Drawing:
-    """All methods at a few budgets, a block per bench: mean ± sd, below it fair score, published mean and regret."""
+    """All methods at a few budgets, a block per bench: mean ± sd, below it its regret, fair score and published mean."""
     title = "Methods at equal budgets"
     columns = ["bench", "method", "budget", "top", "trained", "n", "mean", "sd", "se", "median", "regret", "fair_mean",
                "protocol_mean", "spearman", "codes", "code_trainings", "published"]  # fmt: skip
@@ -92,7 +87,7 @@ def headline(
         return card(title, "Search results are needed: give methods and budgets.", columns)
     figure = _headline_figure(lines, spans_)
     shown = pd.concat(data, ignore_index=True)
-    facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K, then the regret to the optimum of the bench's own table.")  # fmt: skip
+    facts.append("Mean ± standard deviation of the best accuracy in the top K, pool members counted as in the paper. Below: first the regret of this mean to the optimum of the bench's own table; then the fair price (best of the pool and of K architectures outside it) and the published mean where there is one at this N and K.")  # fmt: skip
     fair = shown["method"].str.contains("labels=select", regex=False)
     if not fair.all():
         but = " (but for the fair protocol)" if fair.any() else ""
@@ -148,6 +143,7 @@ def _ablation_figure(blocks: Sequence[tuple[str, Sequence[int], pd.DataFrame]]) 
     for heading, chosen, frame in blocks:
         ax.plot([0, right], [y, y], color="black", lw=1)
         ax.text(0, y + ROW / 2, heading, va="center", fontsize=8, fontweight="bold")
+        ax.text(0, y + 1.5 * ROW, "difference (percentage points)", va="center", fontsize=7.5)
         for place, budget in enumerate(chosen):
             ax.text(
                 first + (place + 1) * width,
@@ -206,7 +202,8 @@ def agreement(sources: Sources) -> Drawing:
     ]  # fmt: skip
     heads = ["figure", "method", "points", "n", "mean", "range", "ours", "published"]
     widths = [2.2, 1.45, 0.5, 0.35, 0.55, 1.1, 0.85, 0.95]
-    spans_ = [(4, 6, "ours − published"), (6, 8, "lead over the neural predictor")]
+    unit = "\n(percentage points)"
+    spans_ = [(4, 6, f"ours − published{unit}"), (6, 8, f"lead over the neural predictor{unit}")]
     facts = [source.sources() for source in benches.values() if source.bench in set(frame["bench"])]
     facts.append(
         "Percentage points of the mean best accuracy, at equal N and K; n: the fewest runs behind our points. Published numbers are "
@@ -276,10 +273,11 @@ def table_figure(
 ) -> Figure:
     """Return a table with rules above, below the head and at the end; the first column left, others right aligned.
 
-    ``spans`` are (first column, end, text) above the heads; ``total`` draws a rule above the last row.
+    ``spans`` are (first column, end, text of a line or more) above the heads; ``total`` draws a rule above the last row.
     """
     widths = [max(widths[0], *(_inches(row[0]) for row in rows)), *widths[1:]]
-    height = ROW * (len(rows) + 1 + bool(spans)) + 0.25
+    above = ROW * max((text.count("\n") + 1 for *_, text in spans), default=0)
+    height = ROW * (len(rows) + 1) + above + 0.25
     figure = free_figure(figsize=(sum(widths) + 0.2, height))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
@@ -291,9 +289,9 @@ def table_figure(
     if spans:
         for first, end, text in spans:
             left, right = ends[first] - widths[first] + 0.1, ends[end - 1]
-            ax.text((left + right) / 2, y + ROW / 2, text, ha="center", va="center", fontsize=7.5)
-            ax.plot([left, right], [y + ROW, y + ROW], color="black", lw=0.5)
-        y += ROW
+            ax.text((left + right) / 2, y + above / 2, text, ha="center", va="center", fontsize=7.5)
+            ax.plot([left, right], [y + above, y + above], color="black", lw=0.5)
+        y += above
     _table_row(ax, heads, ends, widths, y, weight="bold")
     y += ROW
     ax.plot([0, ends[-1]], [y, y], color="black", lw=0.6)
@@ -357,7 +355,10 @@ def _headline_figure(lines: list[list[str]], blocks: list[tuple[int, str]]) -> F
 
 
 def _method_lines(frame: pd.DataFrame, method: str, chosen: Sequence[int]) -> list[list[str]]:
-    """Return the line of a method, and below it, two in a line, fair score, published mean and regret."""
+    """Return the line of a method, and below it, two in a line, the regret of its mean, fair score and published mean.
+
+    The regret comes first, next to the mean that it belongs to: behind the fair score it would be taken for that one's.
+    """
     by_budget = {row.budget: row for row in records(frame)}
     main = [style.method_title(method)]
     below: list[list[str]] = []
@@ -369,11 +370,11 @@ def _method_lines(frame: pd.DataFrame, method: str, chosen: Sequence[int]) -> li
             continue
         spread = "" if pd.isna(row.sd) else f" ± {row.sd:.4f}"
         main.append("–" if pd.isna(row.mean) else f"{row.mean:.4f}{spread}")
-        values = {"fair": row.fair_mean, "publ.": row.published, "regret": row.regret}
+        values = {"regret": row.regret, "fair": row.fair_mean, "publ.": row.published}
         below.append([f"{name} {_bare(value)}" for name, value in values.items() if not pd.isna(value)])
     lines = [main]
     for at in range(0, max(map(len, below)), 2):
-        lines.append(["\t", *(", ".join(parts[at : at + 2]) for parts in below)])
+        lines.append(["\t", *("; ".join(parts[at : at + 2]) for parts in below)])
     return [[*line, *[""] * (4 - len(chosen))] for line in lines]
 
 
@@ -421,6 +422,16 @@ def _times(source: Source, budget: int) -> dict[str, object] | None:
         "runs": int(min(fts.runs, bts.runs)), "fts_seconds": float(fts.mean), "bts_seconds": float(bts.mean),
         "ratio": float(fts.mean / bts.mean) if bts.mean else float("nan"),
     }  # fmt: skip
+
+
+def _lacking(source: Source, budget: int) -> str:
+    """Return what a bench that has not both FTS and BTS at one N needs, at the N nearest to ``budget`` that one of them has."""
+    for absent, there in ((BTS, FTS), (FTS, BTS)):
+        have = source.frame.loc[source.frame["method"] == there, "budget"]
+        if len(have):
+            n = nearest(have, budget)
+            return f"{source.title}: add {absent} at N = {n}, where {there} is, to extra_searches."
+    return f"{source.title}: add {FTS} and {BTS}, both at N = {budget}, to extra_searches."
 
 
 def _published_times(theirs: pd.DataFrame, space: str) -> dict[str, float]:

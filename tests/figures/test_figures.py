@@ -365,6 +365,29 @@ def test_table1_has_the_ratios(data):
     assert {"1.72×", "5.81×", f"{row['ratio']:.2f}×"} <= texts
 
 
+@pytest.mark.parametrize(
+    ("have", "said"),
+    [
+        ({"fts": [100], "bts": [30, 70]}, "add siamese+nsam+bts at N = 100, where siamese+nsam+fts is, to"),
+        ({"fts": [], "bts": [30, 70]}, "add siamese+nsam+fts at N = 70, where siamese+nsam+bts is, to"),
+        ({"fts": [], "bts": []}, "add siamese+nsam+fts and siamese+nsam+bts, both at N = 100, to"),
+    ],
+)
+def test_table1_says_what_it_lacks(data, tmp_path, have, said):
+    """Whichever of the two is missing, and at which N."""
+    path = next(p for p in data if p.match("*/nasbench201-cifar10/timing.parquet"))
+    frame, facts = tables.read(path, SCHEMAS["timing"]), tables.metadata(path)
+    facts.pop("schema")
+    row = frame[frame["method"] == "siamese+nsam+fts"].head(1)
+    rows = [
+        row.assign(method=f"siamese+nsam+{name}", budget=n) for name, budgets in have.items() for n in budgets
+    ]
+    rows.append(row.assign(method="random"))
+    tables.write(tmp_path / "timing.parquet", pd.concat(rows, ignore_index=True), SCHEMAS["timing"], facts)
+    (missing,) = shown("table1", [tmp_path / "timing.parquet"]).missing
+    assert missing == f"NAS-Bench-201 · CIFAR-10: {said} extra_searches."
+
+
 @pytest.mark.parametrize("tops", [[5, 10], [10, 5], [10]])
 def test_fig7_has_the_published_points_of_each_k_in_whatever_order(data, tops):
     everything = published.curves()
@@ -416,6 +439,20 @@ def test_headline_prints_its_numbers(data):
         & (joined["budget"] == 30)
     ]
     assert one["published"].tolist() == [0.7193]
+
+
+def test_the_regret_stands_next_to_its_mean(data):
+    """Behind the fair score it would be taken for that one's."""
+    texts = [text.get_text() for text in shown("headline", data).figure.axes[0].texts]
+    of_regret = [text for text in texts if "regret" in text]
+    assert of_regret
+    assert all(re.fullmatch(r"regret \.\d{4}; fair \.\d{4}", text) for text in of_regret)
+
+
+@pytest.mark.parametrize("name", ["agreement", "ablations"])
+def test_tables_of_differences_say_their_unit(data, name):
+    texts = [text.get_text() for text in shown(name, data).figure.axes[0].texts]
+    assert any("(percentage points)" in text for text in texts)
 
 
 def test_differences_are_their_csv(data):
