@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from snas.figures import style
-from snas.figures.drawing import Drawing, card, nearest, over_runs, records, span
+from snas.figures.drawing import FEWEST_RUNS, Drawing, card, nearest, over_runs, records, span
 from snas.figures.sources import Source, Sources
 
 TRAINED_LABEL = "trained architectures N + K"
@@ -269,6 +269,10 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     facts.append(
         f"Means over runs with the same seed. {over_runs(shown['runs'], 'bars: 95 % percentile bootstrap intervals over runs')}"
     )
+    if shown["runs"].between(2, FEWEST_RUNS - 1).any():
+        facts.append(
+            f"Of fewer than {FEWEST_RUNS} runs, a bar that leaves out zero shows no difference: it is too short."
+        )
     return Drawing(figure, shown, title, facts)
 
 

@@ -770,6 +770,18 @@ def test_benches_of_differences_keep_their_n(small):
         assert abs(one - two) * 72 / ax.figure.dpi > 3
 
 
+def test_differences_say_what_few_runs_cannot_tell(small, data, tmp_path):
+    """As the table of ablations, which has such differences not in bold."""
+    said = lambda paths: any("fewer than 10 runs" in text for text in shown("differences", paths).facts)
+    assert said(small["methods"])
+    assert not said(small["alone"]), "no bar at all"
+    path = next(path for path in data if path.name == "differences.parquet")
+    frame, facts = tables.read(path, SCHEMAS["differences"]), tables.metadata(path)
+    facts.pop("schema")
+    tables.write(tmp_path / "differences.parquet", frame.assign(runs=20), SCHEMAS["differences"], facts)
+    assert not said([tmp_path / "differences.parquet"])
+
+
 @pytest.mark.parametrize("name", ["fig5", "fig6", "fig7", "differences", "fewest"])
 def test_one_run_has_no_spread(small, name):
     drawing = shown(name, small["alone"])
