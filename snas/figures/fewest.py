@@ -54,10 +54,11 @@ CLOSE = 0.1
 MEETS = 0.015
 """Share of the axis of prices below which one of two points would hide the other."""
 BESIDE = " Points at nearly the same price stand beside each other."
-LEVELS = (style.BLACK, style.BLUE, style.ORANGE, style.VERMILLION, style.GREY, style.GREEN, style.PURPLE, style.SKY)  # fmt: skip
-"""Colours of `needed`, by how many of the best are removed: of more, they begin anew."""
-STROKES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (2.5, 1.2)), (0, (1, 1)))
-"""Strokes of its bars in the same order, for who does not see the colours."""
+LEVELS = (style.BLACK, style.BLUE, style.ORANGE, style.GREEN, style.VERMILLION, style.PURPLE, style.SKY, style.GREY)  # fmt: skip
+"""Colours of `needed`, each at the number of the best that are removed, so that it means the same in every run: from 8 on,
+they begin anew."""
+STROKES: tuple[Any, ...] = ("-", (0, (5, 1.2)), (0, (2.5, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (1, 1)))
+"""Strokes of its bars in the same way, for who does not see the colours: from 5 on, they begin anew, with another colour."""
 ROW, BAR = 0.17, 0.5
 """Height of a row of `needed` with one bar, in inches; what a bar takes of it."""
 
@@ -89,8 +90,7 @@ def needed(sources: Sources) -> Drawing:
     grid = figure.subplots(len(benches), 1, squeeze=False, sharex=True, height_ratios=ends)
     levels = sorted(frame["removed"].unique())
     looks = {
-        level: {"color": LEVELS[place % len(LEVELS)], "ls": STROKES[place % len(STROKES)]}
-        for place, level in enumerate(levels)
+        level: {"color": LEVELS[level % len(LEVELS)], "ls": STROKES[level % len(STROKES)]} for level in levels
     }
     shown = []
     for place, bench in enumerate(benches):
@@ -205,13 +205,13 @@ def _progress(sources: Sources, axis: str, removed: int, most: float, name: str)
     own = ""
     if len(points):
         own = (
-            f"single points: a search of its own for every N, with N + K trainings (K = {span(points['top'])}), the best of its "
-            "pool and of the K best-ranked outside it. "
+            f"; single points: a search of its own for every N, with N + K trainings (K = {span(points['top'])}), the best of its "
+            "pool and of the K best-ranked outside it"
         )
     clock = "" if axis == "price" else " Times are those of the source's machine."
     facts = [
         f"{over_runs(data['runs'], 'bands and bars: 95 % bootstrap interval of the mean')}{without} "
-        f"Curves: one search read off as it goes on; {own}Linear below {SMALLEST} points.{clock}{BESIDE if len(points) else ''}",
+        f"Curves: one search read off as it goes on{own}. Linear below {SMALLEST} points.{clock}{BESIDE if len(points) else ''}",
         *left,
     ]
     return Drawing(figure, data[COLUMNS], title, facts, missing)

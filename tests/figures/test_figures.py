@@ -898,6 +898,18 @@ def test_any_number_of_variants_of_the_table_has_bars(tmp_path):
     assert labels == ["whole table", *(f"best {k} removed" for k in range(1, 12))]
 
 
+def test_a_variant_of_the_table_looks_the_same_in_every_run(tmp_path):
+    """However many variants the run has: the best 4 removed beside 1 and alone."""
+    (path,) = write_needed(tmp_path / "needed.parquet")
+    frame = tables.read(path, NEEDED)
+    looks = []
+    for levels in ((0, 1, 4), (0, 4)):
+        tables.write(path, frame[frame["removed"].isin(levels)].reset_index(drop=True), NEEDED, {})
+        line = shown("needed", [path]).figure.legends[0].get_lines()[-1]
+        looks.append((line.get_color(), line.get_linestyle(), str(line._unscaled_dash_pattern)))
+    assert looks[0] == looks[1]
+
+
 def test_one_run_has_no_quantiles(tmp_path):
     (text,) = shown("needed", write_needed(tmp_path / "needed.parquet", runs=1)).facts
     assert text.startswith(
@@ -942,6 +954,14 @@ def test_points_of_one_price_stand_beside_each_other(few):
         assert min(np.diff(places)) > 3, "no marker hides another"
         prices = {float(x) for box in ax.containers for x in box[0].get_xdata()}
         assert min(prices) == 40.0, "the data stay where they are"
+
+
+@pytest.mark.parametrize("most", [100, 30])
+def test_the_notes_on_curves_are_sentences(few, most):
+    """With single points (at a price of 40 and more) and without."""
+    note = next(text for text in shown("fewest", few, most=most).facts if "Curves:" in text)
+    assert ("single points" in note) == (most == 100)
+    assert re.search(r"\. Linear below 0\.01 points\.", note)
 
 
 def test_fewer_runs_are_said_in_the_legend(few, tmp_path):
