@@ -47,6 +47,8 @@ def test_readme_is_made_from_the_schema():
     ("values", "sentence"),
     [
         ({"budgetss": 3}, "unknown key 'budgetss'; did you mean 'budgets'?"),
+        ({"rusn": 5}, "unknown key 'rusn'; did you mean 'runs' or 'run'?"),
+        ({"widht": 5}, "unknown key 'widht'; did you mean 'width'?"),
         ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
         ({"width": 2000}, "key 'width' is 2000; allowed: at most 1024"),
         ({"runs": "many"}, "key 'runs' is 'many' (str); integer is expected"),
@@ -364,6 +366,7 @@ def test_a_search_of_more_architectures_than_there_are_is_refused(values, senten
     ("values", "sentence"),
     [
         ({"budget": "1113+8"}, r"key 'budget' is '1113\+8': N \+ K = 1,121 is more than the 1,120 architectures of tiny_nanobench"),
+        ({"method": "siamese@c=1121"}, "key 'method' is 'siamese@c=1121': c is 1,121, more than the 1,120 architectures"),
         ({"space": "", "nasbench201": __file__}, "a search on own images needs the key 'space'"),
         ({"images": "folder", "truth": "table", "table": __file__}, "images = folder needs the key 'images_path'"),
     ],
@@ -460,6 +463,9 @@ OWN_NB201 = {"space": "nasbench201", "nasbench201": __file__, "images": "cifar10
          "option 'hidden' is 0; a whole number at least 1 is expected"),
         ({"fewest": [{"method": "siamese", "budgets": [20], "options": {"predictor": {"dtype": "float64"}}}]},
          "option 'dtype' is a type of torch, which only a program can give"),
+        ({"methods": ["siamese@c=99999"]},
+         "method 'siamese@c=99999' at N = 20 on tiny_nanobench-digits: c is 99,999, more than the 1,120 architectures of tiny_nanobench"),
+        ({"fewest": [{"method": "siamese@c=1121", "budgets": [20], "top": 10}]}, "c is 1,121, more than the 1,120 architectures"),
     ],
 )  # fmt: skip
 def test_what_would_be_lost_or_nonsense_is_refused_before_any_work(values, sentence):
@@ -467,6 +473,10 @@ def test_what_would_be_lost_or_nonsense_is_refused_before_any_work(values, sente
         config.load(values)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_c_of_the_paper_s_may_be_more_than_a_sample_has_and_one_s_own_as_much_as_the_space():
+    config.load({"methods": ["siamese", "siamese@c=1120"], "architectures": 48, "top_k": 10})
 
 
 def test_options_of_the_study_may_come_from_a_command_line():

@@ -388,6 +388,9 @@ def check_own(config: Config) -> None:
     if not config.space:
         raise InputError("configuration: a search on own images needs the key 'space', as in tiny_nanobench")
     known.check_source(config)
+    _check_rerank(
+        METHODS.load(config.method), config.space, f"configuration: key 'method' is {config.method!r}"
+    )
     trainings, most = configured_search(config).trainings, sizes.size(config.space)
     if trainings > most:
         raise InputError(
@@ -418,6 +421,7 @@ def _check_search(
         wanted = set(method.looks(budget, top, options))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    _check_rerank(method, bench.space, where)
     fair = "accuracy_select" in (labels, getattr(method, "labels", None))
     if bench.trained and (fair or "select" in wanted):
         raise InputError(
@@ -438,6 +442,16 @@ def _check_search(
     missing = [name for name in PROXIES if name in wanted and name not in config[key]]
     if missing and (bench.trained or bench.imported):
         raise InputError(f"{where}: it looks at {missing[0]}, which is not in the key {key!r}; add it there")
+
+
+def _check_rerank(method: Any, space: str, where: str) -> None:
+    """Refuse a variant's c above the size of the space, which would name results after what was not done."""
+    most = sizes.size(space)
+    if (getattr(method, "rerank", None) or 0) > most:
+        raise InputError(
+            f"{where}: c is {method.rerank:,}, more than the {most:,} architectures of {space}; a smaller c is right, and "
+            f"c={most} re-ranks them all"
+        )
 
 
 def modules(method: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from snas import InputError
 from snas.proxies import REGISTRY as PROXIES
+from snas.search import SAMPLERS
 from snas.search.method import Method
 
 MARK = "@"
@@ -71,6 +72,11 @@ def _share(method: Any, value: str, name: str) -> Any:
         share = float(value)
     except ValueError:
         raise InputError(f"method {name!r}: lambda is {value!r}; a number is expected") from None
+    sampler = getattr(method, "sampler", None)
+    if sampler is not None and "share" not in getattr(SAMPLERS.load(sampler), "__dataclass_fields__", {}):
+        raise InputError(
+            f"method {name!r}: sampler {sampler!r} has no lambda, the share of N to start on at random; 'bts' and 'fts' have one"
+        )
     options = {**getattr(method, "sampler_options", {}), "share": share}
     changed = _replace(method, name, "lambda", sampler_options=options)
     try:

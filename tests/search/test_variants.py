@@ -77,7 +77,11 @@ def test_the_results_keep_the_variant_s_name(bench, tmp_path):
         ("siamese@c=-1", "c is '-1'; a whole number is expected"),
         ("neural_predictor@c=5", "'neural_predictor' looks at no code, so 'c' changes nothing"),
         ("random@lambda=0.3", "'random' has no setting 'lambda'"),
-        ("siamese@lambda=0.3", "sampler 'random' has no option 'share'"),
+        (
+            "siamese@lambda=0.3",
+            "sampler 'random' has no lambda, the share of N to start on at random; 'bts' and 'fts' have",
+        ),
+        ("brp_nas@lambda=0.3", "sampler 'brp' has no lambda"),
         ("siamese+bts@lambda=1.5", "share of the random start is 1.5"),
         ("siamese+bts@lambda=half", "lambda is 'half'; a number is expected"),
         ("siamese@code=grasp", "code is 'grasp'; known: synflow"),
