@@ -40,9 +40,7 @@ rule all:
 
 
 # One short target per figure and table: snakemake fig5; all figures of fewer trainings: snakemake fewest
-for name in FIGURES:
-    if name == "fewest":
-        continue
+for name in [figure for figure in FIGURES if figure != "fewest"]:
 
     rule:
         name:
@@ -50,6 +48,9 @@ for name in FIGURES:
         input:
             expand(rules.figure.output, figure=name),
         localrule: True
+
+
+check_targets()
 
 
 onstart:

@@ -41,7 +41,8 @@ try:
 except InputError as error:
     # The sentence is enough, also where Snakemake's own log is on a full disk.
     logging.raiseExceptions = False
-    raise WorkflowError(str(error)) from None
+    # To an exception, Snakemake would add the line of this file.
+    raise SystemExit(str(error)) from None
 
 RUN = f"results/{CONFIG.run}"
 LOGS = f"{RUN}/logs"
@@ -460,6 +461,18 @@ def asked():
     return set(get_argument_parser().parse_known_args(sys.argv[1:])[0].targets) or {"all"}
 
 
+def check_targets():
+    """Refuse a target that is no rule, and by its looks no file of a run: Snakemake would not say which there are."""
+    rules_ = [rule.name for rule in workflow.rules]
+    for target in sorted(asked()) if workflow.is_main_process else ():
+        if re.fullmatch(r"[\w-]+", target) and target not in rules_:
+            close = snas.config.nearest(target, rules_)
+            hint = f"did you mean {close}? " if close else ""
+            raise SystemExit(
+                f"[snas] unknown target {target!r}; {hint}figures and tables are {', '.join(FIGURES)}"
+            )
+
+
 def check_asked():
     """Refuse searches that the named targets ask for and that cannot be done: a dry run, which has no start, says so too."""
     # To Snakemake, a file that is there and whose rule lacks an input is up to date.
@@ -520,7 +533,7 @@ def begin(files):
         check_needed(files)
         check_gpu()
     except InputError as error:
-        raise WorkflowError(str(error)) from None
+        raise SystemExit(str(error)) from None
     REFUSED.unlink(missing_ok=True)
     MADE.update(files or ())
     say_memory(files)
@@ -536,4 +549,4 @@ if workflow.is_main_process:
     try:
         check_asked()
     except InputError as error:
-        raise WorkflowError(str(error)) from None
+        raise SystemExit(str(error)) from None

@@ -205,11 +205,31 @@ def test_a_study_of_few_trainings_has_one_target(workflow):
     ],
 )
 def test_a_wrong_configuration_is_one_sentence(workflow, arguments, sentence):
-    """All kinds stand in tests/test_config.py; here, that Snakemake says the sentence and no traceback."""
+    """All kinds stand in tests/test_config.py; here, that the sentence is the last that is said, and no traceback."""
     done = workflow.run("-n", *arguments, check=False)
     assert done.returncode
-    assert sentence in done.stdout
+    assert sentence in done.stdout.splitlines()[-1]
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (
+            "fgi5",
+            "[snas] unknown target 'fgi5'; did you mean 'fig5'? figures and tables are fig1, fig4, fig5",
+        ),
+        ("everything", "[snas] unknown target 'everything'; figures and tables are fig1"),
+        ("results/default/fgi5.parquet", "MissingRuleException"),
+        ("share", ""),  # a rule
+        ("results/default/images/share.parquet", ""),
+    ],
+)
+def test_an_unknown_target_is_told_the_known_ones(workflow, target, sentence):
+    done = workflow.run(target, "-n", check=False)
+    assert bool(done.returncode) == bool(sentence), done.stdout
+    assert sentence in done.stdout
+    assert ("[snas]" in done.stdout.splitlines()[-1]) == ("[snas]" in sentence)
 
 
 def test_parsing_imports_no_torch_and_no_pandas(workflow):
