@@ -1,17 +1,12 @@
-"""How large a network is, as a proxy: what every other score of an untrained network has to beat (Ning et al., 2021)."""
+"""How large a network is, as a proxy: what every other score of an untrained network has to beat (Ning et al., 2021).
+
+The space's own costs are those of the networks, as the contract tests of spaces and networks see to.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from snas.proxies.counted import Counted
 
-from snas.networks import count_macs
-
-
-def params(network: nn.Module, image: tuple[int, int, int]) -> float:
-    """Return the number of trainable parameters."""
-    return float(sum(parameter.numel() for parameter in network.parameters()))
-
-
-def macs(network: nn.Module, image: tuple[int, int, int]) -> float:
-    """Return the multiply-accumulates of one image, as :func:`snas.networks.count_macs` counts them."""
-    return float(count_macs(network, image))
+PARAMS = Counted(lambda macs, params: params)
+MACS = Counted(lambda macs, params: macs)
+"""Trainable parameters, and the multiply-accumulates of one image (as :func:`snas.networks.count_macs` counts them)."""

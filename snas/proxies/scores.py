@@ -1,19 +1,22 @@
-"""Scoring architectures with a proxy, one network after another, into a table."""
+"""Scoring architectures with a proxy into a table: one network after another, or by the costs of all of them."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from snas import networks, spaces
 from snas.device import out_of_memory, torch_device
 from snas.proxies import REGISTRY
+from snas.proxies.counted import Counted
 from snas.tables import Column, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+    from torch import nn
 
     from snas.spaces.space import Space
 
@@ -62,20 +65,16 @@ def score(
     proxy = REGISTRY.load(name)
     space = spaces.load(space) if isinstance(space, str) else space
     chosen = [space.index(arch) for arch in archs]
+    size = {"channels": channels, "side": side, "classes": classes, "width": width or space.default_width}
     place = torch_device(device)
+    if isinstance(proxy, Counted):
+        values = _counted(proxy, space, chosen, size)
+    else:
+        values = _measured(proxy, space, chosen, size, base_seed, place)
     rows = []
     for done, arch in enumerate(chosen, start=1):
         started = time.perf_counter()
-        value, status = math.nan, "ok"
-        try:
-            network = networks.build(
-                space, arch, width=width, channels=channels, side=side, classes=classes, base_seed=base_seed
-            )
-            value = float(proxy(network.to(place), (channels, side, side)))
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            status = "out_of_memory"
+        value, status = next(values)
         if status == "ok" and not math.isfinite(value):
             value, status = math.nan, "diverged"
         log10 = math.log10(value) if value > 0 else math.nan
@@ -85,3 +84,34 @@ def score(
     return pd.DataFrame(rows, columns=list(PROXIES.columns)).astype(
         {"arch": "int32", "score": "float64", "log10": "float64", "seconds": "float64"}
     )
+
+
+def _counted(
+    proxy: Counted, space: Space, chosen: Sequence[int], size: Mapping[str, Any]
+) -> Iterator[tuple[float, str]]:
+    """Return score and status of the architectures by their costs."""
+    for arch in chosen[:1]:  # as for every other proxy, a size that no network can have is refused
+        networks.build(space, arch, **size)
+    scores = proxy.score(*space.costs(**size))
+    return ((float(scores[arch]), "ok") for arch in chosen)
+
+
+def _measured(
+    proxy: Callable[[nn.Module, tuple[int, int, int]], float],
+    space: Space,
+    chosen: Sequence[int],
+    size: Mapping[str, Any],
+    base_seed: int,
+    place: torch.device,
+) -> Iterator[tuple[float, str]]:
+    """Return score and status of the architectures by their networks, one after the other."""
+    image = (size["channels"], size["side"], size["side"])
+    for arch in chosen:
+        try:
+            network = networks.build(space, arch, base_seed=base_seed, **size)
+            found = float(proxy(network.to(place), image)), "ok"
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            found = math.nan, "out_of_memory"
+        yield found

@@ -17,6 +17,8 @@ OF_NASBENCH201 = "_201"
 """What the names of stages end with that go over all of NAS-Bench-201."""
 PROXY, PROXY_201 = 0.03, 0.034
 """Seconds of a proxy of one network."""
+COUNTED = ("params", "macs")
+"""Proxies that make no networks; a space is counted within a second."""
 OWN: Mapping[str, float] = {"own": 5.0, "own/truth": 20.0, "own/best": 30.0}
 """Seconds of one file of a search on own images, whatever they are: the first files correct it."""
 
@@ -46,6 +48,8 @@ def _stage_seconds(config: Config, stage: str) -> float:
     space, width = ("nasbench201", 0) if imported else (config.space, config.width)
     whole = size(space)
     networks = whole if imported else config.architectures or whole
+    if stage.removesuffix(OF_NASBENCH201) in [f"proxies/{name}" for name in COUNTED]:
+        return 1.0
     if stage.startswith("proxies/"):
         return networks * (PROXY_201 if imported else PROXY)
     codes = stage.startswith("training/codes")

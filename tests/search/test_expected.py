@@ -32,13 +32,14 @@ def test_the_seconds_of_a_stage_are_shared_by_its_files():
 
 
 def test_what_goes_over_nasbench201_knows_nothing_of_the_run_s_own_space():
-    stages = {"training/codes_201": ["a", "b"], "proxies/synflow_201": ["c"]}
+    stages = {"training/codes_201": ["a", "b"], "proxies/synflow_201": ["c"], "proxies/macs_201": ["d", "e"]}
     found = [
         plan(config.load({"architectures": architectures, "width": width}), stages, {})
         for architectures, width in ((100, 8), (0, 64))
     ]
     assert found[0] == found[1]
     assert found[0]["proxies/synflow_201"] == pytest.approx({"c": 0.034 * size("nasbench201")})
+    assert found[0]["proxies/macs_201"] == {"d": 0.5, "e": 0.5}, "no network is made for it"
 
 
 def test_searches_stand_by_method_and_a_stage_may_have_no_file():
