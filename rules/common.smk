@@ -503,8 +503,17 @@ def check_needed(files):
     own = any(file.startswith(f"{OWN_PLAN}/") for file in wanted)
     jobs.check_asked(CONFIG, searches, fewest, own)
     beside = (f"{RUN}/proxies/nasbench201/", f"{RUN}/training/nasbench201_codes/")
-    if f"{RUN}/spaces/nasbench201_accuracies.parquet" in (files or ()):
-        jobs.check_nasbench201(CONFIG, whole=any(file.startswith(beside) for file in files))
+    table = f"{RUN}/spaces/nasbench201_accuracies.parquet"
+    imports = table in (files or ())
+    made = [
+        b.name for b in BENCHES.values() if b.imported and f"{RUN}/search/{b.name}/table.parquet" in wanted
+    ]
+    # Neither the import nor what is computed beside it depends on the keys that say what is taken of it: another value
+    # of theirs re-runs none of that, and is looked at here.
+    if imports or made:
+        whole = bool(made) or any(file.startswith(beside) for file in files)
+        offers = jobs.check_nasbench201(CONFIG, whole=whole, imported="" if imports else table)
+        jobs.check_offers(CONFIG, offers, made, searches, fewest)
 
 
 def say_memory(files):

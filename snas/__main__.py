@@ -362,9 +362,11 @@ def _config_check(options: argparse.Namespace) -> int:
     for path in options.files:
         values.update(config.read_file(path))
     checked = config.load(values)
-    jobs.check_nasbench201(checked)
     own = "budget" in values and bool(checked.space)  # else nobody speaks of a search on own images
-    jobs.check_asked(checked, jobs.search_jobs(checked), jobs.fewest_jobs(checked), own)
+    searches, fewest = jobs.search_jobs(checked), jobs.fewest_jobs(checked)
+    jobs.check_asked(checked, searches, fewest, own)
+    offers = jobs.check_nasbench201(checked, whole=True)
+    jobs.check_offers(checked, offers, [bench.name for bench in jobs.benches(checked)], searches, fewest)
     print(f"{', '.join(map(str, options.files))}: a valid configuration")
     return 0
 

@@ -13,6 +13,7 @@ from snas import InputError, config
 from snas.__main__ import main
 from snas.registry import Registry
 from snas.search import jobs
+from tests.spaces import nasbench201_sources as sources
 
 ROOT = Path(config.__file__).parent.parent
 
@@ -379,14 +380,16 @@ def test_a_search_on_own_images_that_cannot_be_done_is_refused_where_it_is_asked
     jobs.check_own(config.load({"budget": "1112+8"}))
 
 
-def test_config_check_counts_the_architectures(tmp_path, capsys):
+def test_config_check_counts_the_architectures_and_reads_a_table(tmp_path, capsys):
     path, table = tmp_path / "own.yaml", tmp_path / "table.csv"
-    table.write_text("arch_id,dataset,test_accuracy_200\n")
+    sources.table(range(15_625), ["cifar10"]).drop(columns="early_losses").to_csv(table, index=False)
+    nasbench201 = f"space: ''\nnasbench201: {table}\nnasbench201_sets: [cifar10]\nextra_searches: []\nmethods: [random]\n"
     for text, status, sentence in (
         ("budgets: [5000]", 2, "N + K = 5000 + 100 is more than the 1,120 architectures"),
         ("budget: 5000+8", 2, "N + K = 5,008 is more than the 1,120 architectures"),
         ("budget: 32+8", 0, "a valid configuration"),
-        (f"space: ''\nbudget: 32+8\nnasbench201: {table}\nextra_searches: []", 0, "a valid configuration"),
+        (f"{nasbench201}budget: 32+8", 0, "a valid configuration"),
+        (f"{nasbench201}nasbench201_table: one_seed", 2, f"and {table} has no accuracy per seed of cifar10"),
     ):
         path.write_text(text)
         assert main(["config-check", str(path)]) == status, text

@@ -6,7 +6,7 @@ A pure function of the configuration, without torch or pandas: the Snakefile mak
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,25 +138,106 @@ def nasbench201_source(config: Config) -> str:
     return str(config.nasbench201)
 
 
-def check_nasbench201(config: Config, *, whole: bool = False) -> None:
+def check_nasbench201(
+    config: Config, *, whole: bool = False, imported: str = ""
+) -> Mapping[str, Sequence[str]] | None:
     """Raise :class:`InputError` where the source of NAS-Bench-201 is none by its first and last bytes, or is cut off.
 
-    ``whole`` reads all of it where that takes seconds, in a process of its own (:func:`snas.spaces.heads.check_whole`).
+    ``whole`` reads all of it where that takes seconds, in a process of its own, and returns what it has of each data set,
+    None where that is not known (:func:`snas.spaces.heads.check_whole`).  ``imported`` is read in the place of the source.
     """
     if not config.nasbench201:
-        return
-    source = nasbench201_source(config)
+        return None
+    source = imported or nasbench201_source(config)
     try:
         if whole:
-            resolve("snas.spaces.heads:check_whole")(Path(source), config.nasbench201_code_epochs or None)
-        else:
-            resolve("snas.spaces.heads:check")(Path(source))
+            epochs = None if imported else config.nasbench201_code_epochs or None
+            found: Mapping[str, Sequence[str]] | None = resolve("snas.spaces.heads:check_whole")(
+                Path(source), epochs
+            )
+            return found
+        resolve("snas.spaces.heads:check")(Path(source))
     except InputError as error:
         raise InputError(f"configuration: key 'nasbench201': {error}") from None
     except OSError as error:
         raise InputError(
             f"configuration: key 'nasbench201': {source} cannot be read: {error.strerror}"
         ) from None
+    return None
+
+
+def check_offers(
+    config: Config,
+    offers: Mapping[str, Sequence[str]] | None,
+    names: Iterable[str],
+    searches: Iterable[SearchJob],
+    fewest: Iterable[FewestJob] = (),
+) -> None:
+    """Raise :class:`InputError` where the benches ``names`` or these searches on them need what NAS-Bench-201's source lacks.
+
+    ``offers`` is what it has of each data set, as :func:`check_nasbench201` returns it; None: nobody knows before the import.
+    """
+    if offers is None:
+        return
+    asked = set(names)
+    datasets = {b.name: b.dataset for b in benches(config) if b.imported and b.name in asked}
+    for dataset in datasets.values():
+        _check_keys(config, dataset, offers)
+    wanted: list[tuple[str, str, int, int, Mapping[str, Any], str]] = [
+        (job.bench, job.method, job.budget, tops(config, job.bench)[-1], {}, "") for job in searches
+    ]
+    wanted += [
+        (few.bench, few.entry.method, few.entry.budget, few.entry.top, few.entry.options, few.entry.labels)
+        for few in fewest
+    ]
+    for bench, name, budget, top, options, labels in wanted:
+        if bench in datasets:
+            method = METHODS.load(name)
+            looks = set(method.looks(budget, top, options))
+            if "accuracy_select" in (labels, getattr(method, "labels", None)):
+                looks.add("select")
+            where = f"configuration: method {name!r} on {bench}"
+            _check_looks(config, looks, offers[datasets[bench]], where)
+
+
+def _check_keys(config: Config, dataset: str, offers: Mapping[str, Sequence[str]]) -> None:
+    """Refuse keys that ask for what the source of NAS-Bench-201 does not have of a data set."""
+    source = config.nasbench201
+    if dataset not in offers:
+        raise InputError(
+            f"configuration: key 'nasbench201_sets' has {dataset}, which {source} has not; it has {', '.join(offers)}"
+        )
+    has = offers[dataset]
+    if config.nasbench201_table == "one_seed" and "one_seed" not in has:
+        raise InputError(
+            f"configuration: key 'nasbench201_table' is 'one_seed', and {source} has no accuracy per seed of {dataset}; "
+            "nasbench201_table = mean is right"
+        )
+    select = config.nasbench201_select
+    if select != "epochs_12" and select not in has:
+        raise InputError(
+            f"configuration: key 'nasbench201_select' is {select!r}, which {source} has not of {dataset}; {_selections(has)}"
+        )
+
+
+def _check_looks(config: Config, looks: Iterable[str], has: Sequence[str], where: str) -> None:
+    """Refuse a search that looks at what the source of NAS-Bench-201 has not recorded."""
+    if "code" in looks and config.nasbench201_code == "recorded" and "code" not in has:
+        raise InputError(
+            f"{where}: it looks at estimation codes, and {config.nasbench201} records none; nasbench201_code = trained, or one "
+            "of the key 'nasbench201_proxies', is right"
+        )
+    if "select" in looks and config.nasbench201_select not in has:
+        raise InputError(
+            f"{where}: it selects on the accuracies of nasbench201_select = {config.nasbench201_select}, which "
+            f"{config.nasbench201} has not; {_selections(has)}"
+        )
+
+
+def _selections(has: Sequence[str]) -> str:
+    """Return which values of ``nasbench201_select`` would be right."""
+    right = [name for name in ("epochs_12", "validation", "one_seed") if name in has]
+    return f"{' or '.join(right)} is right" if right else "it has nothing else to select on"
 
 
 def search_jobs(config: Config) -> tuple[SearchJob, ...]:

@@ -8,7 +8,7 @@ into this process.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snas import InputError
@@ -50,15 +50,24 @@ def check(source: Path) -> None:
 
 QUICK = ("table", "analog_nasbench")
 """Kinds that are read in seconds; the others take minutes."""
+Offers = Mapping[str, Sequence[str]]
+"""Data set → what a source has of it, of ``one_seed``, ``validation``, ``epochs_12`` and ``code``."""
 
 
-def check_whole(source: Path, code_epochs: Sequence[int] | None = None) -> None:
-    """Do as :func:`check`, and read all of a source of one of the :data:`QUICK` kinds; nothing is written."""
+def check_whole(source: Path, code_epochs: Sequence[int] | None = None) -> Offers | None:
+    """Do as :func:`check`, read all of a source of one of the :data:`QUICK` kinds, and return what it has; nothing is written.
+
+    NASLib's files have losses and one accuracy.  None is returned of the official files, which have everything.
+    """
     check(source)
-    if recognise(source) in QUICK:
+    kind = recognise(source)
+    if kind in QUICK:
         epochs = None if code_epochs is None else list(code_epochs)
         request = {"source": str(source), "code_epochs": epochs}
-        apart.ask("snas.spaces.nasbench201_import", request, str(source))
+        return apart.ask("snas.spaces.nasbench201_import", request, str(source))
+    if kind == "naslib":
+        return {dataset: ["code"] for dataset in source_naslib.names_datasets(source)} or None
+    return None
 
 
 def _ends(path: Path, count: int) -> tuple[bytes, bytes]:

@@ -195,11 +195,25 @@ def _read(
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Read the source of a request, check it as its import does, and return what its metadata say of it."""
+    """Read the source of a request, check it as its import does, and return what it has of each data set."""
     source = Path(request["source"])
     epochs = _epochs(request["code_epochs"])
-    frame, found = _read(source, recognise(source), source, epochs, False, 1, None)
-    accuracies.complete(frame, str(source))
+    frame, _ = _read(source, recognise(source), source, epochs, False, 1, None)
+    return _offers(accuracies.complete(frame, str(source)))
+
+
+def _offers(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return what each data set of a table has, of what a configuration may ask for (:data:`snas.spaces.heads.Offers`)."""
+    seeds = [f"accuracy_{seed}" for seed in accuracies.SEEDS]
+    found: dict[str, list[str]] = {}
+    for dataset, rows in table.groupby("dataset", sort=False):
+        has = {
+            "one_seed": rows[seeds].notna().any(axis=1).all(),
+            "validation": rows["validation"].notna().any(),
+            "epochs_12": rows["accuracy_12"].notna().any(),
+            "code": rows["code_1"].notna().any(),
+        }
+        found[str(dataset)] = [name for name, there in has.items() if there]
     return found
 
 

@@ -110,6 +110,15 @@ def files(source: Path) -> list[Path]:
     return sorted(source.glob(PATTERN)) if source.is_dir() else [source]
 
 
+def names_datasets(source: Path) -> list[str]:
+    """Return the data sets whose names stand in the files, which says in a second what to read them takes minutes."""
+    found = []
+    for path in files(source):
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found += [ours for theirs, ours in DATASETS.items() if content.find(theirs.encode()) >= 0]
+    return [ours for ours in DATASETS.values() if ours in found]
+
+
 def _read_file(path: Path, epochs: Sequence[int]) -> list[dict[str, Any]]:
     size = path.stat().st_size
     if not 0 < size <= MAX_BYTES:

@@ -536,7 +536,14 @@ def test_what_takes_seconds_is_read_as_a_whole(tmp_path, monkeypatch):
         heads.check_whole(tmp_path / "t.csv")
     whole = table(range(15_625), ["cifar10"]).drop(columns="early_losses")
     whole.to_csv(tmp_path / "t.csv", index=False)
-    heads.check_whole(tmp_path / "t.csv")
+    assert heads.check_whole(tmp_path / "t.csv") == {"cifar10": []}
+    more = whole.assign(
+        test_accuracy_200_777=whole["test_accuracy_200"], test_accuracy_12=whole["test_accuracy_200"]
+    )
+    more.assign(loss_1=1.0, loss_2=1.0, loss_3=1.0).to_csv(tmp_path / "more.csv", index=False)
+    assert heads.check_whole(tmp_path / "more.csv") == {"cifar10": ["one_seed", "epochs_12", "code"]}
+    (tmp_path / "t.pickle").write_bytes(pickle.dumps({"cell": {"cifar10-valid": {}, "ImageNet16-120": {}}}))
+    assert heads.check_whole(tmp_path / "t.pickle") == {"cifar10": ["code"], "imagenet16-120": ["code"]}
     with pytest.raises(InputError, match="codes of epochs 1, 2, 3 are asked for"):
         heads.check_whole(tmp_path / "t.csv", (1, 2, 3))
 

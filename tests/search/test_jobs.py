@@ -2,7 +2,7 @@
 
 import pytest
 
-from snas import config
+from snas import InputError, config
 from snas.search import jobs
 
 WHOLE, PART = "nasbench201-cifar10", "tiny_nasbench201-cifar10"
@@ -69,3 +69,41 @@ def test_a_dear_method_may_have_blocks_of_its_own(tmp_path):
     )
     blocks = {m: [(j.first, j.stop) for j in found if j.method == m] for m in ("random", "brp_nas")}
     assert blocks == {"random": [(0, 3), (3, 6)], "brp_nas": [(0, 2), (2, 4), (4, 6)]}
+
+
+MEANS = {"cifar10": ["epochs_12", "validation"], "cifar100": ["one_seed", "code", "validation"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"nasbench201_sets": ["cifar10", "imagenet16-120"]},
+         "key 'nasbench201_sets' has imagenet16-120, which source.csv has not; it has cifar10, cifar100"),
+        ({"nasbench201_table": "one_seed"},
+         "key 'nasbench201_table' is 'one_seed', and source.csv has no accuracy per seed of cifar10; nasbench201_table = mean is"),
+        ({"nasbench201_select": "one_seed"},
+         "key 'nasbench201_select' is 'one_seed', which source.csv has not of cifar10; epochs_12 or validation is right"),
+        ({"methods": ["random", "siamese"]},
+         "method 'siamese' on nasbench201-cifar10: it looks at estimation codes, and source.csv records none; nasbench201_code ="),
+        ({"fewest": [{"method": "gp+fidelity", "budgets": [20]}]}, "method 'gp+fidelity' on nasbench201-cifar10: it looks at est"),
+        ({"nasbench201_sets": ["cifar100"], "methods": ["random@labels=select"]},
+         "method 'random@labels=select' on nasbench201-cifar100: it selects on the accuracies of nasbench201_select = epochs_12, which source.csv has not"),
+    ],
+)  # fmt: skip
+def test_what_a_source_of_nasbench201_lacks_is_refused_by_the_key_that_asks_for_it(
+    values, sentence, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source.csv").touch()
+    own = {"space": "", "nasbench201": "source.csv", "nasbench201_sets": ["cifar10"], "methods": ["random"]}
+    none = {"extra_searches": [], "bench_budgets": []}
+    checked = config.load({**own, **none, **values})
+    names = [bench.name for bench in jobs.benches(checked)]
+    wanted = jobs.search_jobs(checked), jobs.fewest_jobs(checked)
+    with pytest.raises(InputError) as error:
+        jobs.check_offers(checked, MEANS, names, *wanted)
+    assert f"configuration: {sentence}" in str(error.value)
+    jobs.check_offers(checked, MEANS, [], *wanted)  # of a bench that is not made nothing is asked
+    jobs.check_offers(checked, None, names, *wanted)
+    checked = config.load({**own, **none})
+    jobs.check_offers(checked, MEANS, names[:1], jobs.search_jobs(checked))

@@ -1,5 +1,6 @@
 """The DAG of every configuration, and what is refused before it is made."""
 
+import os
 import re
 
 import numpy as np
@@ -143,6 +144,25 @@ def test_a_table_that_cannot_be_imported_is_read_before_anything_is_computed_bes
     )
     assert "Traceback" not in done.stdout
     assert not (workflow.folder / "results/few/spaces").exists(), "no job has begun"
+
+
+def test_what_a_source_lacks_is_said_before_anything_is_computed_and_another_key_imports_nothing_anew(
+    workflow,
+):
+    path = workflow.folder / "few.csv"
+    sources.table(range(15_625), ["cifar10"]).drop(columns="early_losses").to_csv(path, index=False)
+    seeds = (*FEW, "nasbench201_table=one_seed")
+    done = workflow.run("fig8", "--cores", "1", *seeds, check=False)
+    sentence = "key 'nasbench201_table' is 'one_seed', and few.csv has no accuracy per seed of cifar10"
+    assert sentence in done.stdout.splitlines()[-1]
+    assert not (workflow.folder / "results/few/spaces").exists(), "no job has begun"
+    workflow.run("results/few/spaces/nasbench201_accuracies.parquet", "--cores", "1", *seeds)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
+    os.utime(path, (1, 1))  # as old as ever to Snakemake: what was imported counts from now on
+    done = workflow.run("fig8", "--cores", "1", *seeds, check=False)
+    assert sentence in done.stdout.splitlines()[-1]
+    dry = workflow.run("fig8", "-n", "--quiet", "rules", *FEW)
+    assert "import_nasbench201" not in dry.stdout
 
 
 def test_an_import_is_the_first_of_all_jobs_and_fails_in_one_sentence(workflow):
