@@ -265,32 +265,12 @@ def load(values: Mapping[str, Any]) -> Config:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known words that fewest slips of a hand make of ``word``, two at most, as a phrase; empty where none is like it.
-
-    A slip is a letter too many, too few or wrong, or two that have changed places.
+    """Return the two known words that are most like ``word``, as a phrase; empty where none is.
 
     >>> nearest("rusn", ["run", "runs", "seed"])
-    "'runs' or 'run'"
+    "'run' or 'runs'"
     """
-    like = difflib.get_close_matches(word, known, n=5)
-    slips = {name: _slips(word, name) for name in like}
-    best = [name for name in like if slips[name] == min(slips.values())]
-    # Of as many slips, those that leave the letters as they are come first.
-    best.sort(key=lambda name: sorted(name) != sorted(word))
-    return " or ".join(map(repr, best[:2]))
-
-
-def _slips(one: str, other: str) -> int:
-    """Return the edit distance of two words, with neighbours that change places as one edit."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        earlier, before, row = before, row, [i]
-        for j, b in enumerate(other, start=1):
-            row.append(min(row[-1] + 1, before[j] + 1, before[j - 1] + (a != b)))
-            if i > 1 and j > 1 and (a, b) == (other[j - 2], one[i - 2]):
-                row[j] = min(row[j], earlier[j - 2] + 1)
-    return row[-1]
+    return " or ".join(map(repr, difflib.get_close_matches(word, known, n=2, cutoff=0.7)))
 
 
 def _from_text(value: Any, entry: Mapping[str, Any]) -> Any:

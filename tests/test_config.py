@@ -47,8 +47,8 @@ def test_readme_is_made_from_the_schema():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"budgetss": 3}, "unknown key 'budgetss'; did you mean 'budgets'?"),
-        ({"rusn": 5}, "unknown key 'rusn'; did you mean 'runs' or 'run'?"),
+        ({"budgetss": 3}, "unknown key 'budgetss'; did you mean 'budgets' or 'budget'?"),
+        ({"rusn": 5}, "unknown key 'rusn'; did you mean 'run' or 'runs'?"),
         ({"widht": 5}, "unknown key 'widht'; did you mean 'width'?"),
         ({"runs": 0}, "key 'runs' is 0; allowed: at least 1"),
         ({"width": 2000}, "key 'width' is 2000; allowed: at most 1024"),
