@@ -220,7 +220,10 @@ def test_a_study_of_few_trainings_has_one_target(workflow):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--config", "budgetss=3"], "configuration: unknown key 'budgetss'; did you mean 'budgets' or 'budget'?"),
+        (
+            ["--config", "budgetss=3"],
+            "configuration: unknown key 'budgetss'; did you mean 'budgets' or 'budget'?",
+        ),
         (["--config", "budgets=30"], "on the command line a list is 'key=[a,b]', in quotes"),
     ],
 )
