@@ -92,9 +92,8 @@ def facts(
     base_seed: int,
     width: int | None,
 ) -> dict[str, Any]:
-    """Return what says how codes were made, for the metadata of their file; ``code_passes`` is what one's price is counted in."""
+    """Return what says how codes were made, for the metadata of their file."""
     return {
         **recipes.facts(space, recipe, **images.facts(), base_seed=base_seed, width=width),
         "code_images": len(share),
-        "code_passes": recipe.passes(len(share)),
     }

@@ -66,14 +66,6 @@ class Recipe:
         """Return how many images go through a network in training: what a training's price is counted in."""
         return self.steps(images) * self.batch
 
-    def price(self, passes: int, images: int) -> float:
-        """Return what ``passes`` images through a network cost in complete trainings by this recipe on ``images`` images.
-
-        An estimation code costs its image passes over theirs (docs/definitions.md, section 2); the paper's is 3 × 4,992 of
-        100 × 49,920, 0.3 %.
-        """
-        return passes / self.passes(images)
-
     def metadata(self) -> dict[str, Any]:
         """Return the recipe as JSON types."""
         return {"recipe": self.name, **{f"recipe_{k}": v for k, v in asdict(self).items() if k != "name"}}

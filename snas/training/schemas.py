@@ -5,14 +5,21 @@ from __future__ import annotations
 from snas.tables import Column, Schema
 from snas.training.recipes import CODE_EPOCHS
 
-STATUS = Column("string", "ok | diverged (a loss is not finite) | out_of_memory (does not fit alone)")
+WHICH = {
+    "arch": Column("int32", "Index of the architecture in its space", low=0),
+    "cell": Column("string", "Name of the cell"),
+}
+HOW = {
+    "status": Column("string", "ok | diverged (a loss is not finite) | out_of_memory (does not fit alone)"),
+    "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
+}
+"""The first and the last columns of both: which network, and how its training went."""
 CODES = Schema(
     name="codes",
     description="Estimation codes: mean training loss of each of the first three epochs on a share of the images.",
     key=("arch",),
     columns={
-        "arch": Column("int32", "Index of the architecture in its space", low=0),
-        "cell": Column("string", "Name of the cell"),
+        **WHICH,
         **{
             f"loss_{epoch}": Column(
                 "float32",
@@ -22,8 +29,7 @@ CODES = Schema(
             )
             for epoch in range(1, CODE_EPOCHS + 1)
         },
-        "status": STATUS,
-        "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
+        **HOW,
     },
 )
 
@@ -32,8 +38,7 @@ TRUTH = Schema(
     description="Test accuracy after a complete training: plain images, running BN statistics, last weights.",
     key=("arch",),
     columns={
-        "arch": Column("int32", "Index of the architecture in its space", low=0),
-        "cell": Column("string", "Name of the cell"),
+        **WHICH,
         "accuracy": Column(
             "float64", "Share of the test images that are classified right; missing where status is not ok",
             null=True, low=0, high=1,
@@ -45,7 +50,6 @@ TRUTH = Schema(
         "correct": Column("int32", "Test images that are classified right; 0 where status is not ok", low=0),
         "images": Column("int32", "Test images", low=1),
         "losses": Column("list<float32>", "Mean training loss of each epoch; not finite once diverged, empty where it did not fit"),
-        "status": STATUS,
-        "seconds": Column("float64", "The architecture's share of the time of its group", low=0),
+        **HOW,
     },
 )  # fmt: skip

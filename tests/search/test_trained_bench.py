@@ -15,7 +15,7 @@ SPACE = "tiny_nanobench"
 ARCHS = list(range(0, 40, 5))
 PASSES = 3 * 4_992
 SAID = {"space": SPACE, "images": "cifar10", "width": 32, "seed": 0, "train_images": 50_000, "classes": 10}
-CODED = {**SAID, "recipe": "paper_code", "code_images": 5_000, "code_passes": PASSES}
+CODED = {**SAID, "recipe": "paper_code", "code_images": 5_000}
 
 
 @pytest.fixture
@@ -52,10 +52,6 @@ def test_codes_are_priced_anew_for_another_complete_training(made):
     found = made("own_320", trained={"recipe": "own_320"})
     assert found.code_price == PASSES / training.recipe("own_320").passes(50_000)
     assert ", recipe own_320, width 32" in found.metadata["truth_source"]
-
-
-def test_codes_of_an_earlier_version_are_priced_by_their_recipe(made):
-    assert made("paper_truth", coded={"code_passes": None}).code_price == pytest.approx(0.003, rel=1e-3)
 
 
 @pytest.mark.parametrize(
