@@ -265,18 +265,18 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
         {"selection": str(selection), "space": space, "width": width, "device": device, "compile": compile}
     )
     started = time.time()
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "snas.search.forecast", task],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for environment in _environments(device, jobs)
-    ]
+    workers: list[subprocess.Popen[str]] = []
     found = []
     try:
+        for environment in _environments(device, jobs):
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "snas.search.forecast", task],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            workers.append(worker)
         for worker in workers:
             said, errors = worker.communicate()
             if worker.returncode == -signal.SIGKILL or any(words in errors for words in NO_MEMORY):

@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from PIL import Image
 from snas import InputError, config, provenance, tables
 from snas.__main__ import _parser, main
 from snas.images.sizes import fitting_side, image_sizes
-from snas.search import command
+from snas.search import command, forecast
 from snas.search.command import FIXED, LIMITS, image_source, merged, number, run_name
 from snas.search.forecast import Plan, Speed
 from snas.search.jobs import own_search
@@ -738,15 +739,16 @@ def test_a_search_that_is_told_to_end_twice_waits_for_its_workflow(tmp_path: Pat
 
 
 MEASURES = """
-import sys, time
+import sys
 from snas import __main__
 from snas.search import forecast
-real = forecast.subprocess.Popen
-def popen(command, **settings):
-    process = real([sys.executable, "-c", "import time; time.sleep(60)"], **settings)
-    print(process.pid, flush=True)
-    return process
-forecast.subprocess.Popen = popen
+class Popen(forecast.subprocess.Popen):
+    def __init__(self, command, **settings):
+        super().__init__([sys.executable, "-c", "import time; time.sleep(60)"], **settings)
+    def communicate(self):
+        print(self.pid, flush=True)
+        return super().communicate()
+forecast.subprocess.Popen = Popen
 __main__._run = lambda _: forecast.measure("none", "tiny_nanobench", width=4, jobs=1, device="cpu", compile=False)
 sys.exit(__main__.main())
 """
@@ -763,3 +765,20 @@ def test_a_measurement_that_is_told_to_end_leaves_no_process() -> None:
     assert process.returncode == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
+
+
+def test_a_measurement_that_is_told_to_end_while_it_starts_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, started = subprocess.Popen, []
+
+    def popen(_: list[str], **settings: Any) -> subprocess.Popen[str]:
+        if started:
+            raise KeyboardInterrupt
+        started.append(real([sys.executable, "-c", "import time; time.sleep(60)"], **settings))
+        return started[0]
+
+    monkeypatch.setattr(forecast.subprocess, "Popen", popen)
+    with pytest.raises(KeyboardInterrupt):
+        forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device="cpu", compile=False)
+    assert started[0].returncode == -signal.SIGKILL
