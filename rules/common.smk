@@ -50,6 +50,8 @@ BENCHMARKS = f"{RUN}/benchmarks"
 BEST = f"{RUN}/best"
 WINNER = f"{RUN}/export/winner"
 ON_DEMAND = CONFIG.truth == "on_demand"
+# Where a proxy stands in for the code, nobody looks at trained ones.
+CODES_TRAINED = CONFIG.code == "trained"
 
 BENCHES = {bench.name: bench for bench in jobs.benches(CONFIG)}
 OWN = next((b.name for b in BENCHES.values() if not b.imported), "")
@@ -322,7 +324,8 @@ def stages():
     """Return the files of every stage, for the table of costs."""
     found = {}
     if TRAINED:
-        found["codes"] = shards(f"{RUN}/training/codes/shard_{{shard}}.parquet", CONFIG.code_shards)
+        if CODES_TRAINED:
+            found["codes"] = shards(f"{RUN}/training/codes/shard_{{shard}}.parquet", CONFIG.code_shards)
         rounds = [f"{RUN}/search/{OWN}/rounds/{i:02d}/truth" for i in range(ROUNDS)]
         folders = rounds if ON_DEMAND else [f"{RUN}/training/truth"]
         found["truth"] = [

@@ -17,7 +17,8 @@ rule trained_bench:
     """What this run has measured of its own space (on demand: without accuracies)."""
     input:
         architectures=space_table(CONFIG.space),
-        codes=rules.codes.output.table,
+        share=rules.share.output.share,
+        codes=rules.codes.output.table if CODES_TRAINED else [],
         proxies=expand(rules.proxy.output.table, proxy=CONFIG.proxies),
         truth=[] if ON_DEMAND else rules.truth.output.table,
     output:
@@ -32,7 +33,9 @@ rule trained_bench:
         **named(
             code_source=CONFIG.code,
             truth_recipe=CONFIG.truth_recipe,
+            space=CONFIG.space,
             width=CONFIG.width,
+            seed=CONFIG.seed,
         ),
         code=code_of("trained_bench.py", "snas.search.benches", RECIPE, without=MADE_BEFORE),
     script:

@@ -4,13 +4,18 @@ from _job import begin
 from snas.search.benches import make_trained
 
 job = begin(snakemake)
+p = snakemake.params
 make_trained(
     snakemake.output.table,
     architectures=snakemake.input.architectures,
-    codes=snakemake.input.codes,
+    share=snakemake.input.share,
+    codes=snakemake.input.get("codes") or None,
     proxies=snakemake.input.proxies,
     truth=snakemake.input.get("truth") or None,
-    truth_recipe=snakemake.params.truth_recipe,
-    code=snakemake.params.code_source,
-    facts={"code": snakemake.params.code},
+    truth_recipe=p.truth_recipe,
+    space=p.space,
+    width=p.width,
+    base_seed=p.seed,
+    code=p.code_source,
+    facts={"code": p.code},
 )

@@ -106,8 +106,11 @@ class Bench:
 
     @property
     def optimum(self) -> float:
-        """The best accuracy of the table; NaN where some are not known (on demand): one of those could be better."""
-        values = self.table["accuracy"].to_numpy(dtype=float)
+        """The best accuracy of the table; NaN where some are not known (on demand): one of those could be better.
+
+        A failed training counts as chance here as everywhere, which is best where no network that trained got beyond it.
+        """
+        values = self.by_arch("accuracy")
         if not np.isfinite(values).any() or (self.table["status"] == UNKNOWN).any():
             return float("nan")
         return float(np.nanmax(values))

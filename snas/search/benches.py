@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 import snas.search.bench as bench  # from its package, the hash of this code would cover every method
-from snas import InputError, tables
+from snas import InputError, tables, training
 from snas.proxies.scores import PROXIES
 from snas.registry import shortened
 from snas.search.code_price import code_price
 from snas.spaces import accuracies
 from snas.spaces.space import ARCHITECTURES
+from snas.training import recipes
 from snas.training.schemas import CODES, TRUTH
 
 
@@ -23,24 +24,36 @@ def make_trained(
     out: str | Path,
     *,
     architectures: str | Path,
-    codes: str | Path,
+    share: str | Path,
+    codes: str | Path | None,
     proxies: Sequence[str | Path],
     truth: str | Path | None,
     truth_recipe: str,
+    space: str,
+    width: int,
+    base_seed: int,
     code: str = "trained",
     facts: Mapping[str, Any],
 ) -> None:
     """Write the bench of what this run has measured; ``truth`` None: no accuracy is known yet (on demand).
 
-    ``code`` is ``trained``, or the proxy that stands in for the code.  The price of a code is its image passes over
-    those of a complete training by ``truth_recipe``.  ``facts`` (``measured`` by the caller) go into the metadata.
+    ``code`` is ``trained`` (``codes`` has them), or the proxy that stands in for the code.  The metadata of the
+    ``share`` say of which images all is.  The price of a code is its image passes over those of a complete training by
+    ``truth_recipe``.  ``facts`` (``measured`` by the caller) go into the metadata.
     """
+    if code == "trained" and codes is None:
+        raise ValueError("trained codes are asked for without a table of them")
     names = {"codes": str(codes), "truth": str(truth), "proxies": ", ".join(map(str, proxies))}
     scores = [tables.read(path, PROXIES) for path in proxies]
-    coded = tables.metadata(codes)
+    drawn = tables.metadata(share)
+    of = recipes.facts(
+        space, training.recipe(truth_recipe), images=drawn["image_set"], image_digest=drawn["image_digest"],
+        train_images=drawn["train_images"], classes=drawn["classes"], base_seed=base_seed, width=width,
+    )  # fmt: skip
+    coded = None if codes is None else tables.metadata(codes)
     if truth is not None:
         trained = tables.metadata(truth)
-        _check_of_one_run(codes, coded, truth, trained)
+        _check_of_one_run(codes or share, coded or of, truth, trained)
         if trained.get("recipe", truth_recipe) != truth_recipe:
             raise InputError(
                 f"{truth}: trained by the recipe {trained['recipe']!r}, and {truth_recipe!r} is asked for; it is of another "
@@ -49,36 +62,40 @@ def make_trained(
     frame = bench.trained_bench(
         tables.read(architectures, ARCHITECTURES),
         truth=None if truth is None else tables.read(truth, TRUTH),
-        codes=tables.read(codes, CODES),
+        codes=None if codes is None else tables.read(codes, CODES),
         proxies=pd.concat(scores, ignore_index=True) if scores else None,
         code="losses" if code == "trained" else code,
         names=names,
     )
-    source = f"trained on {coded['code_images']:,} images of {coded['images']}, recipe {coded['recipe']}"
+    by_proxy = {"source": f"{code} of the untrained network, three times", "price": 0.0, "kind": "proxy"}
+    said = _trained_code(coded, truth_recipe) if coded and code == "trained" else by_proxy
     metadata = {
-        "space": coded["space"],
-        "dataset": coded["images"],
+        "space": of["space"],
+        "dataset": of["images"],
         "table": "trained",
-        "truth_source": f"trained on {coded['train_images']:,} images of {coded['images']}, recipe "
-        f"{truth_recipe}, width {coded['width']}",
-        "code_source": source if code == "trained" else f"{code} of the untrained network, three times",
-        "code_price": code_price(coded, truth_recipe) if code == "trained" else 0.0,
-        "code_kind": "losses" if code == "trained" else "proxy",
-        "chance": 1 / coded["classes"],
-        "classes": coded["classes"],
-        "width": coded["width"],
+        "truth_source": f"trained on {of['train_images']:,} images of {of['images']}, recipe "
+        f"{truth_recipe}, width {of['width']}",
+        **{f"code_{key}": value for key, value in said.items()},
+        "chance": 1 / of["classes"],
+        "classes": of["classes"],
+        "width": of["width"],
     }
     bench.write(out, frame, {**facts, **metadata})
 
 
+def _trained_code(coded: Mapping[str, Any], truth_recipe: str) -> dict[str, Any]:
+    source = f"trained on {coded['code_images']:,} images of {coded['images']}, recipe {coded['recipe']}"
+    return {"source": source, "price": code_price(coded, truth_recipe), "kind": "losses"}
+
+
 def _check_of_one_run(
-    codes: str | Path, coded: Mapping[str, Any], truth: str | Path, trained: Mapping[str, Any]
+    other: str | Path, said: Mapping[str, Any], truth: str | Path, trained: Mapping[str, Any]
 ) -> None:
     """Refuse codes and accuracies of different networks or images, of which the bench's one sentence would be false."""
     for fact in ("width", "seed", "images"):
-        if fact in coded and fact in trained and coded[fact] != trained[fact]:
+        if fact in said and fact in trained and said[fact] != trained[fact]:
             raise InputError(
-                f"{truth}: trained with {fact} = {trained[fact]!r}, and {codes} is for {coded[fact]!r}; one of them is of "
+                f"{truth}: trained with {fact} = {trained[fact]!r}, and {other} is for {said[fact]!r}; one of them is of "
                 "another configuration: remove it and start again"
             )
 

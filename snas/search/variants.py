@@ -56,7 +56,7 @@ def _replace(method: Any, name: str, key: str, **change: Any) -> Any:
 def _with_codes(method: Any, name: str, key: str) -> None:
     if getattr(method, "uses_code", False) is False:
         raise InputError(
-            f"method {name!r}: {name.partition(MARK)[0]!r} looks at no code, so {key!r} changes nothing"
+            f"method {name!r}: {name.partition(MARK)[0]!r} has no predictor that looks at codes, so {key!r} changes nothing"
         )
 
 

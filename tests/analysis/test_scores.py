@@ -123,6 +123,19 @@ def test_a_failed_network_counts_as_chance(bench):
     assert scores["score"].tolist() == [loaded.facts["chance"]]
 
 
+def test_where_no_network_got_beyond_chance_a_failed_one_is_the_optimum(bench):
+    """As small a training as that of a first try: no regret is less than nothing."""
+    loaded = read_bench(bench)
+    table = loaded.table.copy()
+    table["accuracy"] = table["accuracy"].where(table["accuracy"].isna(), loaded.facts["chance"] / 2)
+    poor = Bench(loaded.name, table, loaded.facts)
+    assert poor.optimum == loaded.facts["chance"]
+    failed = table.loc[table["status"] != "ok", "arch"].to_numpy()
+    others = table.loc[table["status"] == "ok", "arch"].to_numpy()
+    scores = score_runs(poor, one_run(ranking=[*others[:3], *failed[:1]], pool=others[:2]), [1, 4])
+    assert scores["regret"].tolist() == [loaded.facts["chance"] / 2, 0]
+
+
 def test_an_architecture_without_a_selection_accuracy_counts_as_chance(bench):
     """As it does where a predictor learns from it: chosen where there is nothing better, and its own accuracy is the score."""
     loaded = read_bench(bench)

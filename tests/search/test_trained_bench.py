@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from snas import InputError, spaces, tables, training
+from snas.images.share import TENTH
+from snas.proxies.scores import PROXIES
 from snas.search import bench, benches
 from snas.spaces.space import ARCHITECTURES
 from snas.training.schemas import CODES, TRUTH
@@ -15,6 +17,7 @@ SPACE = "tiny_nanobench"
 ARCHS = list(range(0, 40, 5))
 PASSES = 3 * 4_992
 SAID = {"space": SPACE, "images": "cifar10", "width": 32, "seed": 0, "train_images": 50_000, "classes": 10}
+DRAWN = {"image_set": "cifar10", "image_digest": "0" * 64, "train_images": 50_000, "classes": 10}
 CODED = {**SAID, "recipe": "paper_code", "code_images": 5_000}
 
 
@@ -29,13 +32,21 @@ def made(tmp_path):
     part = {"accuracy": 0.5, "balanced": 0.5, "correct": np.int32(5), "images": np.int32(10)}
     truth = pd.DataFrame({**rows, **part, "losses": [[1.0]] * len(ARCHS)})
 
+    tables.write(tmp_path / "share.parquet", pd.DataFrame({"image": [3], "label": [1]}), TENTH, DRAWN)
+    scores = pd.DataFrame(rows | {"proxy": "synflow", "score": 10 ** np.arange(8.0), "log10": np.arange(8.0)})
+    tables.write(tmp_path / "synflow.parquet", scores[list(PROXIES.columns)], PROXIES)
+
     def make(recipe, *, coded=None, trained=None, code="trained", known=True):
+        by_proxy = code != "trained"
         tables.write(tmp_path / "codes.parquet", codes[list(CODES.columns)], CODES, CODED | (coded or {}))
         said = SAID | {"recipe": "paper_truth"} | (trained or {})
         tables.write(tmp_path / "truth.parquet", truth[list(TRUTH.columns)], TRUTH, said)
         benches.make_trained(
-            tmp_path / "table.parquet", architectures=tmp_path / "space.parquet", codes=tmp_path / "codes.parquet",
-            proxies=[], truth=tmp_path / "truth.parquet" if known else None, truth_recipe=recipe, code=code, facts={},
+            tmp_path / "table.parquet", architectures=tmp_path / "space.parquet", share=tmp_path / "share.parquet",
+            codes=None if by_proxy else tmp_path / "codes.parquet",
+            proxies=[tmp_path / "synflow.parquet"] if by_proxy else [],
+            truth=tmp_path / "truth.parquet" if known else None, truth_recipe=recipe, code=code,
+            space=SPACE, width=0, base_seed=0, facts={},
         )  # fmt: skip
         return bench.Bench.read(tmp_path / "table.parquet")
 
@@ -52,6 +63,26 @@ def test_codes_are_priced_anew_for_another_complete_training(made):
     found = made("own_320", trained={"recipe": "own_320"})
     assert found.code_price == PASSES / training.recipe("own_320").passes(50_000)
     assert ", recipe own_320, width 32" in found.metadata["truth_source"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_proxy_in_the_place_of_the_code_needs_no_trained_codes(made, known):
+    trained, found = made("paper_truth", known=known), made("paper_truth", known=known, code="synflow")
+    assert found.code_price == 0
+    assert np.array_equal(found.codes, np.repeat(np.arange(8.0)[:, None], 3, axis=1))
+    said = ("code_source", "code_price", "code_kind")
+    assert found.metadata["code_source"] == "synflow of the untrained network, three times"
+    assert found.metadata["code_kind"] == "proxy"
+    assert {k: v for k, v in found.metadata.items() if k not in said and k != "created"} == {
+        k: v for k, v in trained.metadata.items() if k not in said and k != "created"
+    }
+
+
+def test_accuracies_of_another_configuration_are_refused_beside_a_proxy_too(made):
+    with pytest.raises(
+        InputError, match=r"truth.parquet: trained with seed = 1, and .*share.parquet is for 0;"
+    ):
+        made("paper_truth", trained={"seed": 1}, code="synflow")
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,11 @@ def test_the_results_keep_the_variant_s_name(bench, tmp_path):
         ("siamese@c=3,c=4", "'c=4' is no setting"),
         ("siamese@c", "'c' is no setting"),
         ("siamese@c=-1", "c is '-1'; a whole number is expected"),
-        ("neural_predictor@c=5", "'neural_predictor' looks at no code, so 'c' changes nothing"),
+        (
+            "neural_predictor@c=5",
+            "'neural_predictor' has no predictor that looks at codes, so 'c' changes nothing",
+        ),
+        ("gp+fidelity@code=synflow", "'gp+fidelity' has no predictor that looks at codes"),
         ("random@lambda=0.3", "'random' has no setting 'lambda'"),
         (
             "siamese@lambda=0.3",
