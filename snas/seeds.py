@@ -7,11 +7,16 @@ Draws are made on the CPU and moved, so that they are the same on every device.
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+
+_REUSED = threading.local()
+"""This thread's Mersenne twister, seeded anew for each draw: nothing of one draw is left for another."""
 
 
 def seed(base_seed: int, purpose: str, *ids: int | str) -> int:
@@ -40,8 +45,11 @@ def words(count: int, base_seed: int, purpose: str, *ids: int | str) -> np.ndarr
     """
     import numpy as np
 
-    state = np.random.RandomState(seed(base_seed, purpose, *ids) & 0xFFFFFFFF)
-    return state.randint(0, 2**32, count, dtype=np.uint32)
+    # A new one asks the system for entropy first, which takes longer than to seed it and to draw a batch.
+    twister = getattr(_REUSED, "twister", None) or np.random.RandomState()
+    _REUSED.twister = twister
+    twister.seed(seed(base_seed, purpose, *ids) & 0xFFFFFFFF)
+    return twister.randint(0, 2**32, count, dtype=np.uint32)
 
 
 def numpy_generator(base_seed: int, purpose: str, *ids: int | str) -> np.random.Generator:

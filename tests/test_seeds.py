@@ -1,7 +1,9 @@
 """Seeds: a function of (base seed, purpose, id) alone."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 
 from snas import seeds
@@ -30,3 +32,16 @@ def test_words_are_what_torch_would_draw():
     words = seeds.words(2000, 3, "batches", "x", 7)
     drawn = torch.randint(1000, (2000,), generator=seeds.generator(3, "batches", "x", 7))
     assert [int(word) % 1000 for word in words] == drawn.tolist()
+
+
+def test_words_do_not_hang_on_what_was_drawn_before_or_elsewhere():
+    """The twister is used again, and seeded anew: an odd number of words and another thread leave no trace."""
+    asked = [(800, run) for run in range(50)] + [(7, run) for run in range(50)]
+    alone = [np.random.RandomState(seeds.seed(3, "batches", run) & 0xFFFFFFFF) for _, run in asked]
+    wanted = [
+        state.randint(0, 2**32, count, dtype=np.uint32).tolist()
+        for state, (count, _) in zip(alone, asked, strict=True)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda one: seeds.words(one[0], 3, "batches", one[1]).tolist(), asked)
+        assert list(found) == wanted
