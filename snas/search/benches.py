@@ -92,7 +92,7 @@ def _check_of_one_run(
     other: str | Path, said: Mapping[str, Any], truth: str | Path, trained: Mapping[str, Any]
 ) -> None:
     """Refuse codes and accuracies of different networks or images, of which the bench's one sentence would be false."""
-    for fact in ("width", "seed", "images"):
+    for fact in ("width", "seed", "images", "image_digest"):
         if fact in said and fact in trained and said[fact] != trained[fact]:
             raise InputError(
                 f"{truth}: trained with {fact} = {trained[fact]!r}, and {other} is for {said[fact]!r}; one of them is of "

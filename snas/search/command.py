@@ -494,6 +494,8 @@ def planned(
         method=values["method"], ask_batch=values["ask_batch"], budget=budget, width=width, steps=steps,
         balanced=balanced, paid=paid, strict=bool(hours),
     )  # fmt: skip
+    if f"{plan.search.budget}+{plan.search.top}" != stored.get("budget"):
+        paid = min(paid, plan.search.budget)  # of a smaller one, no more than its N; its last K may be others
     say(told[plan.width])  # not before: what counts is the width that the plan has come to
     least_seconds = work.seconds(plan, speed, paid)  # by the speed that the plan was chosen by
     if plan.width != least:

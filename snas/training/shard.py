@@ -45,6 +45,8 @@ def write_shard(
         kept: folder of the trainings that outlive a job that is killed; ``forget``: they are this job's own, and go when
             all is written.
         group: as in :func:`snas.training.truth.ground_truth`.
+
+    Raises :class:`snas.InputError` where the images are not those of the share any more.
     """
     how = training.recipe(recipe)
     if not archs:
@@ -52,10 +54,13 @@ def write_shard(
         return
     from snas import images as image_sets
     from snas.device import torch_device
+    from snas.images.share import TENTH
     from snas.training.paid import Paid, train_what_is_new
     from snas.training.truth import facts
 
     image_set = image_sets.load(**images)
+    # A folder of the same name may hold other images by now; proxies and the bench are of those of the share.
+    tables.read(share, TENTH, expect={"image_digest": image_set.digest})
     said = facts(space, image_set, how, base_seed=base_seed, width=width)
     with provenance.measured(torch_device(device), **said, code=code) as record:
         frame = train_what_is_new(

@@ -557,6 +557,7 @@ def test_what_is_paid_for_is_counted_on_for_the_same_choice_alone(
     assert planning(stored=stored, change={"budget": "40+8"})[-1] == 32, (
         "the last 8 may not be asked for again"
     )
+    assert planning(stored=stored, change={"budget": "8+2"})[-1] == 8, "a smaller budget asks for no more"
     assert planning("--hours", "1000", stored=stored)[-1] == 32
     assert "for already" not in capsys.readouterr().out
     *_, other, paid = planning(stored=stored, change=change)

@@ -85,6 +85,18 @@ def test_accuracies_of_another_configuration_are_refused_beside_a_proxy_too(made
         made("paper_truth", trained={"seed": 1}, code="synflow")
 
 
+@pytest.mark.parametrize("code", ["trained", "synflow"])
+def test_accuracies_on_images_that_have_changed_since_are_refused(made, code):
+    """A folder has the same name with more images in it; another number of classes would make chance another one."""
+    with pytest.raises(InputError, match=r"truth.parquet: trained with image_digest = '1111"):
+        made(
+            "paper_truth",
+            coded={"image_digest": "0" * 64},
+            trained={"image_digest": "1" * 64, "classes": 11},
+            code=code,
+        )
+
+
 @pytest.mark.parametrize(
     ("coded", "trained", "sentence"),
     [

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from snas import images, spaces, tables
+from snas import InputError, images, spaces, tables
 from snas.images.share import write_share
 from snas.training.schemas import TRUTH
 from snas.training.shard import write_shard
@@ -46,6 +46,15 @@ def test_what_is_kept_for_good_stays_and_is_not_trained_again(share, tmp_path, c
     assert once.equals(again)
     spent = [tables.metadata(tmp_path / f"{name}.parquet")["cpu_seconds"] for name in ("once", "again")]
     assert spent[0] == spent[1] > 0, "what it took, whoever took it"
+
+
+def test_images_that_are_not_those_of_the_share_any_more_are_refused_before_a_training(share, tmp_path):
+    how = HOW | {"images": {**HOW["images"], "base_seed": 4}}
+    with pytest.raises(
+        InputError, match=r"share.parquet: made with image_digest = .*; delete the file and run again"
+    ):
+        write_shard(tmp_path / "one.parquet", [7], share=share, kept=tmp_path / "kept", **how)
+    assert not (tmp_path / "kept").exists()
 
 
 EMPTY = """
