@@ -58,6 +58,8 @@ def _stopping() -> Iterator[None]:
     """Raise :class:`Terminated` on SIGTERM, where nobody else handles it."""
 
     def stop(*_: object) -> None:
+        # Another one would stop what takes the processes with it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated
 
     if (

@@ -65,3 +65,66 @@ def test_a_command_that_is_told_to_end_takes_its_processes_with_it(number, monke
         signal.signal(signal.SIGINT, ctrl_c)
     assert (killed, capsys.readouterr().err) == ([True], "snas: stopped\n")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_handlers_wait_for_the_end_of_what_must_not_be_interrupted():
+    handled = []
+
+    def handler(number, frame):
+        handled.append(number)
+        raise KeyboardInterrupt
+
+    def told():
+        with signals.postponed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            handled.append("ended")
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            told()
+        assert handled == ["ended", signal.SIGTERM]
+        assert {signal.getsignal(number) for number in before} == {handler}
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)
+
+
+def test_what_has_no_handler_is_not_given_one_meanwhile():
+    """A process that is started meanwhile ignores what this one ignores; in another thread nothing can be set."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with signals.postponed():
+            assert {signal.getsignal(number) for number in before} == {signal.SIG_IGN}
+    finally:
+        for number, other in before.items():
+            signal.signal(number, other)
+    entered = []
+
+    def elsewhere():
+        with signals.postponed():
+            entered.append(True)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert entered
+
+
+def test_a_command_that_is_told_to_end_twice_ends_what_it_has_begun_to_end(monkeypatch, capsys):
+    killed = []
+
+    def measuring(arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            os.kill(os.getpid(), signal.SIGTERM)
+            killed.append(True)
+            raise
+
+    monkeypatch.setattr(__main__, "_run", measuring)
+    before = signal.getsignal(signal.SIGTERM)
+    assert __main__.main([]) == 128 + signal.SIGTERM
+    assert (killed, capsys.readouterr().err) == ([True], "snas: stopped\n")
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -7,6 +7,7 @@ the workflow, and says in the end how good the forecast was.  The same command a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snas import InputError, config, device, machine, provenance, tables
+from snas import InputError, config, device, machine, provenance, signals, tables
 from snas.images import REGISTRY as IMAGE_SETS
 from snas.progress import clock
 from snas.search import forecast as forecasts
@@ -400,12 +401,17 @@ class Workflow:
         last: deque[str] = deque(maxlen=12)
         said = False
         before = signal.getsignal(signal.SIGTERM)
-        with subprocess.Popen(
-            [sys.executable, "-m", "snakemake", target, *self.snakefile, *words], cwd=self.folder, text=True, errors="replace",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        ) as process:  # fmt: skip
+        started: list[subprocess.Popen[str]] = []
+        with contextlib.ExitStack() as until_it_ends:
             try:
-                signal.signal(signal.SIGTERM, partial(_terminated, process))
+                signal.signal(signal.SIGTERM, partial(_terminated, started))
+                with signals.postponed():
+                    process = subprocess.Popen(
+                        [sys.executable, "-m", "snakemake", target, *self.snakefile, *words], cwd=self.folder, text=True,
+                        errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    )  # fmt: skip
+                    started.append(until_it_ends.enter_context(process))
                 for line in process.stdout or ():
                     if line.startswith("[snas]"):
                         said = said or "log: " in line
@@ -417,7 +423,8 @@ class Workflow:
             except KeyboardInterrupt:
                 # the driver lets what runs end; a second signal would leave it behind, holding the run
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                process.wait()
+                for process in started:
+                    process.wait()
                 say("stopped; the same command goes on from here")
                 return 130
             except BrokenPipeError:
@@ -432,12 +439,14 @@ class Workflow:
         return process.returncode
 
 
-def _terminated(process: subprocess.Popen[str], *_: object) -> None:
+def _terminated(started: list[subprocess.Popen[str]], *_: object) -> None:
     """Stop the workflow where this command alone is told to end (``kill``, a service, a container): it would go on without it.
 
     Ctrl-C reaches both by itself.
     """
-    process.terminate()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one could come before this one is seen to
+    for process in started:
+        process.terminate()
     raise KeyboardInterrupt
 
 

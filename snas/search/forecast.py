@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snas import InputError, spaces
+from snas import InputError, signals, spaces
 from snas import device as devices
 from snas.search.jobs import OwnSearch, own_search
 from snas.words import counted
@@ -269,14 +269,15 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
     found = []
     try:
         for environment in _environments(device, jobs):
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "snas.search.forecast", task],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            workers.append(worker)
+            with signals.postponed():
+                worker = subprocess.Popen(
+                    [sys.executable, "-m", "snas.search.forecast", task],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+                workers.append(worker)
         for worker in workers:
             said, errors = worker.communicate()
             if worker.returncode == -signal.SIGKILL or any(words in errors for words in NO_MEMORY):
@@ -289,9 +290,10 @@ def measure(selection: str | Path, space: str, *, width: int, jobs: int, device:
                 raise InputError(f"the measurement of this machine failed: {last}")
             found.append(json.loads(said.strip().splitlines()[-1]))
     except BaseException:
-        for worker in workers:  # they would go on for nobody
-            with worker:
-                worker.kill()
+        with signals.postponed():
+            for worker in workers:  # they would go on for nobody
+                with worker:
+                    worker.kill()
         raise
 
     def mean(name: str) -> np.ndarray:

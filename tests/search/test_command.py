@@ -709,21 +709,41 @@ def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeyp
     assert said[1:] == ["[snas] stopped; the same command goes on from here"]
 
 
+ENDS_WHEN_TOLD = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def end(*_):
+    (folder / "ending").touch()
+    while not (folder / "told twice").exists():
+        time.sleep(0.02)
+    exit(1)
+signal.signal(signal.SIGTERM, end)
+print("[snas] a line", flush=True)
+time.sleep(60)
+"""
+
+
 def test_a_search_that_is_told_to_end_twice_waits_for_its_workflow(tmp_path: Path, monkeypatch) -> None:
     """What its jobs have begun they end; left alone, they would hold the run, and the same command would be refused."""
-    code = (
-        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2), exit(1)));"
-        "print('[snas] a line', flush=True); time.sleep(60)"
-    )
     real, started = subprocess.Popen, []
 
     def popen(words, **settings):
-        started.append(real([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
+        started.append(
+            real([sys.executable, "-c", ENDS_WHEN_TOLD, tmp_path], stdout=subprocess.PIPE, text=True)
+        )
         return started[0]
+
+    def again():
+        while not (tmp_path / "ending").exists() and started[0].returncode is None:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+        (tmp_path / "told twice").touch()
+
+    twice = threading.Thread(target=again)
 
     def told(text, **_):
         if "a line" in text:
-            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            twice.start()
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=popen, PIPE=-1, STDOUT=-2))
@@ -735,8 +755,46 @@ def test_a_search_that_is_told_to_end_twice_waits_for_its_workflow(tmp_path: Pat
     except KeyboardInterrupt:  # it would end all tests
         pytest.fail("the workflow is left behind")
     finally:
-        signal.signal(signal.SIGTERM, before)
         started[0].kill()
+        started[0].wait()
+        twice.join()  # what it sends is not to come where nobody handles it
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def raising():
+    """A handler of SIGTERM that raises, as that of the command line does; it comes as Ctrl-C does."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_search_that_is_told_to_end_while_it_starts_its_workflow_stops_it(
+    tmp_path: Path, monkeypatch, raising
+) -> None:
+    real, started = subprocess.Popen, []
+
+    def popen(words, **settings):
+        started.append(
+            real([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.PIPE, text=True)
+        )
+        os.kill(os.getpid(), signal.SIGTERM)  # within what constructs it
+        return started[0]
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=popen, PIPE=-1, STDOUT=-2))
+    try:
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+        assert started[0].returncode == -signal.SIGTERM
+    except KeyboardInterrupt:  # it would end all tests
+        pytest.fail("the workflow is left behind")
+    finally:
+        started[0].kill()
+        started[0].wait()
+        started[0].stdout.close()
 
 
 MEASURES = """
@@ -783,3 +841,23 @@ def test_a_measurement_that_is_told_to_end_while_it_starts_leaves_no_process(
     with pytest.raises(KeyboardInterrupt):
         forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device="cpu", compile=False)
     assert started[0].returncode == -signal.SIGKILL
+
+
+def test_a_measurement_that_is_told_to_end_within_a_start_leaves_no_process(monkeypatch, raising) -> None:
+    """The constructor has started the process, and has not returned it."""
+    real, started = subprocess.Popen, []
+
+    def popen(_: list[str], **settings: Any) -> subprocess.Popen[str]:
+        started.append(real([sys.executable, "-c", "import time; time.sleep(60)"], **settings))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(forecast.subprocess, "Popen", popen)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device="cpu", compile=False)
+        assert [process.returncode for process in started] == [-signal.SIGKILL]
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

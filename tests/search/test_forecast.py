@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -257,17 +258,18 @@ def test_what_is_measured_are_seconds_of_one_network_and_one_image(monkeypatch, 
 
 def test_processes_that_measure_at_the_same_time_count_by_their_mean(monkeypatch):
     said = iter(((3.0, 0.1), (5.0, 0.3)))
+    monkeypatch.setattr(forecast, "time", SimpleNamespace(time=lambda: 1000.0))
 
     class Worker:
         returncode = 0
 
         def __init__(self, *_, **__):
-            self.started = time.time()
+            pass
 
         def communicate(self):
             startup, dear = next(said)
             found = {
-                "ready": self.started + startup,
+                "ready": 1000.0 + startup,
                 "macs": [0, 100],
                 "step": [0.0, dear],
                 "test": [0.0, 2 * dear],
@@ -276,7 +278,7 @@ def test_processes_that_measure_at_the_same_time_count_by_their_mean(monkeypatch
 
     monkeypatch.setattr(forecast.subprocess, "Popen", Worker)
     speed = forecast.measure("none", "tiny_nanobench", width=4, jobs=2, device="cpu", compile=False)
-    assert speed.startup == pytest.approx(4.0, abs=0.5)
+    assert speed.startup == pytest.approx(4.0)
     assert speed.step == pytest.approx((0.0, 0.002))
     assert speed.test == pytest.approx((0.0, 0.004))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -32,6 +35,16 @@ def same(one: dict, other: dict) -> None:
         assert sorted(table) == sorted(other[name]), name
         for column, values in table.items():
             assert repr(values) == repr(other[name][column]), f"{name}: {column}"
+
+
+def processes(session: int) -> dict[int, str]:
+    """Return the living processes of a session and their command lines."""
+    found = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == session:
+                found[process.pid] = " ".join(process.cmdline())
+    return found
 
 
 @pytest.fixture(scope="session")

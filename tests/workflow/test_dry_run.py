@@ -276,9 +276,7 @@ def test_the_second_driver_is_told_who_works_here(workflow):
     )  # fmt: skip
     lock = workflow.folder / ".snakemake/snas/smoke.lock"
     try:
-        for _ in range(200):
-            if lock.exists() and lock.read_text():
-                break
+        while first.poll() is None and not (lock.exists() and lock.read_text()):
             time.sleep(0.1)
         second = workflow.run("--configfile", "config/smoke.yaml", "--cores", "1", check=False)
         assert second.returncode

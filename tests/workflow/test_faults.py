@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +21,7 @@ import pytest
 from snas import provenance, tables
 from snas.training.schemas import CODES
 from tests.conftest import ROOT, Workflow
-from tests.workflow.conftest import SMOKE, columns, same
+from tests.workflow.conftest import SMOKE, columns, processes, same
 
 NOTHING = "Nothing to be done"
 SPACE = "results/smoke/spaces/nasbench201.parquet"
@@ -75,16 +74,6 @@ KINDS = [
     ("SIGTERM", "group"),
     ("SIGKILL", "group"),
 ]
-
-
-def processes(session: int) -> dict[int, str]:
-    """Return the living processes of a session and their command lines."""
-    found = {}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == session:
-                found[process.pid] = " ".join(process.cmdline())
-    return found
 
 
 def jobs_of(driver: int) -> list[int]:

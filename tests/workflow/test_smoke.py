@@ -19,7 +19,7 @@ from snas.search.bench import BENCH
 from snas.search.block import SEARCH
 from snas.training.schemas import TRUTH
 from tests.conftest import ROOT, Workflow
-from tests.workflow.conftest import SMOKE, columns, same
+from tests.workflow.conftest import SMOKE, columns, processes, same
 
 NOTHING = "Nothing to be done"
 
@@ -275,7 +275,8 @@ def test_another_device_or_group_re_runs_no_training_and_no_search(smoke):
 
 
 def kill_sometime(workflow, *arguments, after, how):
-    """Start a run in a session of its own and end it ``after`` seconds in one of the ways people and machines do."""
+    """Start a run in a session of its own and end it ``after`` seconds in one of the ways people and machines do; wait until
+    nothing of it lives: jobs see within a second that their driver is gone."""
     driver = subprocess.Popen(
         workflow.command(*arguments), cwd=workflow.folder, env=workflow.environment, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -288,6 +289,8 @@ def kill_sometime(workflow, *arguments, after, how):
     else:
         os.killpg(driver.pid, signal.SIGKILL)
     driver.wait(timeout=600)
+    while processes(driver.pid):
+        time.sleep(0.1)
 
 
 def test_kills_lose_nothing_and_need_no_unlock(smoke, tmp_path):
