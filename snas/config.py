@@ -447,7 +447,9 @@ def _check_together(config: Config) -> None:
                 if key == "nasbench201"
                 else ""
             )
-            raise InputError(f"configuration: key {key!r}: {config[key]} does not exist{hint}")
+            # A line's end in it, as \x1e is, too, would make two sentences.
+            path = config[key] if config[key].isprintable() else repr(config[key])
+            raise InputError(f"configuration: key {key!r}: {path} does not exist{hint}")
     resolve("snas.images.known:check")(config)
     resolve("snas.search.jobs:check")(config)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from snas import InputError, config
@@ -159,6 +159,8 @@ def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5,
 ), max_size=3))  # fmt: skip
+@example({"nasbench201": "\x1e"})
+@example({"images_path": "a\nb"})
 def test_any_value_is_taken_or_refused_in_one_sentence(values):
     refused = None
     try:

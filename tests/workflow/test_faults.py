@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -288,18 +289,21 @@ def test_a_read_only_results_folder_is_one_sentence(workflow):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_a_folder_of_somebody_else_is_one_sentence(tmp_path):
-    (tmp_path / "results").mkdir(mode=0o555)
+def test_a_folder_of_somebody_else_is_one_sentence():
+    """Not in pytest's own folder, which every start of pytest closes to others anew."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        check_a_folder_of_somebody_else(Path(made))
+
+
+def check_a_folder_of_somebody_else(folder):
+    folder.chmod(0o755)
+    (folder / "results").mkdir(mode=0o555)
     code = (
         "import os, sys; from pathlib import Path; from snas import InputError, provenance\n"
         "os.setuid(65534)\n"
         "try: provenance.hold_run(Path(sys.argv[1]), 'mine', reads_only=False)\n"
         "except InputError as error: print(error)\n"
     )
-    folder = Path(os.path.realpath(tmp_path))
-    for parent in [folder, *list(folder.parents)[:3]]:
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
     (folder / ".snakemake/snas").mkdir(parents=True)
     (folder / ".snakemake/snas").chmod(0o777)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False,
