@@ -54,13 +54,13 @@ def write_shard(
         return
     from snas import images as image_sets
     from snas.device import torch_device
-    from snas.images.share import TENTH
+    from snas.images.share import read_share
     from snas.training.paid import Paid, train_what_is_new
     from snas.training.truth import facts
 
     image_set = image_sets.load(**images)
     # A folder of the same name may hold other images by now; proxies and the bench are of those of the share.
-    tables.read(share, TENTH, expect={"image_digest": image_set.digest})
+    read_share(share, image_set)
     said = facts(space, image_set, how, base_seed=base_seed, width=width)
     with provenance.measured(torch_device(device), **said, code=code) as record:
         frame = train_what_is_new(
