@@ -378,5 +378,6 @@ def _levels(frame: pd.DataFrame, source: str) -> None:
         margin = (easy[easier] - easy[harder]).dropna()
         if len(margin) and margin.median() <= 0:
             raise InputError(
-                f"{source}: most architectures are better on {harder} than on {easier}: the data sets are swapped"
+                f"{source}: most architectures are no better on {easier} than on {harder}: the data sets are swapped, or have the "
+                "same numbers"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from snas import InputError, tables
 from snas.analysis import fewest, fewest_page
@@ -101,6 +102,38 @@ def test_a_curve_by_hand(bench, search):
     assert (row["found"], row["trained_low"], row["trained_median"]) == (pytest.approx(2 / 3), 1, 3)
     assert np.isnan(row["trained_high"])
     assert np.isnan(row["trained_worst"])
+
+
+def test_what_is_needed_has_the_quantiles_of_the_runs(bench, search):
+    """The 10 % and 90 % quantiles and the median are runs: of twenty the second, the tenth and the eighteenth."""
+    pools = [[arch for arch in (0, 1, 2, 3, 5) * 4][:place] + [4] + [0] * (20 - place) for place in range(20)]
+    _, needed = fewest.fewest(read_bench(bench()), [search("random", pools)])
+    row = needed.iloc[0]
+    assert row[["trained_low", "trained_median", "trained_high", "trained_worst"]].tolist() == [2, 10, 18, 20]
+
+
+def test_an_architecture_a_little_below_the_optimum_is_not_the_optimum(bench, search):
+    """Only what differs by rounding is."""
+    near = bench([0.5, 0.6, 0.9 - 1e-12, 0.9 - 1e-4, 0.9, 0.3])
+    progress, needed = fewest.fewest(read_bench(near), [search("random", [[0, 3, 1], [0, 3, 2]])])
+    assert progress["found"].tolist() == [0, 0, 0.5]
+    assert needed["found"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_one_method_at_several_budgets_the_largest_counts(bench, search, turned):
+    paths = [
+        search("random", [[0, 1]], name="short"), search("random", [[0, 4, 1]], name="long"), search("gp", [[0, 1]], name="g"),
+        search("gp", [[0, 1, 4, 2]], name="gg"),
+    ]  # fmt: skip
+    paths = paths[::-1] if turned else paths
+    whole = read_bench(bench())
+    progress, needed = fewest.fewest(whole, paths)
+    assert progress.loc[progress["method"] == "random", "regret"].tolist() == pytest.approx([0.4, 0, 0])
+    assert needed.set_index("method")["budget"].to_dict() == {"random": 3, "gp": 4}
+    found = fewest.paired(whole, paths)
+    assert found["price"].tolist() == [1, 2, 3]
+    assert found["reference_regret"].tolist() == pytest.approx([0.4, 0.3, 0])
 
 
 def test_looks_are_part_of_the_price(bench, search):
@@ -200,6 +233,24 @@ def test_other_methods_are_compared_run_by_run_at_equal_prices(bench, search):
     assert row["difference"] == pytest.approx(-0.05)
     assert row["low"] == pytest.approx(-0.2)
     assert row["high"] == pytest.approx(0.1)
+
+
+def test_intervals_are_those_of_95_percent(bench, search):
+    """Of the mean regret and of the mean difference, which are equal where the reference has the optimum at once."""
+    firsts = [0, 1, 2, 3, 4, 5, 1, 2, 3, 3, 2, 1]
+    walk, known = (
+        search(m, [[a] for a in pool], name=m) for m, pool in (("random", firsts), ("gp", [4] * 12))
+    )
+    regrets = 0.9 - np.array(ACCURACY)[firsts]
+    spread = regrets.std() / np.sqrt(12)
+    theirs = stats.bootstrap(
+        (regrets,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    whole = read_bench(bench())
+    progress, _ = fewest.fewest(whole, [walk], resamples=20_000)
+    for row in (progress.iloc[0], fewest.paired(whole, [known, walk], resamples=20_000).iloc[0]):
+        assert abs(row["low"] - theirs.low) < 0.1 * spread
+        assert abs(row["high"] - theirs.high) < 0.1 * spread
 
 
 def test_looks_delay_what_a_price_buys(bench, search):

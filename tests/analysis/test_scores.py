@@ -6,8 +6,9 @@ import pytest
 
 from snas import InputError, tables
 from snas.analysis.inputs import BENCH, SEARCH, Bench, read_bench, read_search
-from snas.analysis.points import POINTS, aggregate
+from snas.analysis.points import MEANS, POINTS, aggregate
 from snas.analysis.scores import SCORES, score_runs
+from snas.analysis.timing import timing
 from snas.search import bench as search_bench
 from snas.search import block as search_block
 
@@ -210,6 +211,17 @@ def one_run(ranking, pool) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
+@pytest.mark.parametrize(("asked", "twice"), [(False, [0, 2, 2]), (True, [0, 0, 0])])
+def test_trainings_of_a_search_that_asks_one_after_the_other_are_never_twice_in_its_price(
+    bench, asked, twice
+):
+    """Its ranking may hold what it has asked for; the score is the best of that and of K others."""
+    loaded = read_bench(bench)
+    order = loaded.table.sort_values("accuracy", ascending=False)["arch"].to_numpy()
+    search = one_run(order[:9], order[1:3]).assign(asked=asked)
+    assert score_runs(loaded, search, [1, 3, 5])["pool_in_top"].tolist() == twice
+
+
 def test_points_equal_numpy(bench, searches):
     loaded = read_bench(bench)
     scores = score_runs(loaded, read_search(searches, loaded), TOPS)
@@ -226,6 +238,47 @@ def test_points_equal_numpy(bench, searches):
         assert row.quarter_sd == pytest.approx(row.sd / 4)
         assert row.median == pytest.approx(np.median(values))
         assert row.code_trainings == pytest.approx(same["codes"].mean() * 0.003)
+        assert row.trained == row.budget + row.top
+        spreads = {"fair_sd": "score_fair", "protocol_sd": "score_protocol"}
+        means = {"fair_mean": "score_fair", "protocol_mean": "score_protocol", "coarse_mean": "score_coarse"}
+        means |= {"regret": "regret", "fair_regret": "regret_fair"}
+        means |= {name: name for name in (*MEANS, "pool_in_top", "codes")}
+        for column, of in means.items():
+            assert getattr(row, column) == pytest.approx(same[of].to_numpy().mean(), nan_ok=True), column
+        for column, of in spreads.items():
+            assert getattr(row, column) == pytest.approx(same[of].to_numpy().std(ddof=1), nan_ok=True), column
+    best = loaded.optimum
+    assert scores["regret"].tolist() == pytest.approx((best - scores["score"]).tolist())
+    assert scores["regret_fair"].tolist() == pytest.approx((best - scores["score_fair"]).tolist())
+    assert (scores["regret"] != scores["regret_fair"]).any()
+    assert scores.loc[scores["method"] == "random", "pool_in_top"].eq(0).all(), (
+        "all its trainings are distinct"
+    )
+    assert scores.loc[scores["method"] == "siamese+nsam+bts", "pool_in_top"].gt(0).any()
+
+
+def test_the_facts_of_a_bench(bench):
+    """A name may have more than one hyphen; a code that no metadata price costs nothing."""
+    loaded = read_bench(bench)
+    plain = Bench("nasbench201-imagenet16-120", loaded.table)
+    assert (plain.space, plain.dataset, plain.code_price) == ("nasbench201", "imagenet16-120", 0)
+    times = np.where(np.arange(120) < 3, 100.0, 1.0)
+    facts = Bench(loaded.name, loaded.table.assign(truth_seconds=times), loaded.facts).metadata()
+    assert facts["truth_seconds"] == pytest.approx(times.mean())
+    assert (facts["architectures"], facts["known_accuracies"]) == (120, 116)
+
+
+def test_times_of_training_are_those_that_were_measured(bench, searches):
+    loaded = read_bench(bench)
+    search = read_search(searches, loaded)
+    seconds = np.array([1.0, 2.0, 9.0, 4.0, 5.0, np.nan])
+    search["train_seconds"] = np.tile(seconds, len(search) // 6)
+    found = timing(search, loaded)
+    assert len(found) == 8
+    for row in found.itertuples():
+        assert (row.runs, row.mean, row.median) == (5, pytest.approx(4.2), 4)
+        assert row.sd == pytest.approx(seconds[:5].std(ddof=1))
+        assert (row.architectures, row.space) == (120, "tiny_nanobench")
 
 
 def test_tables_keep_their_schemas(bench, searches, tmp_path):

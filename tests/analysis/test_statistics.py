@@ -58,8 +58,52 @@ def test_differences_are_paired_by_run(run):
     ]
     assert row["runs"] == 12
     assert row["difference"] == pytest.approx(np.mean(one_by_one))
-    assert row["better"] == np.mean([d > 0 for d in one_by_one])
     assert row["low"] <= row["difference"] <= row["high"]
+    pd.testing.assert_frame_equal(frame, paired(scores, bench, resamples=500, level=0.95))
+    others = frame[(frame["kind"] == "score") & ~frame["reference"].str.endswith(COARSE)]
+    for row in others.itertuples():
+        gains = [
+            by[(row.method, row.budget, row.top, r)] - by[(row.reference, row.budget, row.top, r)]
+            for r in range(12)
+        ]
+        assert row.better == np.mean([gain > 0 for gain in gains])
+        assert row.equal == np.mean([gain == 0 for gain in gains])
+    assert (others["better"] + others["equal"] < 1).any()
+    assert others["equal"].between(0.01, 0.99).any()
+
+
+def test_a_coarse_ranking_is_compared_by_the_score_that_it_has(run):
+    """Of methods with codes, and of those with a proxy in the place of the code, which trains none."""
+    scores = tables.read(run["scores"], SCHEMAS["scores"])
+    of_one = scores[scores["method"] == "siamese"]
+    proxy = of_one.assign(method="siamese@code=synflow", codes=0)
+    frame = paired(pd.concat([scores, proxy]), read_bench(run["bench"]), resamples=10)
+    coarse = frame[frame["reference"].str.endswith(COARSE)]
+    assert coarse["kind"].eq("score").all()
+    with_codes = {"siamese", "siamese+nsam", "siamese+nsam+bts"}
+    assert set(coarse["method"]) == {*with_codes, "siamese@code=synflow"}
+    expected = (of_one["score"] - of_one["score_coarse"]).groupby([of_one["budget"], of_one["top"]]).mean()
+    row = coarse[coarse["method"] == "siamese"].iloc[0]
+    assert row["difference"] == pytest.approx(expected[row["budget"], row["top"]])
+
+
+def test_a_pair_of_which_a_run_has_no_score_is_left_out(run):
+    """The other runs are no random choice."""
+    scores = tables.read(run["scores"], SCHEMAS["scores"])
+    lost = (
+        (scores["method"] == "siamese")
+        & (scores["run"] == 3)
+        & (scores["budget"] == 30)
+        & (scores["top"] == 10)
+    )
+    assert lost.sum() == 1
+    scores.loc[lost, "score"] = np.nan
+    frame = paired(scores, read_bench(run["bench"]), resamples=10)
+    found = frame[(frame["method"] == "siamese") & (frame["reference"] == "neural_predictor")]
+    budgets = {
+        kind: set(zip(rows["budget"], rows["top"], strict=True)) for kind, rows in found.groupby("kind")
+    }
+    assert budgets["score_fair"] - budgets["score"] == {(30, 10)}
 
 
 def test_differences_use_only_runs_that_both_have(run):
@@ -112,6 +156,29 @@ def test_spearman_per_group(run):
         assert row.n == len(rows)
         ranks = [stats.rankdata(rows[name]) for name in (row.against, "accuracy")]
         assert row.spearman == pytest.approx(np.corrcoef(*ranks)[0, 1])
+        assert row.p_value == pytest.approx(stats.spearmanr(*ranks).pvalue)
+
+
+def test_the_papers_regions_are_counted_by_their_bounds(run):
+    """docs/definitions.md, section 5: accuracy and code from, to, their ends included."""
+    bench = read_bench(run["bench"])
+    rng = np.random.default_rng(0)
+    accuracy, code = rng.uniform(0.1, 0.95, 2000).round(2), rng.uniform(-0.02, 0.25, 2000).round(2)
+    found = correlations(pd.DataFrame({"accuracy": accuracy, "code": code}), bench)
+    found = found[found["kind"] == "rectangle"].set_index("label")
+    for name, low, high, left, right in (("red", 0.25, 0.8, 0, 0.11), ("blue", 0.45, 0.8, 0.11, 0.18)):
+        inside = [low <= a <= high and left <= c <= right for a, c in zip(accuracy, code, strict=True)]
+        row = found.loc[f"{name} of figure 8a"]
+        assert row["n"] == sum(inside)
+        assert row["spearman"] == pytest.approx(stats.spearmanr(code[inside], accuracy[inside]).statistic)
+
+
+def test_a_scatter_has_the_numbers_of_the_bench(run):
+    bench = read_bench(run["bench"])
+    points = scatter(bench)
+    assert points["mmacs"].tolist() == pytest.approx((bench.table["macs"] / 1_000_000).tolist())
+    assert points["accuracy"].tolist() == bench.table["accuracy"].tolist()
+    assert points["log10_synflow"].tolist() == bench.table["log10_synflow"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -120,10 +187,13 @@ def test_spearman_per_group(run):
 def test_groups_hold_every_architecture_once(dataset, expected):
     accuracy = np.random.default_rng(0).uniform(0.1, 0.949, 300)
     colours = [group for group in groups(dataset, accuracy) if group.kind == "group"]
+    zooms = [(group.low, group.high) for group in groups(dataset, accuracy) if group.kind == "zoom"]
     assert sum(group.holds(accuracy).astype(int) for group in colours).tolist() == [1] * 300
     if expected:
         assert [group.label for group in colours] == expected
+        assert zooms == [(0.9, 0.95), (0.85, 0.9)]
     else:
+        assert zooms == [(group.low, group.high) for group in colours[:2]]
         assert all(abs(group.holds(accuracy).sum() - 100) <= 1 for group in colours)
 
 
@@ -293,19 +363,23 @@ def test_agreement_is_a_plain_mean_over_the_points_that_both_have():
 
     rows = [
         ("6b", "neural_predictor", 30, 30, 0.70, 0.71, 5), ("6b", "neural_predictor", 40, 30, 0.71, 0.72, 9),
-        ("6b", "siamese", 30, 30, 0.72, 0.715, 9), ("6b", "siamese", 40, 30, 0.74, 0.735, 9),
-        ("6b", "siamese", 50, 30, 0.75, np.nan, np.nan), ("7a", "siamese", 30, 5, 0.9, 0.8, 3),
+        ("6b", "siamese", 30, 30, 0.72, 0.715, 9), ("6b", "siamese", 40, 30, 0.74, 0.745, 9),
+        ("6b", "siamese", 50, 30, 0.75, np.nan, np.nan), ("7a", "siamese", 30, 30, 0.9, 0.8, 3),
     ]  # fmt: skip
     names = ["figure", "method", "budget", "top", "published", "mean", "runs"]
     frame = pd.DataFrame(rows, columns=names).assign(difference=lambda f: f["mean"] - f["published"])
     found = agreement(frame, "bench").set_index(["figure", "method"])
     assert found.loc["6b", "neural_predictor"]["n"] == 5
     assert found.loc["6b", "siamese"]["points"] == 2
-    assert found.loc["6b", "siamese"]["difference"] == pytest.approx(-0.005)
-    assert found.loc["6b", "siamese"]["lead"] == pytest.approx((0.005 + 0.015) / 2)
+    assert found.loc["6b", "siamese"]["difference"] == pytest.approx(0)
+    assert found.loc["6b", "siamese"]["lowest"] == pytest.approx(-0.005)
+    assert found.loc["6b", "siamese"]["highest"] == pytest.approx(0.005)
+    assert found.loc["6b", "siamese"]["lead"] == pytest.approx((0.005 + 0.025) / 2)
     assert found.loc["6b", "siamese"]["published_lead"] == pytest.approx((0.02 + 0.03) / 2)
     assert np.isnan(found.loc["6b", "neural_predictor"]["lead"])
-    assert np.isnan(found.loc["7a", "siamese"]["lead"])
+    assert np.isnan(found.loc["7a", "siamese"]["lead"]), (
+        "the neural predictor of another figure is no reference"
+    )
     assert found.loc["7a", "siamese"]["lowest"] == pytest.approx(-0.1)
 
 
@@ -321,6 +395,12 @@ def test_a_proxy_in_the_place_of_the_code_is_no_loss(synthetic, tmp_path):
     assert found.loc[("code", "all"), "n"] == 0
     assert np.isnan(found.loc[("code", "all"), "spearman"])
     assert found.loc[("log10_synflow", "all"), "n"] == 60
+
+
+def test_three_architectures_have_a_correlation(synthetic, tmp_path):
+    bench = read_bench(synthetic.make_bench(tmp_path / "bench.parquet", "tiny_nanobench", "digits", 3))
+    found = correlations(scatter(bench), bench)
+    assert found.loc[found["label"] == "all", ["n", "spearman"]].notna().all(axis=None)
 
 
 def test_two_architectures_have_no_groups_and_no_correlation(synthetic, tmp_path):

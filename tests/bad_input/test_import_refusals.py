@@ -327,6 +327,14 @@ TABLES = {
     "twice, no string": (lambda f: _with("arch_id", 6, 5)(f.drop(columns="arch")), "architecture 5 of cifar10 occurs twice"),
     "wrong FLOPs": (_with("flops_m", 8, 12.0), "row 8: architecture 8 on cifar10 has 12 million, but its FLOPs"),
     "wrong parameters": (_with("params_m", 8, 12.0), "has 12 million, but its parameters are"),
+    "twenty FLOPs more": (
+        lambda f: f.assign(flops_m=f["flops_m"] + 2e-5 * (f["arch_id"] == 8)),
+        "row 8: architecture 8 on cifar10 has",
+    ),
+    "twenty parameters less": (
+        lambda f: f.assign(params_m=f["params_m"] - 2e-5 * (f["arch_id"] == 8)),
+        "row 8: architecture 8 on cifar10 has",
+    ),
     "swapped": (_swapped, "so the data sets are swapped"),
     "swapped, no costs": (_swapped_without_costs, "the data sets are swapped"),
     "short curves": (lambda f: f.assign(early_losses=[[1.0] * 20] * len(f)), "has 20 epochs; epoch 50 is asked for"),

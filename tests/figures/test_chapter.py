@@ -8,6 +8,7 @@ from PIL import Image
 
 from snas import InputError, tables
 from snas.__main__ import main
+from snas.analysis.agreement import agreement
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import chapter, style
 
@@ -48,6 +49,10 @@ def interval(row):
     return f"{100 * row.difference:+.2f} [{100 * row.low:+.2f}, {100 * row.high:+.2f}]".replace("-", "−")
 
 
+def signed(value):
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
 def read(run, name):
     return tables.read(run / "analysis" / NAME / f"{name}.parquet", SCHEMAS[name])
 
@@ -58,17 +63,49 @@ def test_the_numbers_are_those_of_the_analysis(run, capsys):
     assert "Tiny-NanoBench" not in text.split("### Table 1")[0]
     points = read(run, "points")
     compared = read(run, "comparison")
+    here, fair_text = text.split("### Ablations on")[0].split("### The fair protocol on")
+    assert (
+        f"optimum of the table {tables.metadata(run / 'analysis' / NAME / 'points.parquet')['optimum']:.4f}"
+        in here
+    )
+    published = compared[(compared["figure"] == "6b") & (compared["top"] == 30)].set_index(
+        ["method", "budget"]
+    )
+    by = points[points["top"] == 30].set_index(["method", "budget"])
     for row in points[points["top"] == 30].itertuples():
         codes = f"{row.codes:.0f} ({row.codes * 0.003:.1f})" if row.codes else "–"
-        own = [style.method_title(row.method), str(row.budget + 30), codes, str(row.runs)]
-        fair = [
-            style.method_title(row.method.removesuffix("@labels=select")),
-            str(row.budget + 30),
-            str(row.runs),
+        plain = row.method.removesuffix("@labels=select")
+        own = [style.method_title(plain), str(row.budget + 30)]
+        regrets = [f"{row.mean:.4f} ± {row.sd:.4f}", f"{row.regret:.4f}"]
+        if "labels" in row.method:
+            paper = by.loc[(plain, row.budget)]
+            cells = [
+                *own,
+                str(row.runs),
+                *regrets,
+                f"{paper['mean']:.4f} ± {paper['sd']:.4f}",
+                f"{paper['regret']:.4f}",
+            ]
+        else:
+            theirs = published["published"].get((row.method, row.budget))
+            said = ["–", "–"] if theirs is None else [f"{theirs:.4f}", signed(row.mean - theirs)]
+            cells = [
+                *own,
+                codes,
+                str(row.runs),
+                *regrets,
+                f"{row.fair_mean:.4f}",
+                f"{row.fair_regret:.4f}",
+                *said,
+            ]
+        line = f"| {' | '.join(cells)} |"
+        assert (line in (fair_text if "labels" in row.method else here)) == ("@c" not in row.method), line
+        ranks = [
+            f"{getattr(row, name):.3f}"
+            for name in ("spearman", "coarse_spearman", "kendall", "coarse_kendall")
         ]
-        cells = [*(fair if "labels" in row.method else own), f"{row.mean:.4f} ± {row.sd:.4f}"]
-        line = f"| {' | '.join(cells)} | "
-        assert (line in text) == ("@c" not in row.method), line
+        line = f"| {' | '.join([own[0], str(row.budget), *ranks])} |".replace("nan", "–")
+        assert (line in here) == ("@" not in row.method and row.method != "random"), line
     (theirs,) = compared.query("figure == '6b' and method == 'siamese' and budget == 70").to_dict("records")
     assert f"| {theirs['published']:.4f} | {100 * theirs['difference']:+.2f} |".replace("-", "−") in text
     differences = read(run, "differences")
@@ -77,6 +114,22 @@ def test_the_numbers_are_those_of_the_analysis(run, capsys):
         assert len(rows)
         for row in rows.itertuples():
             assert interval(row) in text, (row.method, row.reference, row.kind)
+    one = differences[(differences["method"] == "siamese") & (differences["reference"] == "neural_predictor")]
+    one = one[one["top"] == 30].set_index(["kind", "budget"])
+    assert "| difference | score | N + K = 60 | N + K = 100 |" in here
+    for kind, name in (("score", "pool counted"), ("score_fair", "pool not counted")):
+        found = " | ".join(interval(one.loc[(kind, budget)]) for budget in (30, 70))
+        assert f"| Siamese − Neural predictor | {name} | {found} |" in here
+    assert "| difference | score | N = 30 | N = 70 |" in text.split("### Ablations on")[1]
+    agreed = agreement(compared, NAME)
+    for row in agreed.itertuples():
+        lead = ["–", "–"] if np.isnan(row.lead) else [signed(row.lead), signed(row.published_lead)]
+        cells = [style.method_title(row.method), str(row.points), str(row.n), signed(row.difference)]
+        cells += [f"{signed(row.lowest)} to {signed(row.highest)}", *lead]
+        assert f" | {' | '.join(cells)} |" in text.split("### Where our numbers")[1]
+    seconds = read(run, "timing").set_index(["method", "budget"])["mean"]
+    fts, bts = (seconds[f"siamese+nsam+{name}", 70] for name in ("fts", "bts"))
+    assert f"| NAS-Bench-201 | 70 | 4 | {fts:.1f} | {bts:.1f} | {fts / bts:.2f}× | 5.81× |" in text
     for heading in (
         "### Ablations on",
         "### Where our numbers and the published ones agree",

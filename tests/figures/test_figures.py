@@ -1,5 +1,6 @@
 """Every registered figure: with data and without, its CSV against what is drawn, the same bytes twice."""
 
+import itertools
 import json
 import re
 from typing import Any
@@ -7,20 +8,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from snas import InputError, figures, spaces, tables
 from snas.analysis import published
+from snas.analysis.correlations import correlations
 from snas.analysis.costs import COSTS, costs
-from snas.analysis.counting import write_counts
+from snas.analysis.counting import CELLS, COUNTS, WITHIN, write_counts
 from snas.analysis.fewest import NEEDED, PAIRED
+from snas.analysis.inputs import Bench
 from snas.analysis.points import POINTS
 from snas.analysis.statistics import SCHEMAS
 from snas.figures import READS, REGISTRY, SUFFIXES, draw, style
-from snas.figures.diagrams import example_cell
+from snas.figures.diagrams import draw_cell, example_cell
 from snas.figures.sources import Sources
 from snas.spaces.space import ARCHITECTURES
 from snas.tables import Column, Schema
@@ -200,6 +205,177 @@ def points(frame, x="trained", y="mean") -> set[tuple[float, float]]:
     return {(round(float(a), 9), round(float(b), 9)) for a, b in zip(frame[x], frame[y], strict=True)}
 
 
+def spreads(axes) -> set[tuple[float, float, float]]:
+    """Return place, lower and upper end of all bands and bars of a panel."""
+    found = set()
+    for part in axes.collections:
+        if isinstance(part, PolyCollection):
+            for x, y in ((path.vertices[:, 0], path.vertices[:, 1]) for path in part.get_paths()):
+                found |= {(place, y[x == place].min(), y[x == place].max()) for place in x}
+        elif isinstance(part, LineCollection):
+            found |= {(bar[0, 0], *sorted(bar[:, 1])) for bar in part.get_segments() if len(bar)}
+    return {tuple(round(float(number), 9) for number in bar) for bar in found if np.isfinite(bar).all()}
+
+
+def intervals(x, low, high) -> set[tuple[float, float, float]]:
+    return {tuple(round(float(n), 9) for n in bar) for bar in zip(x, low, high, strict=True)}
+
+
+def panel(drawing, letter):
+    """Return the panel whose title begins with the letter."""
+    (found,) = [ax for ax in drawing.figure.axes if ax.get_title(loc="left").startswith(f"({letter})")]
+    return found
+
+
+def optima(paths) -> dict[str, float]:
+    found = [tables.metadata(path) for path in paths if path.name == "points.parquet"]
+    return {facts["bench"]: facts["optimum"] for facts in found}
+
+
+def of_bench(paths, bench):
+    return [path for path in paths if path.parent.name == bench]
+
+
+def changed(paths, name, folder, change, **more):
+    """Write the first table called ``name`` of ``paths`` once more, changed, with more metadata; return its path."""
+    path = next(path for path in paths if path.stem == name)
+    facts = {key: value for key, value in tables.metadata(path).items() if key != "schema"}
+    frame = change(tables.read(path, SCHEMAS[name]).copy())
+    tables.write(folder / f"{name}.parquet", frame, SCHEMAS[name], facts | more)
+    return folder / f"{name}.parquet"
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7"])
+def test_bands_are_the_spread_of_the_table(data, name):
+    """Of ours one standard deviation, a quarter of it beside a published curve, as that one's bars."""
+    drawing = shown(name, data)
+    for letter, rows in drawing.data.groupby("panel"):
+        expected = set()
+        for _, of_one in rows.groupby("bench"):
+            ours, theirs = (of_one[of_one["source"] == source] for source in ("ours", "published"))
+            half = ours["sd"] / 4 if len(theirs) else ours["sd"]
+            expected |= intervals(ours["trained"], ours["mean"] - half, ours["mean"] + half)
+            read = theirs.dropna(subset=["quarter_sd"])
+            half = read["quarter_sd"]
+            expected |= intervals(read["trained"], read["mean"] - half, read["mean"] + half)
+        assert spreads(panel(drawing, letter)) == expected
+    theirs = published.curves()["published_quarter_sd"].dropna()
+    shown_theirs = drawing.data.loc[drawing.data["source"] == "published", "quarter_sd"].dropna()
+    assert set(shown_theirs) <= set(theirs)
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6"])
+def test_bars_at_single_points_are_the_spread_of_the_table(small, name):
+    drawing = shown(name, small["methods"])
+    for letter, rows in drawing.data.groupby("panel"):
+        ends = intervals(rows["trained"], rows["mean"] - rows["sd"], rows["mean"] + rows["sd"])
+        assert spreads(panel(drawing, letter)) == ends
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6"])
+def test_the_axis_on_the_right_is_the_regret_to_the_dotted_optimum(data, name):
+    drawing = shown(name, data)
+    drawing.figure.draw_without_rendering()
+    for letter, rows in drawing.data.groupby("panel"):
+        ax, best = panel(drawing, letter), optima(data)[rows["bench"].iloc[0]]
+        dotted = [line for line in ax.get_lines() if line.get_linestyle() == ":"]
+        assert [set(line.get_ydata()) for line in dotted] == [{best}]
+        (right,) = ax.child_axes
+        for regret in (0.0, 0.1):
+            here, there = ((0, regret), (0, best - regret / 100))
+            assert right.transData.transform(here)[1] == pytest.approx(ax.transData.transform(there)[1])
+        ours = rows["source"] == "ours"
+        assert set(rows.loc[ours, "optimum"]) == {best}
+        assert rows.loc[~ours, "optimum"].isna().all()
+        assert rows.loc[~ours, "n"].eq(100).all()
+
+
+def test_figure_7_has_the_optimum_of_each_light_space_in_its_colour(data, tmp_path):
+    """Also where no search has found it."""
+    (tmp_path / "one").mkdir()
+    mine = of_bench(data, "tiny_nanobench-cifar10")
+    given = [path for path in data if path.name == "points.parquet" and path not in mine]
+    given.append(changed(mine, "points", tmp_path / "one", lambda frame: frame, optimum=0.97))
+    drawing = shown("fig7", given)
+    light = {"tiny_nanobench-cifar10", "tiny_nasbench201-cifar10"}
+    assert set(drawing.data["bench"]) == light
+    looks = style.space_looks(["tiny_nanobench", "tiny_nasbench201"])
+    wanted = {(looks[bench.partition("-")[0]].colour, optima(given)[bench]) for bench in light}
+    assert (looks["tiny_nanobench"].colour, 0.97) in wanted
+    for ax in drawing.figure.axes[:2]:
+        dotted = [line for line in ax.get_lines() if line.get_linestyle() == ":"]
+        assert {(line.get_color(), line.get_ydata()[0]) for line in dotted} == wanted
+    labels = {text.get_text() for text in drawing.figure.legends[0].get_texts()}
+    assert {"Tiny-NanoBench · CIFAR-10, n = 4", "Tiny-NASBench-201 · CIFAR-10, n = 4"} <= labels
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "fig7", "ranks", "differences"])
+def test_variants_are_in_no_curve(data, name):
+    assert not shown(name, data).data["method"].str.contains("@").any()
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig6", "ranks"])
+def test_the_legend_says_the_number_of_runs(data, name):
+    labels = {text.get_text() for text in shown(name, data).figure.legends[0].get_texts()}
+    assert {"Siamese (n = 4)", "Siamese + NSAM + BTS (n = 4)"} <= labels
+
+
+def test_titles_of_figure_6_say_what_is_fixed(data):
+    drawing = shown("fig6", data)
+    for letter, rows in drawing.data.groupby("panel"):
+        title = panel(drawing, letter).get_title(loc="left").splitlines()[1]
+        grows = "K" if rows["budget"].nunique() == 1 else "N"
+        fixed = f"N = {rows['budget'].iloc[0]}" if grows == "K" else f"K = {rows['top'].iloc[0]}"
+        assert title == f"{fixed}, {grows} grows"
+        assert rows["top" if grows == "N" else "budget"].nunique() == 1
+
+
+def test_a_method_that_is_published_only_is_in_figure_6(data, tmp_path):
+    """BRP-NAS has a curve in the paper's figure 6b, and in 6a none."""
+    mine = of_bench(data, "nasbench201-cifar100")
+    points_ = changed(mine, "points", tmp_path, lambda frame: frame[frame["method"] != "brp_nas"])
+    drawing = shown("fig6", [points_, *(path for path in mine if path.name == "comparison.parquet")])
+    rows = drawing.data[drawing.data["method"] == "brp_nas"]
+    assert set(rows["source"]) == {"published"}
+    assert set(rows["panel"]) == {"b"}
+    labels = {text.get_text() for text in drawing.figure.legends[0].get_texts()}
+    assert "BRP-NAS (published only)" in labels
+
+
+def test_ranks_are_their_csv(data):
+    drawing = shown("ranks", data)
+    for letter, rows in drawing.data.groupby("panel"):
+        ax = panel(drawing, letter)
+        assert lines(ax) == points(rows, "budget", "spearman")
+        assert set(zip(rows["method"], rows["budget"], strict=True)) >= {("siamese", 10), ("siamese", 70)}
+        assert rows["n"].eq(4).all()
+    assert drawing.figure.axes[0].get_ylabel() == "mean Spearman correlation"
+
+
+def test_each_panel_of_differences_has_its_pair(data):
+    """In the order of legends, each with its intervals and a line at no difference."""
+    drawing = shown("differences", data)
+    panels = [ax for ax in drawing.figure.axes if ax.get_visible()]
+    pairs = list(dict.fromkeys(zip(drawing.data["method"], drawing.data["reference"], strict=True)))
+    known = list(style.METHODS)
+    pairs.sort(key=lambda pair: (known.index(pair[0]), pair[1]))
+    assert len(panels) == len(pairs)
+    assert drawing.data["kind"].eq("score").all()
+    for ax, (method, reference) in zip(panels, pairs, strict=True):
+        own = reference.startswith(f"{method} (")
+        other = "its coarse ranking" if own else style.method_title(reference)
+        assert ax.get_title(loc="left").replace("\n", " ") == f"{style.method_title(method)} − {other}"
+        rows = drawing.data[(drawing.data["method"] == method) & (drawing.data["reference"] == reference)]
+        assert spreads(ax) == intervals(rows["budget"], 100 * rows["low"], 100 * rows["high"])
+        bars = {
+            tuple(xy)
+            for box in ax.containers
+            for xy in np.column_stack(box[0].get_data()).astype(float).round(9)
+        }
+        assert bars == points(rows.assign(percent=100 * rows["difference"]), "budget", "percent")
+        assert any(set(line.get_ydata()) == {0} for line in ax.get_lines())
+
+
 @pytest.mark.parametrize("name", ["fig5", "fig6"])
 def test_curves_are_their_csv(data, name):
     drawing = shown(name, data)
@@ -263,6 +439,105 @@ def test_scatters_are_their_csv(data, name):
         low, high = ax.get_ylim()
         offsets = offsets[(offsets[:, 1] >= low) & (offsets[:, 1] <= high)]
         assert {tuple(row) for row in offsets.round(9)} == points(rows, "x", "accuracy")
+
+
+def test_panels_of_differences_stand_in_the_order_of_legends(data, tmp_path):
+    def renamed(frame):
+        names = frame[["method", "reference"]].replace({r"^siamese\b(?!\+)": "gp"}, regex=True)
+        return frame.assign(**names)
+
+    path = changed(of_bench(data, "nasbench201-cifar100"), "differences", tmp_path, renamed)
+    panels = [ax for ax in shown("differences", [path]).figure.axes if ax.get_visible()]
+    firsts = list(dict.fromkeys(ax.get_title(loc="left").splitlines()[0] for ax in panels))
+    assert firsts[0] == "Neural predictor"
+    assert firsts[-1] == "GP"
+
+
+def colours_of(ax) -> dict[str, np.ndarray]:
+    """Return the points of a scatter by their colour."""
+    found: dict[str, np.ndarray] = {}
+    for part in ax.collections:
+        found[to_hex(part.get_facecolor()[0]).upper()] = np.asarray(part.get_offsets())
+    return found
+
+
+def test_figure_4_marks_what_is_light_and_counts(data):
+    drawing = shown("fig4", data)
+    left, right = drawing.figure.axes
+    colours = colours_of(left)
+    assert colours[style.BLUE][:, 0].max() < 35 <= colours[style.GREY][:, 0].min()
+    for ax in (left, right):
+        for part in ax.collections:
+            assert part.get_label().endswith(f", n = {len(part.get_offsets()):,}")
+        assert ax.get_xlabel() == "multiply-accumulates (millions)"
+    low, high = right.get_ylim()
+    left_end, right_end = right.get_xlim()
+    everything = np.concatenate([np.asarray(part.get_offsets()) for part in right.collections])
+    below = int((everything[:, 1] < low).sum())
+    assert below > 0
+    assert right.get_legend().get_title().get_text() == f"{below} below the axis"
+    quarter, three = np.quantile(everything[:, 1], [0.25, 0.75])
+    assert low < quarter - 3 * (three - quarter), "broken networks only"
+    assert everything[:, 1].max() < high
+    assert left_end < everything[:, 0].min()
+    assert everything[:, 0].max() < right_end
+
+
+def test_panels_of_figure_1_are_their_groups(data):
+    """With the group's own correlation above; the best group in the first colour."""
+    drawing = shown("fig1", data)
+    found = tables.read(
+        next(p for p in data if p.match("*/tiny_nanobench-cifar10/correlations.parquet")), SCHEMAS["correlations"]
+    )  # fmt: skip
+    found = found[found["against"] == "code"]
+    for letter, (kind, low, high) in zip(
+        "abc", (("all", 0, 1), ("zoom", 0.9, 0.95), ("zoom", 0.85, 0.9)), strict=True
+    ):
+        (row,) = found[(found["kind"] == kind) & (found["low"] == low)].itertuples()
+        title = panel(drawing, letter).get_title(loc="left")
+        assert title == f"({letter}) {row.label}\nρ = {row.spearman:.2f}, n = {row.n}".replace("-", "−")
+        rows = drawing.data[drawing.data["panel"] == letter]
+        assert len(rows) == row.n
+        assert rows["accuracy"].between(low, high).all()
+    assert drawing.figure.axes[0].get_ylabel() == "accuracy, CIFAR-10"
+    colours = colours_of(drawing.figure.axes[0])
+    best, middle, rest = (colours[colour][:, 1] for colour in style.GROUPS[:3])
+    assert best.min() >= 0.9 > middle.max() > middle.min() >= 0.7 > rest.max()
+    labels = {line.get_label(): line.get_color() for line in drawing.figure.legends[0].get_lines()}
+    assert labels["accuracy 0.90–0.95"] == style.GROUPS[0]
+
+
+def test_what_is_better_than_the_papers_best_group_is_black(data, tmp_path):
+    mine = of_bench(data, "tiny_nanobench-cifar10")
+    raised = lambda frame: frame.assign(accuracy=frame["accuracy"] + 0.012)
+    path = changed(mine, "scatter", tmp_path, raised)
+    frame = tables.read(path, SCHEMAS["scatter"])
+    rho = correlations(frame, Bench("tiny_nanobench-cifar10", frame, tables.metadata(path)))
+    colours = colours_of(
+        shown("fig8", [path, changed(mine, "correlations", tmp_path, lambda _: rho)]).figure.axes[1]
+    )
+    assert colours[style.BLACK][:, 1].min() >= 0.95
+    assert 0.9 <= colours[style.GROUPS[0]][:, 1].min() <= colours[style.GROUPS[0]][:, 1].max() < 0.95
+
+
+@pytest.mark.parametrize(
+    ("code", "accuracy", "wanted"),
+    [
+        ([0.05, 0.3], [0.6, 0.1], {style.VERMILLION: (0.0, 0.25, 0.11, 0.8)}),
+        ([0.12, 0.3], [0.6, 0.1], {style.BLUE: (0.11, 0.45, 0.18, 0.8)}),
+        ([0.05, 0.3], [0.1, 0.6], {}),
+    ],
+)
+def test_the_papers_regions_of_figure_8_are_outlined_where_they_hold_a_point(
+    data, tmp_path, code, accuracy, wanted
+):
+    mine = of_bench(data, "nasbench201-cifar100")
+    two = lambda frame: frame.head(2).assign(code=code, accuracy=accuracy)
+    ax = shown("fig8", [changed(mine, "scatter", tmp_path, two)]).figure.axes[0]
+    found = {to_hex(patch.get_edgecolor()).upper(): patch.get_bbox().extents for patch in ax.patches}
+    assert set(found) == set(wanted)
+    for colour, extents in wanted.items():
+        assert found[colour] == pytest.approx(extents)
 
 
 def test_a_correlation_is_found_by_its_bounds(digits, tmp_path):
@@ -340,13 +615,15 @@ def test_every_proxy_has_a_row_of_figure_8(digits, tmp_path):
 
 def test_correlations_above_the_panels_are_those_of_the_table(data):
     figure = shown("fig8", data).figure
-    found = tables.read(
-        next(p for p in data if p.match("*/nasbench201-cifar100/correlations.parquet")),
-        SCHEMAS["correlations"],
-    )
-    texts = {text.get_text() for text in figure.axes[0].texts}
-    for row in found[(found["against"] == "code") & found["kind"].isin(["all", "group"])].itertuples():
-        assert f"{row.label}: ρ = {row.spearman:.2f}, n = {row.n}".replace("-", "−") in texts
+    benches, measures = ("nasbench201-cifar100", "tiny_nanobench-cifar10"), ("code", "log10_synflow")
+    for ax, (against, bench) in zip(figure.axes, itertools.product(measures, benches), strict=True):
+        path = next(p for p in data if p.match(f"*/{bench}/correlations.parquet"))
+        found = tables.read(path, SCHEMAS["correlations"])
+        texts = [text.get_text() for text in ax.texts]
+        rows = found[(found["against"] == against) & found["kind"].isin(["all", "group"])]
+        assert texts == [
+            f"{row.label}: ρ = {row.spearman:.2f}, n = {row.n}".replace("-", "−") for row in rows.itertuples()
+        ]
 
 
 def test_table1_has_the_ratios(data):
@@ -443,10 +720,103 @@ def test_headline_prints_its_numbers(data):
 
 def test_the_regret_stands_next_to_its_mean(data):
     """Behind the fair score it would be taken for that one's."""
-    texts = [text.get_text() for text in shown("headline", data).figure.axes[0].texts]
-    of_regret = [text for text in texts if "regret" in text]
-    assert of_regret
+    drawing = shown("headline", data)
+    lines_ = [words(line) for line in cells(drawing)]
+    of_regret = [text for line in lines_ for text in line if "regret" in text]
     assert all(re.fullmatch(r"regret \.\d{4}; fair \.\d{4}", text) for text in of_regret)
+    bare = lambda value: f"{value:.4f}".removeprefix("0")
+    main = lambda row: f"{row.mean:.4f} ± {row.sd:.4f}"
+    for (_, method), rows in drawing.data.sort_values("budget").groupby(["bench", "method"]):
+        wanted = [
+            [style.method_title(method), *map(main, rows.itertuples())],
+            [f"regret {bare(r.regret)}; fair {bare(r.fair_mean)}" for r in rows.itertuples()],
+            [f"publ. {bare(r.published)}" for r in rows.itertuples() if r.published > 0],
+        ]
+        wanted = [line for line in wanted if line]
+        found = [[text for text in line if text != "–"] for line in lines_]
+        assert any(found[place : place + len(wanted)] == wanted for place in range(len(found))), wanted
+
+
+def test_budgets_of_a_table_are_spread_over_those_that_are_there():
+    """At most four: those that are wished for, or of many the first, the last and what lies between."""
+    from snas.figures.tabular import _choose
+
+    assert _choose([10, 30, 70, 100], [30, 70], 4) == [30, 70]
+    assert _choose(range(10, 80, 10), [], 4) == [10, 30, 50, 70]
+    assert _choose([10, 20], [99], 4) == [10, 20]
+
+
+def cells(drawing) -> list[dict[float, Any]]:
+    """Return the texts of a table, line by line, by where they stand from the left."""
+    found: dict[float, dict[float, Any]] = {}
+    for text in drawing.figure.axes[0].texts:
+        x, y = text.get_position()
+        if text.get_text():
+            found.setdefault(round(y, 3), {})[round(x, 3)] = text
+    return [dict(sorted(line.items())) for _, line in sorted(found.items())]
+
+
+def words(line) -> list[str]:
+    return [text.get_text() for text in line.values()]
+
+
+@pytest.mark.parametrize(("runs", "bold"), [(9, False), (10, True)])
+def test_ablations_are_their_csv(data, tmp_path, runs, bold):
+    """Each difference under its N; bold where the interval leaves out zero, on either side."""
+    signs = lambda frame: frame.assign(
+        runs=runs, low=frame["difference"] - 1e-4, high=frame["difference"] + 1e-4
+    )
+    mine = of_bench(data, "nasbench201-cifar100")
+    drawing = shown("ablations", [changed(mine, "differences", tmp_path, signs)])
+    _, head, *body = cells(drawing)
+    where = {text.get_text(): x for x, text in head.items()}
+    rows = {words(line)[0]: line for line in body}
+    score = drawing.data[drawing.data["kind"] == "score"]
+    assert {row.low > 0 for row in score.itertuples()} == {row.high < 0 for row in score.itertuples()} == {True, False}  # fmt: skip
+    for row in score.itertuples():
+        own = row.reference.startswith(f"{row.method} (")
+        other = "its coarse ranking" if own else style.method_title(row.reference)
+        cell = rows[f"{style.method_title(row.method)} − {other}"][where[f"N = {row.budget}"]]
+        numbers = [f"{100 * value:+.3f}" for value in (row.difference, row.low, row.high)]
+        assert cell.get_text() == "{} [{}, {}]".format(*numbers).replace("-", "−")
+        clear = row.low > 0 or row.high < 0
+        assert cell.get_fontweight() == ("bold" if bold and clear else "normal")
+
+
+def test_the_table_of_agreement_is_its_csv(data):
+    drawing = shown("agreement", data)
+    _, heads, *body = cells(drawing)
+    assert words(heads)[2:] == ["points", "n", "mean", "range", "ours", "published"]
+    assert len(body) == len(drawing.data)
+    said = lambda value: "–" if np.isnan(value) else f"{100 * value:+.2f}".replace("-", "−")
+    for line, row in zip(body, drawing.data.itertuples(), strict=True):
+        assert words(line)[1:] == [
+            style.method_title(row.method), str(row.points), str(row.n), said(row.difference),
+            f"{said(row.lowest)} to {said(row.highest)}", said(row.lead), said(row.published_lead),
+        ]  # fmt: skip
+        assert row.lowest <= row.difference <= row.highest
+
+
+def test_the_table_of_costs_has_its_columns(data, tmp_path):
+    row = tables.read(next(p for p in data if p.name == "costs.parquet"), COSTS).tail(1)
+    row = row.assign(
+        files=3, trainings=1234, codes=56, seconds=125.0, cpu_seconds=9000.0, gpu_seconds=42.0, peak_memory_mb=2048.0
+    )  # fmt: skip
+    tables.write(tmp_path / "costs.parquet", row, COSTS)
+    heads, line = cells(shown("costs", [tmp_path / "costs.parquet"]))
+    assert dict(zip(words(heads), words(line), strict=True)) == {
+        "stage": "total", "files": "3", "trainings": "1,234", "codes": "56", "time of all jobs": "2 min 5 s", "on a GPU": "42.0 s",
+        "peak (MiB)": "2,048",
+    }  # fmt: skip
+
+
+def test_table1_counts_the_runs_that_both_have(data, tmp_path):
+    mine = of_bench(data, "nasbench201-cifar10")
+    fewer = lambda frame: frame.assign(runs=np.where(frame["method"] == "siamese+nsam+fts", 2, 4))
+    drawing = shown("table1", [changed(mine, "timing", tmp_path, fewer)], budget=30)
+    assert drawing.data["runs"].tolist() == [2]
+    (row,) = drawing.data.itertuples()
+    assert [f"{row.fts_seconds:.2f}", f"{row.bts_seconds:.2f}"] == words(cells(drawing)[-1])[4:6]
 
 
 @pytest.mark.parametrize("name", ["agreement", "ablations"])
@@ -466,14 +836,87 @@ def test_the_example_cell_has_every_operation():
     frame = spaces.load("tiny_nanobench").table()
     example = example_cell(frame)
     assert set(example["operations"]) == {"dwconv3x3", "conv1x1", "attention", "expand", "split"}
-    pairs = list(zip(example["edges"][::2], example["edges"][1::2], strict=True))
-    assert max(b - a for a, b in pairs) > 1
+    reach = lambda cell: max(b - a for a, b in zip(cell.edges[::2], cell.edges[1::2], strict=True))
+    others = [cell for cell in frame.itertuples() if set(cell.operations) == set(example["operations"])]
+    assert reach(example) == max(map(reach, others)) > 1
 
 
 def test_the_counting_chart_shows_the_counts(data):
-    texts = " ".join(t.get_text() for ax in shown("fig10", data).figure.axes for t in ax.texts)
+    drawing = shown("fig10", data)
+    flow, bars = drawing.figure.axes
+    texts = " ".join(text.get_text() for text in flow.texts)
     for number in ("2,083", "1,120", "963", "35 million"):
         assert number in texts
+    assert "34.7886 M and 35.0057 M" in drawing.facts[0]
+    counts = tables.read(next(p for p in data if p.name == "counts.parquet"), COUNTS).set_index("step")
+    numbers = {text.get_text() for text in bars.texts}
+    for box, step in zip(bars.containers, (CELLS, WITHIN), strict=True):
+        rows = counts.loc[step].sort_values("nodes")
+        assert [bar.get_height() for bar in box] == rows["count"].tolist()
+        assert [bar.get_x() + bar.get_width() / 2 for bar in box] == pytest.approx(rows["nodes"].tolist())
+        assert {f"{count:,}" for count in rows["count"] if count >= 60} <= numbers
+
+
+def reached(ax) -> list[tuple[int, int]]:
+    """Return (from, to) of every arrow of a drawn cell, as places of its boxes from the left; the sum is the last place."""
+    boxes = [patch.get_extents().get_points() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    middles = sorted(float(ax.transData.inverted().transform(box)[:, 0].mean()) for box in boxes)
+    middles += [float(line.get_xdata()[0]) for line in ax.get_lines() if line.get_marker() == "+"]
+    place = lambda x: min(range(len(middles)), key=lambda at: abs(middles[at] - x))
+    bent = {
+        line.get_xdata()[-1]: line.get_xdata()[0] for line in ax.get_lines() if len(line.get_xdata()) == 3
+    }
+    found = []
+    for patch in ax.patches:
+        if isinstance(patch, FancyArrowPatch):
+            (left, _), (right, _) = patch._posA_posB
+            found.append((place(bent.get(right, left)), place(right)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("operations", "edges"),
+    [
+        (["split", "conv1x1", "expand"], [(0, 1), (0, 3), (1, 2), (2, 3)]),
+        (["nor_conv_3x3", "skip_connect"], [(0, 2)]),  # the second is fed by the input, too
+        ([], []),
+    ],
+)
+def test_the_arrows_of_a_cell_are_its_edges(operations, edges):
+    """Of its input to what nothing else feeds, and to the sum behind its output."""
+    ax = Figure(figsize=(5, 1)).add_axes((0, 0, 1, 1))
+    ax.set_xlim(0, 10)
+    ax.set_ylim(0, 2)
+    assert draw_cell(ax, operations, edges) == ["input", *operations, "output"]
+    boxes = [patch.get_extents() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    assert len(boxes) == len(operations) + 2
+    assert all(ax.bbox.x0 <= box.x0 < box.x1 <= ax.bbox.x1 for box in boxes)
+    assert all(one.x1 < two.x0 for one, two in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)))
+    last = len(operations)
+    fed = {target for _, target in edges}
+    wanted = [(a + 1, b + 1) for a, b in edges]
+    wanted += [(0, node + 1) for node in range(last + 1) if node not in fed]
+    wanted += [(last + 1, last + 2), (0, last + 2)]
+    assert reached(ax) == sorted(wanted)
+
+
+def test_the_networks_of_figure_9(data):
+    drawing = shown("fig9", data)
+    parts = drawing.data.groupby("part")["text"].agg(list)
+    assert [text for text in parts["meta-architecture"] if "Stage" in text] == [
+        "Stage 1 f = b", "Stage 2 f = 2b", "Stage 3 f = 4b",
+    ]  # fmt: skip
+    frame = spaces.load("tiny_nanobench").table()
+    example = example_cell(frame)
+    assert parts["example cell"] == ["input", *example["operations"], "output"]
+    assert f"with {example['macs'] / 1e6:.2f} million multiply-accumulates" in drawing.facts[0]
+    assert example["macs"] <= 35e6
+    pairs = zip(example["edges"][::2], example["edges"][1::2], strict=True)
+    drawn = [edge for edge in reached(drawing.figure.axes[3]) if edge[1] <= len(example["operations"]) + 1]
+    assert drawn == sorted([(0, 1), *((a + 1, b + 1) for a, b in pairs)])
+    skip = next(line for line in drawing.figure.axes[1].get_lines() if len(line.get_xdata()) == 3)
+    first = drawing.figure.axes[1].texts[2]
+    assert (first.get_text(), skip.get_xdata()[0]) == ("Nano Cell", first.get_position()[0])
 
 
 def test_colours_and_markers_are_distinct():
@@ -622,6 +1065,40 @@ def test_a_label_of_the_bench_stands_in_every_title(synthetic, data, tmp_path):
     for name in ("fig5", "fig6", "ranks"):
         title = shown(name, [tmp_path / "points.parquet", second]).figure.axes[0].get_title(loc="left")
         assert title.startswith("(a) NAS-Bench-201 · CIFAR-10\nother source"), name
+
+
+def test_a_table_beside_another_is_that_of_its_bench(data):
+    sources = Sources(data)
+    found = {source.bench: sources.beside("differences", source) for source in sources.all("points")}
+    assert set(found) == set(BENCHES)
+    assert all(set(frame["bench"]) == {bench} for bench, frame in found.items())
+
+
+def test_of_several_benches_of_a_space_the_first_given_is_taken(data):
+    """Where none is of the image sets that a figure would rather have."""
+    mine = [
+        path for path in data if path.name == "scatter.parquet" and path.parent.name.startswith("nasbench201")
+    ]
+    for paths in (mine, mine[::-1]):
+        assert Sources(paths).first("scatter", "nasbench201", ["digits"]).bench == paths[0].parent.name
+        assert Sources(paths).first("scatter", "nasbench201", ["digits", "cifar100"]).dataset == "cifar100"
+
+
+@pytest.mark.parametrize(
+    ("facts", "says", "not_"),
+    [
+        ({}, "one code costs 0.3 % of a complete training (0.1 s beside 5 s, mean of the networks).", "about"),
+        ({"code_seconds": None, "truth_seconds": 1000}, "(about 3 s of 1,000 s, mean of the networks).", "beside"),
+        ({"truth_seconds": None}, "one code costs 0.3 % of a complete training.", " s"),
+        ({"known_accuracies": 70, "optimum": None}, "accuracies known of 70, which a search asked for", "!"),
+        ({"known_accuracies": 70}, "5 s, mean of the networks).", "accuracies known of"),
+    ],
+)  # fmt: skip
+def test_the_sentence_on_sources_says_what_a_code_costs_and_what_is_known(data, tmp_path, facts, says, not_):
+    path = changed(of_bench(data, "tiny_nanobench-cifar10"), "points", tmp_path, lambda frame: frame, **facts)
+    (source,) = Sources([path]).all("points")
+    assert says in source.sources()
+    assert not_ not in source.sources().partition("one code costs")[2]
 
 
 def test_an_unknown_figure_is_refused(tmp_path):
@@ -886,6 +1363,34 @@ def test_bars_stand_about_the_name_of_their_method(tmp_path):
     assert {"5", "10", "20", "50"} <= {text.get_text() for text in ax.get_xticklabels()}
 
 
+def test_bars_and_marks_of_what_is_needed_are_the_quantiles(tmp_path):
+    """Where the run in a place has not found the optimum, an arrow stands at the end of the search."""
+    (path,) = write_needed(tmp_path / "needed.parquet")
+    frame = tables.read(path, NEEDED)
+    late = frame["method"].eq("gp batch=4")
+    frame.loc[late, ["price_high", "price_worst"]] = np.nan
+    tables.write(path, frame[frame["removed"] == 0].reset_index(drop=True), NEEDED, {})
+    (ax,) = shown("needed", [path]).figure.axes
+    names = {text.get_text(): y for text, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    marks: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    for line in ax.get_lines():
+        name = next(name for name, y in names.items() if y == pytest.approx(line.get_ydata()[0]))
+        marks[name][line.get_marker()] = list(map(float, line.get_xdata()))
+    assert marks == {
+        "GP": {"None": [5, 12], "o": [8], "|": [20]},
+        "GP (batch=4)": {"None": [7.5, 50], "o": [12], ">": [50]},
+        "GP (batch=16)": {"None": [10, 24], "o": [16], "|": [40]},
+        "Random search": {"None": [50, 50], ">": [50]},
+    }
+    frame[["price_end", "price_low"]] = [21.0, 6.0]
+    tables.write(path, frame[frame["method"] == "gp"].reset_index(drop=True), NEEDED, {})
+    (ax,) = shown("needed", [path]).figure.axes
+    low, high = ax.get_xlim()
+    assert high >= 10 * low, "a decade at least"
+    assert low < 6
+    assert high > 21
+
+
 def test_any_number_of_variants_of_the_table_has_bars(tmp_path):
     """A study may take away the best in as many steps as it likes."""
     (path,) = write_needed(tmp_path / "needed.parquet")
@@ -933,6 +1438,72 @@ def test_no_panel_is_cut_by_the_axis_of_the_first(few, tmp_path, name):
         assert 100 * drawing.data["high"].max() <= high
     labels = {text.get_text() for text in drawing.figure.axes[0].get_yticklabels()}
     assert {"0", "0.01", "1"} <= labels, "plain numbers, not powers"
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "size"), [("fewest", "price", 1), ("fewest_seconds", "seconds", 60)]
+)
+def test_curves_and_points_are_the_regrets_of_the_table(few, tmp_path, name, axis, size):
+    """In percentage points, with their intervals; times in the unit that the axis names."""
+    slower = lambda frame: frame.assign(seconds=5 * frame["seconds"])
+    drawing = shown(name, [changed(few, "progress", tmp_path, slower)])
+    (ax,) = drawing.figure.axes
+    rows = drawing.data.assign(x=drawing.data[axis] / size)
+    for column in ("regret", "low", "high"):
+        rows[column] *= 100
+    assert spreads(ax) == intervals(rows["x"], rows["low"], rows["high"])
+    curve, single = (rows[rows["method"].eq("random") == whole] for whole in (True, False))
+    assert points(curve, "x", "regret") <= lines(ax)
+    bars = {
+        tuple(xy) for box in ax.containers for xy in np.column_stack(box[0].get_data()).astype(float).round(9)
+    }
+    dotted = {
+        (round(x, 9), round(y, 9))
+        for line in ax.get_lines()
+        if line.get_linestyle() == ":"
+        for x, y in zip(*line.get_data(), strict=True)
+    }
+    assert bars == dotted == points(single, "x", "regret")
+    assert ax.get_xlabel() == {"price": "price (complete trainings)", "seconds": "time of training (minutes)"}[axis]  # fmt: skip
+    left, right = ax.get_xlim()
+    assert left <= rows["x"].min() <= rows["x"].max() < right
+
+
+def test_a_point_at_the_dearest_price_that_is_shown_is_shown(few):
+    data = shown("fewest", few, most=40).data
+    assert set(data.loc[data["method"] == "neural_predictor", "price"]) == {40.0}
+
+
+def test_only_the_wished_variant_of_the_table_is_in_a_figure_of_prices(few, tmp_path):
+    both = lambda frame: pd.concat([frame, frame.assign(removed=2)], ignore_index=True)
+    path = changed(few, "progress", tmp_path, both)
+    for removed, said in ((0, False), (2, True)):
+        drawing = shown("fewest", [path], removed=removed)
+        assert set(drawing.data["removed"]) == {removed}
+        assert any("The best 2 architectures were removed" in text for text in drawing.facts) == said
+
+
+def test_differences_to_the_gaussian_process_have_their_intervals_inside_the_axis(data, tmp_path):
+    large = pd.DataFrame(paired_rows())
+    large[["difference", "low", "high"]] *= [5, 20, 10]
+    tables.write(tmp_path / "paired.parquet", large, PAIRED, {})
+    drawing = shown("fewest_paired", [tmp_path / "paired.parquet"])
+    for ax in drawing.figure.axes:
+        assert spreads(ax) == {(float(price), -2.0, 20.0) for price in (*range(1, 31), 23.5)}
+        low, high = ax.get_ylim()
+        assert low < -2.0 < 20.0 < high
+        assert any(set(line.get_ydata()) == {0} for line in ax.get_lines())
+
+
+def test_points_of_one_price_whose_bars_are_apart_stay_at_their_place():
+    from snas.figures.fewest import _asides
+
+    rows = [("siamese", 50.0, 0.01, 0.02), ("brp_nas", 50.0, 0.05, 0.06), ("random", 50.2, 0.015, 0.03)]
+    frame = pd.DataFrame(rows, columns=["method", "price", "low", "high"])
+    assert _asides(frame, "price", 100.0)[1] == 0.0
+    one, _, other = _asides(frame, "price", 100.0)
+    assert other == -one < 0
+    assert _asides(frame.iloc[::-1], "price", 100.0) == [other, 0.0, one]
 
 
 def markers_of_points(ax) -> list[tuple[float, float]]:

@@ -123,6 +123,19 @@ def test_adam_is_new_at_a_fifth_and_at_seven_tenths():
     np.testing.assert_array_equal(np.concatenate(parts), rows)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "fresh"), [(1, (0, 0, 1)), (13, (0, 3, 9)), (5, (0, 1, 4)), (7, (0, 1, 5))]
+)
+def test_a_short_schedule_has_its_parts_at_the_nearest_epochs(epochs, fresh):
+    assert Schedule(epochs, 8).fresh_adam == fresh
+
+
+@pytest.mark.parametrize(("epochs", "budget"), [(0, 8), (5, 0), (-1, 8)])
+def test_no_epoch_or_no_architecture_is_no_schedule(epochs, budget):
+    with pytest.raises(InputError, match="must be at least 1"):
+        Schedule(epochs, budget)
+
+
 def test_batches_are_the_runs_own_and_reach_the_whole_pool():
     together = draw_batches(0, [4, 9], 3, steps=50, pool=6)
     assert together.shape == (50, 2, 8)
@@ -158,6 +171,38 @@ def test_percent_and_nan_accuracies_are_refused():
     for bad in (accuracy * 100, torch.where(ids == ids[0, 0], float("nan"), accuracy)):
         with pytest.raises(InputError, match=r"fractions in \[0, 1\]"):
             predictor.fit(ids, bad, codes, start=0, stop=1)
+
+
+def test_defaults_are_those_of_the_definitions():
+    """docs/definitions.md, section 4."""
+    accuracy = {"epochs": 200, "bn_momentum": 0.003}
+    coded = accuracy | {"shared_qv": False}
+    assert {name: dict(options) for name, options in kinds.OPTIONS.items()} == {
+        "brp_nas": {"hidden": 600, "dropout": 0.2, "patience": 35, "epochs_each": 50},
+        "neural_predictor": accuracy | {"nsam": False},
+        "neural_predictor+nsam": accuracy | {"nsam": True},
+        "siamese": coded | {"nsam": False},
+        "siamese+nsam": coded | {"nsam": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("predictor", "good", "bad"),
+    [
+        ("siamese", {"epochs": [1, 200], "bn_momentum": [1, 1.0, 1e-6], "nsam": [True, False]}, {"epochs": [0, 1.5, True], "bn_momentum": [0, 0.0, 1.01, True, "0.1"], "nsam": [1, "yes"]}),
+        ("brp_nas", {"dropout": [0, 0.0, 0.99], "patience": [1], "hidden": [1], "epochs_each": [1]}, {"dropout": [1, -0.1], "patience": [0], "hidden": [0], "epochs_each": [0]}),
+    ],
+)  # fmt: skip
+def test_options_are_taken_within_their_ranges_and_refused_outside(predictor, good, bad):
+    for option, values in good.items():
+        for value in values:
+            kinds.check_options(predictor, {option: value})
+    for option, values in bad.items():
+        for value in values:
+            with pytest.raises(InputError, match=f"option '{option}' is .* expected"):
+                kinds.check_options(predictor, {option: value})
+    kinds.check_options(predictor, {"dtype": torch.float64} if predictor == "siamese" else {})
+    kinds.check_options("a_predictor_of_a_user", {"anything": 1})
 
 
 def test_the_variant_is_named_by_its_options():

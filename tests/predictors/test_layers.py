@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from snas.predictors import parameters as par
 from snas.predictors.adam import adam
 from snas.predictors.fused import GraphConvolution, Kernels, NormMish, mish, mish_slope
+from snas.predictors.kinds import SIAMESE_NSAM
 from snas.predictors.layers import attend, huber
 from snas.predictors.schedule import corrections
 
@@ -124,3 +125,17 @@ def test_weights_start_in_the_glorot_range_and_fill_it():
     assert bool((views["a.bias"] == 0).all())
     assert bool((views["a.scale"] == 1).all())
     torch.testing.assert_close(par.flatten(layout, views), flat)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in", "fan_out"),
+    [
+        ("gc1.out", 5, 64), ("gc2.in", 64, 64), ("nsam.qkv.out", 64, 64), ("efm.qv.in", 64, 64), ("efm.code", 3, 7 * 64), ("head", 7, 1),
+    ],
+)  # fmt: skip
+def test_every_layer_starts_in_the_glorot_range_of_its_own(layer, fan_in, fan_out):
+    """Graph convolutions side by side are as many of 64 features, not a wide one."""
+    layout = SIAMESE_NSAM.layout(SIAMESE_NSAM.defaults, nodes=7, vocabulary=5)
+    drawn = par.views(layout, torch.from_numpy(par.initial(layout, list(range(20)), base_seed=0)))
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    assert 0.95 * limit < float(drawn[f"{layer}.weight"].abs().max()) <= limit * (1 + 1e-6)

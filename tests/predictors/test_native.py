@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,12 +86,8 @@ def test_one_step_is_torchs(kind, missing, nodes):
     compare(fast, reference, rtol=1e-3, atol=2e-6)
 
 
-@pytest.mark.parametrize(("kind", "missing"), CASES)
-def test_gradient_and_loss_are_autograds(kind, missing):
-    """Of a run that has trained for a while: nothing stands at its start any more."""
-    fast, reference = (build(kind, compile=c, nodes=7) for c in (True, False))
-    ids, accuracy, codes = toys.pool(2, 12, missing=missing)
-    fast.fit(ids, accuracy, codes, start=0, stop=2)
+def check_gradient(fast, reference, ids, accuracy, codes):
+    """Compare gradient and loss of a batch of run 1; both have the weights of ``fast``."""
     reference.weights.copy_(fast.weights)
     draws = torch.tensor([[0, 5, 11, 3, 3, 8, 1, 2]])
     losses, gradient = torch.empty(1), torch.empty_like(fast.weights[0])
@@ -113,6 +110,54 @@ def test_gradient_and_loss_are_autograds(kind, missing):
     close(losses[0], loss[1], 1e-5, 1e-6)
     close(gradient, expected[1], 1e-3, 1e-6 + 1e-5 * float(expected[1].abs().max()))
     assert bool((gradient != 0).any())
+
+
+@pytest.mark.parametrize(("kind", "missing"), CASES)
+def test_gradient_and_loss_are_autograds(kind, missing):
+    """Of a run that has trained for a while: nothing stands at its start any more."""
+    fast, reference = (build(kind, compile=c, nodes=7) for c in (True, False))
+    data = toys.pool(2, 12, missing=missing)
+    fast.fit(*data, start=0, stop=2)
+    check_gradient(fast, reference, *data)
+
+
+@pytest.mark.parametrize("bias", [-2.0, 2.0])
+def test_gradient_and_loss_are_autograds_beyond_the_quadratic_part(bias):
+    """Accuracies of 0 and 1 where all predictions lie near one of them: half of the errors are above the loss's delta of 0.5."""
+    fast, reference = (build("siamese", compile=c, nodes=7) for c in (True, False))
+    ids, accuracy, codes = toys.pool(2, 12)
+    fast.leaves["head.bias"].detach().fill_(bias)
+    accuracy = (torch.arange(12) % 2).double().expand(2, 12)
+    errors = fast.coarse(ids) - accuracy
+    assert set(errors[errors.abs() > 0.5].sign().tolist()) == {1.0 if bias > 0 else -1.0}
+    check_gradient(fast, reference, ids, accuracy, codes)
+
+
+@pytest.mark.parametrize(("k_shift", "q_scale"), [(-1.2, 400.0), (3.0, 20.0)])
+def test_attention_of_strong_scores_is_torchs(k_shift, q_scale):
+    """Scores of some hundreds below 0 and above: in a row of edges alone and in one with others, which stand at 0."""
+    fast, reference = (build("siamese+nsam", compile=c) for c in (True, False))
+    q, k = slice(0, 64), slice(64, 128)
+    for way in ("out", "in"):
+        fast.leaves[f"nsam.qkv.{way}.scale"].detach()[:, q] = q_scale
+        fast.leaves[f"nsam.qkv.{way}.scale"].detach()[:, k] *= 0.1
+        fast.leaves[f"nsam.qkv.{way}.shift"].detach()[:, k] = k_shift
+    reference.weights.copy_(fast.weights)
+    close(fast.coarse(), reference.coarse(), 0, 1e-4)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_code_that_lacks_one_loss_is_none(compile, place):
+    ids, accuracy, codes = toys.pool(2, 12)
+    whole, part = codes.clone(), codes.clone()
+    whole[:, ::3] = torch.nan
+    part[:, ::3, place] = torch.nan
+    one, two = (build("siamese", compile=compile) for _ in range(2))
+    one.fit(ids, accuracy, whole, start=0, stop=1)
+    two.fit(ids, accuracy, part, start=0, stop=1)
+    assert bool(two.weights.isfinite().all())
+    assert torch.equal(one.weights, two.weights)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,6 +186,17 @@ def test_fifty_steps_stay_close_to_torch(kind):
     compare(fast, reference, rtol=0, atol=5e-4)
 
 
+def test_a_batch_without_a_code_leaves_nothing_of_the_one_before_in_the_gradient():
+    """Two of twelve have a code: batches with one, or two, and batches without follow each other."""
+    fast, reference = (build("siamese", compile=c) for c in (True, False))
+    ids, accuracy, codes = toys.pool(2, 12)
+    codes[:, 2:] = torch.nan
+    for predictor in (fast, reference):
+        predictor.fit(ids, accuracy, codes, start=0, stop=3)
+    for part in ("first", "weights"):
+        close(fast.state_dict()[part], reference.state_dict()[part], 0, 2e-3)
+
+
 def test_spans_blocks_and_parts_do_not_show():
     """To the last bit: epochs in one call or several, runs alone or together, architectures alone or together."""
     ids, accuracy, codes = toys.pool(2, 12, missing=0.3)
@@ -158,6 +214,21 @@ def test_spans_blocks_and_parts_do_not_show():
     fine = block.fine(some, codes[:, :3].nan_to_num())
     for place in range(3):
         assert torch.equal(block.fine(some[:, [place]], codes[:, [place]].nan_to_num()), fine[:, [place]])
+
+
+def test_a_saved_state_of_arrays_is_a_copy():
+    """Of predictors that a search uses without torch: neither training nor loading touches it."""
+    data = [part.numpy() for part in toys.pool(2, 12)]
+    one, two = (build("siamese", compile=True).native for _ in range(2))
+    state = one.state_dict()
+    before = {key: value.copy() for key, value in state.items()}
+    one.fit(*data, start=0, stop=1)
+    two.fit(*data, start=0, stop=1)
+    two.load_state_dict(state)
+    two.fit(*data, start=0, stop=1)
+    for key, value in before.items():
+        np.testing.assert_array_equal(state[key], value)
+        np.testing.assert_array_equal(two.state_dict()[key], one.state_dict()[key])
 
 
 def test_nan_in_one_architecture_or_run_stays_there():
@@ -215,6 +286,15 @@ def test_without_a_compiler_torch_serves_and_one_line_says_so(monkeypatch, caplo
     for predictor in made:
         predictor.fit(*toys.pool(1, 12), start=0, stop=1)
     assert torch.equal(made[0].coarse(), made[2].coarse())
+
+
+def test_double_precision_is_left_to_torch():
+    """Native code has single precision only."""
+    double = REGISTRY.load("siamese")(
+        toys.encoding(), [0], base_seed=0, budget=8, compile=True, dtype=torch.float64
+    )
+    assert double.native is None
+    assert double.coarse().dtype == torch.float64
 
 
 def test_weighted_edges_are_left_to_torch(caplog):

@@ -306,6 +306,51 @@ def test_a_column_in_another_order_is_noticed(tmp_path):
             import_nasbench201(source, tmp_path / "other.parquet", allow_partial=True)
 
 
+def test_data_sets_are_told_apart_by_most_architectures_that_learn():
+    """CIFAR-10 is the easier one for the median; the same numbers twice are one data set under two names."""
+    learn = np.flatnonzero(~accuracies.cut_off())[:9]
+    hard = 0.5 + 0.01 * np.arange(9)
+
+    def checked(easy, datasets=("cifar10", "cifar100")):
+        columns = {"arch": np.tile(learn, 2), "accuracy": np.concatenate([easy, hard])}
+        frame = pd.DataFrame({"dataset": np.repeat(datasets, 9), **columns})
+        return accuracies.complete(frame, "a table", allow_partial=True)
+
+    few_fail = np.where(np.arange(9) < 4, 0.1, hard + 0.01)
+    assert few_fail.mean() < hard.mean()
+    assert len(checked(few_fail)) == 18
+    said = "most architectures are no better on cifar10 than on cifar100: the data sets are swapped"
+    for easy in (hard, np.where(np.arange(9) < 4, 0.99, hard), np.where(np.arange(9) < 4, 0.99, hard - 0.01)):
+        with pytest.raises(InputError, match=said):
+            checked(easy)
+    with pytest.raises(InputError, match=r"no better on cifar100 than on imagenet16-120"):
+        checked(hard, ("cifar100", "imagenet16-120"))
+    # cells that learn nothing are better on CIFAR-10 in any case, and say nothing of the others
+    cut = np.flatnonzero(accuracies.cut_off())[:20]
+    archs, nothing = np.concatenate([learn, cut]), np.ones(20)
+    frame = pd.concat(
+        pd.DataFrame(
+            {"dataset": name, "arch": archs, "accuracy": np.concatenate([values, nothing / classes])}
+        )
+        for name, values, classes in (("cifar10", hard - 0.01, 10), ("cifar100", hard, 100))
+    )
+    with pytest.raises(InputError, match=said):
+        accuracies.complete(frame, "a table", allow_partial=True)
+
+
+def test_a_cell_that_learns_nothing_is_at_chance():
+    """To five parts in a hundred, which no network that learns comes near."""
+    cut = np.flatnonzero(accuracies.cut_off())[:1]
+    frame = pd.DataFrame({"dataset": ["cifar10"], "arch": cut})
+    for accuracy in (0.0996, 0.1, 0.1004):
+        assert len(accuracies.complete(frame.assign(accuracy=accuracy), "a table", allow_partial=True)) == 1
+    for accuracy in (0.09, 0.11):
+        with pytest.raises(
+            InputError, match=f"accuracy {accuracy:g}; chance is 0.1; so accuracies belong to other"
+        ):
+            accuracies.complete(frame.assign(accuracy=accuracy), "a table", allow_partial=True)
+
+
 def test_a_table_of_something_else_is_not_overwritten_unasked(tmp_path, capsys):
     source, other, out = (tmp_path / name for name in ("t.parquet", "other.csv", "out.parquet"))
     frame = table(range(30))
@@ -589,6 +634,9 @@ def test_one_seed_is_uniform_and_follows_the_index_only(seeded, tmp_path):
     half, _ = read_accuracies(tmp_path / "half.parquet", "cifar10", "one_seed", 7)
     full, _ = read_accuracies(path, "cifar10", "one_seed", 7)
     assert half["seed"].tolist() == full["seed"][1::2].tolist()
+    snas.tables.write(tmp_path / "other.parquet", frame.assign(dataset="cifar100"), ACCURACIES)
+    other, _ = read_accuracies(tmp_path / "other.parquet", "cifar100", "one_seed", 7)
+    assert other["seed"].tolist() != full["seed"].tolist(), "each data set draws for itself"
 
 
 @needs_table
