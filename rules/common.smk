@@ -152,7 +152,7 @@ OWN_CODE = code_of("own_truth.py", "snas.training.truth", "snas.images.split", R
 # A space names its networks; who only reads its cells, or what was measured of them, makes none.
 NAMED_ONLY = ("snas.networks",)
 # What is kept of a job that is killed, and in which groups it trained, is no part of what it computes; nor is what its
-# metadata say of the machine, or who drives the run; the share is drawn by a job of its own.
+# metadata say of the machine, or who drives the run; which images are drawn for codes is nothing to a complete training.
 KEEPS = ("snas.training.paid", "snas.provenance", "snas.images.share")
 # What trained and scored, and how searches go, is in these modules' closure for the sake of schemas alone.
 MADE_BEFORE = ("snas.networks", "snas.training", "snas.proxies", "snas.search.block")

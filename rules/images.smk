@@ -1,11 +1,37 @@
-# Images: the share of the training set that estimation codes are measured on, drawn once and written down.
+# Images: which they are, and the share of the training set that estimation codes are measured on, drawn once and written
+# down.
 localrules:
+    labels,
     share,
     split,
 
 
+rule labels:
+    """Read the images once (and fetch them, where they may be fetched), and write down which they are.
+
+    What hangs on the images alone hangs on this file, and is not made again for another share.
+    """
+    output:
+        labels=f"{RUN}/images/labels.parquet",
+    log:
+        f"{LOGS}/images/labels.log",
+    benchmark:
+        f"{BENCHMARKS}/images/labels.jsonl"
+    conda:
+        "../environment.yml"
+    params:
+        **named(
+            images=IMAGES,
+        ),
+        code=code_of("labels.py", "snas.images.labels", IMAGE_SETS.module(CONFIG.images)),
+    script:
+        "../scripts/labels.py"
+
+
 rule share:
     """Draw the paper's tenth of the training images, once per base seed (section 3.1)."""
+    input:
+        labels=rules.labels.output.labels,
     output:
         share=f"{RUN}/images/share.parquet",
     log:
@@ -16,11 +42,10 @@ rule share:
         "../environment.yml"
     params:
         **named(
-            images=IMAGES,
             share=CONFIG.code_share,
             seed=CONFIG.seed,
         ),
-        code=code_of("share.py", "snas.images.share", IMAGE_SETS.module(CONFIG.images)),
+        code=code_of("share.py", "snas.images.share"),
     script:
         "../scripts/share.py"
 

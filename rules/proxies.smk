@@ -8,7 +8,7 @@ rule proxy_shard:
     """Score a share of the architectures with a proxy."""
     input:
         architectures=space_table(CONFIG.space),
-        share=rules.share.output.share,
+        labels=rules.labels.output.labels,
     output:
         shard=f"{RUN}/proxies/{{proxy}}/shard_{{shard}}.parquet",
     log:

@@ -17,7 +17,7 @@ rule trained_bench:
     """What this run has measured of its own space (on demand: without accuracies)."""
     input:
         architectures=space_table(CONFIG.space),
-        share=rules.share.output.share,
+        labels=rules.labels.output.labels,
         codes=rules.codes.output.table if CODES_TRAINED else [],
         proxies=expand(rules.proxy.output.table, proxy=CONFIG.proxies),
         truth=[] if ON_DEMAND else rules.truth.output.table,
@@ -182,7 +182,7 @@ rule wanted:
 use rule truth_shard as truth_round_shard with:
     input:
         architectures=f"{ROUND}/wanted.parquet",
-        share=rules.share.output.share,
+        labels=rules.labels.output.labels,
     output:
         shard=f"{ROUND}/truth/shard_{{shard}}.parquet",
     log:

@@ -9,6 +9,7 @@ rule code_shard:
     """Estimation codes of a share of the architectures (section 3.1)."""
     input:
         architectures=space_table(CONFIG.space),
+        labels=rules.labels.output.labels,
         share=rules.share.output.share,
     output:
         shard=f"{RUN}/training/codes/shard_{{shard}}.parquet",
@@ -56,6 +57,7 @@ rule codes:
 use rule code_shard as nasbench201_code_shard with:
     input:
         architectures=space_table("nasbench201"),
+        labels=rules.labels.output.labels,
         share=rules.share.output.share,
     output:
         shard=f"{RUN}/training/nasbench201_codes/shard_{{shard}}.parquet",
@@ -94,7 +96,7 @@ rule truth_shard:
     """Complete training of a share of the architectures (sections 3.1, 4.1); what a killed job had trained is kept beside."""
     input:
         architectures=space_table(CONFIG.space),
-        share=rules.share.output.share,
+        labels=rules.labels.output.labels,
     output:
         shard=f"{RUN}/training/truth/shard_{{shard}}.parquet",
     log:

@@ -80,10 +80,7 @@ def _leave_with_driver():
     host, _, pid = os.environ.get(snas.provenance.DRIVER, ":").rpartition(":")
     if host != os.uname().nodename or "SLURM_JOB_ID" in os.environ:
         return
-    while True:
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            print("the driver is gone, leaving", flush=True)
-            os._exit(1)
+    while snas.provenance.alive(int(pid)):
         time.sleep(1)
+    print("the driver is gone, leaving", flush=True)
+    os._exit(1)

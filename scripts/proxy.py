@@ -11,7 +11,7 @@ p, where, name = snakemake.params, snakemake.resources, snakemake.wildcards.prox
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 facts = dict(proxy=name, space=p.space, seed=p.seed, width=p.width, code=p.code)
 with provenance.measured(torch_device(where.device), **facts) as record:
-    said = p.size or tables.metadata(snakemake.input.share)  # the images themselves are not needed
+    said = p.size or tables.metadata(snakemake.input.labels)  # the images themselves are not needed
     size = {key: said[key] for key in ("channels", "side", "classes")}
     frame = score(
         p.space,

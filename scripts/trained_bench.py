@@ -8,7 +8,7 @@ p = snakemake.params
 make_trained(
     snakemake.output.table,
     architectures=snakemake.input.architectures,
-    share=snakemake.input.share,
+    labels=snakemake.input.labels,
     codes=snakemake.input.get("codes") or None,
     proxies=snakemake.input.proxies,
     truth=snakemake.input.get("truth") or None,

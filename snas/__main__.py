@@ -383,6 +383,7 @@ def _config_table(options: argparse.Namespace) -> int:
 SCHEMAS = (
     ("spaces/<space>.parquet", "snas.spaces.space:ARCHITECTURES"),
     ("spaces/nasbench201_accuracies.parquet", "snas.spaces.accuracies:ACCURACIES"),
+    ("images/labels.parquet", "snas.images.labels:LABELS"),
     ("images/share.parquet", "snas.images.share:TENTH"),
     ("images/split.parquet (a search on own images)", "snas.images.split:SPLIT"),
     ("images/selection.parquet and held_out.parquet", "snas.images.split:PIXELS"),

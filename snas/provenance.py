@@ -78,6 +78,21 @@ def _device_name(device: torch.device | None) -> str:
     return "cpu"
 
 
+def alive(pid: int) -> bool:
+    """Return whether a process of this machine runs; one that has ended and that nobody has asked after does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of somebody else
+        return True
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # no such file system, or gone by now: the next look tells
+        return True
+    return said.rpartition(")")[2].split()[0] not in ("Z", "X")  # the name, in brackets, may hold anything
+
+
 def only_reads(arguments: Sequence[str]) -> bool:
     """Return whether a Snakemake command line makes nothing: a dry run, a summary, a lint, a drawing of the DAG."""
     words = {

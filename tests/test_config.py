@@ -399,6 +399,13 @@ def test_config_check_counts_the_architectures_and_reads_a_table(tmp_path, capsy
         assert sentence in said.out + said.err
 
 
+def test_the_length_of_codes_is_of_no_matter_where_none_is_trained():
+    values = {"code_recipe": "digits_truth", "code": "synflow", "proxies": ["synflow"]}
+    assert config.load(values).code_recipe == "digits_truth"
+    with pytest.raises(InputError, match="'code_recipe' is 'digits_truth', which has 8 epochs"):
+        config.load({**values, "method": "gp+fidelity"})  # the one search on own images looks at codes
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [

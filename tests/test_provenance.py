@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -97,6 +99,21 @@ def test_a_file_system_without_locks_says_so_and_serves(tmp_path, monkeypatch, c
 )
 def test_commands_that_make_nothing_are_known(line, reads):
     assert provenance.only_reads(["snakemake", *line.split()]) is reads
+
+
+def test_a_process_that_ended_and_was_not_asked_after_is_not_alive(monkeypatch, tmp_path):
+    """In a container whose first process asks after no orphan, a driver that was killed keeps its number for ever."""
+    name = tmp_path / "a) R (b"  # a name that looks like the end of one, and a state
+    name.symlink_to(shutil.which("sleep"))
+    with subprocess.Popen([name, "600"]) as process:
+        assert provenance.alive(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is left as it is
+        os.kill(process.pid, 0)
+        assert not provenance.alive(process.pid)
+    assert not provenance.alive(process.pid)
+    assert provenance.alive(os.getpid())
+    assert provenance.alive(1), "which belongs to somebody else, or to us"
 
 
 def test_measured_says_what_it_cost():

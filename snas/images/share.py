@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from jaxtyping import Int64
-from torch import Tensor
+import numpy as np
 
 from snas import InputError, seeds
-from snas.tables import Column, Schema, read, write
+from snas.images.labels import LABELS, OF_IMAGES
+from snas.tables import Schema, metadata, read
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from jaxtyping import Int64
+    from torch import Tensor
+
     from snas.images.imageset import ImageSet
 
 TENTH = Schema(
     "tenth",
-    {
-        "image": Column("int64", "index into the training images of the image set", low=0),
-        "label": Column("int64", "class index of the image", low=0),
-    },
+    LABELS.columns,
     key=("image",),
     description="The training images that estimation codes are trained on, drawn once per base seed.",
 )
@@ -32,6 +32,12 @@ def draw_share(n: int, share: float, base_seed: int) -> Int64[Tensor, " chosen"]
     The draw hangs on ``base_seed`` and ``n`` only, so it is the same for every architecture, run and job, and a
     smaller share is a part of a larger one.
     """
+    import torch
+
+    return torch.from_numpy(_draw(n, share, base_seed))
+
+
+def _draw(n: int, share: float, base_seed: int) -> np.ndarray:
     if not 0 < share <= 1:
         raise InputError(f"share of the training images is {share}; above 0 and at most 1 is expected")
     size = round(share * n)
@@ -40,28 +46,20 @@ def draw_share(n: int, share: float, base_seed: int) -> Int64[Tensor, " chosen"]
             f"a share of {share} of {n} training images holds no image; a larger share is needed"
         )
     order = seeds.numpy_generator(base_seed, "tenth", n).permutation(n)
-    return torch.from_numpy(order[:size]).to(torch.int64).sort().values
+    return np.sort(order[:size].astype(np.int64))
 
 
-def write_share(
-    path: str | Path, images: ImageSet, share: float, base_seed: int, metadata: dict[str, Any] | None = None
-) -> Int64[Tensor, " chosen"]:
-    """Draw the share of ``images``, write it down at ``path`` (:data:`TENTH`) and return it."""
-    import pandas as pd
-
-    chosen = draw_share(len(images.train_images), share, base_seed)
-    frame = pd.DataFrame({"image": chosen.numpy(), "label": images.train_labels[chosen].numpy()})
-    write(
-        path,
-        frame,
-        TENTH,
-        {**images.provenance(), "share": share, "base_seed": base_seed, **(metadata or {})},
-    )
-    return chosen
+def share_table(labels: str | Path, share: float, base_seed: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the share of the training images whose ``labels`` are written down (:data:`TENTH`), and its metadata."""
+    frame, said = read(labels, LABELS), metadata(labels)
+    chosen = frame.iloc[_draw(len(frame), share, base_seed)].reset_index(drop=True)
+    return chosen, {**{key: said[key] for key in OF_IMAGES}, "share": share, "base_seed": base_seed}
 
 
 def read_share(path: str | Path, images: ImageSet) -> Int64[Tensor, " chosen"]:
     """Return the indices written at ``path``; raises :class:`InputError` where they are not of these images."""
+    import torch
+
     frame = read(path, TENTH, expect={"image_digest": images.digest})
     chosen = torch.from_numpy(frame["image"].to_numpy(copy=True))
     if len(chosen) == 0 or int(chosen.max()) >= len(images.train_images):

@@ -24,7 +24,7 @@ def make_trained(
     out: str | Path,
     *,
     architectures: str | Path,
-    share: str | Path,
+    labels: str | Path,
     codes: str | Path | None,
     proxies: Sequence[str | Path],
     truth: str | Path | None,
@@ -38,22 +38,22 @@ def make_trained(
     """Write the bench of what this run has measured; ``truth`` None: no accuracy is known yet (on demand).
 
     ``code`` is ``trained`` (``codes`` has them), or the proxy that stands in for the code.  The metadata of the
-    ``share`` say of which images all is.  The price of a code is its image passes over those of a complete training by
+    ``labels`` say of which images all is.  The price of a code is its image passes over those of a complete training by
     ``truth_recipe``.  ``facts`` (``measured`` by the caller) go into the metadata.
     """
     if code == "trained" and codes is None:
         raise ValueError("trained codes are asked for without a table of them")
     names = {"codes": str(codes), "truth": str(truth), "proxies": ", ".join(map(str, proxies))}
     scores = [tables.read(path, PROXIES) for path in proxies]
-    drawn = tables.metadata(share)
+    seen = tables.metadata(labels)
     of = recipes.facts(
-        space, training.recipe(truth_recipe), images=drawn["image_set"], image_digest=drawn["image_digest"],
-        train_images=drawn["train_images"], classes=drawn["classes"], base_seed=base_seed, width=width,
+        space, training.recipe(truth_recipe), images=seen["image_set"], image_digest=seen["image_digest"],
+        train_images=seen["train_images"], classes=seen["classes"], base_seed=base_seed, width=width,
     )  # fmt: skip
     coded = None if codes is None else tables.metadata(codes)
     if truth is not None:
         trained = tables.metadata(truth)
-        _check_of_one_run(codes or share, coded or of, truth, trained)
+        _check_of_one_run(codes or labels, coded or of, truth, trained)
         if trained.get("recipe", truth_recipe) != truth_recipe:
             raise InputError(
                 f"{truth}: trained by the recipe {trained['recipe']!r}, and {truth_recipe!r} is asked for; it is of another "

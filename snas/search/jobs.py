@@ -414,9 +414,13 @@ def _check_sample(config: Config) -> None:
 
 
 def _check_code_recipe(config: Config) -> None:
-    """Raise :class:`InputError` where codes are trained by a recipe of another length: complete trainings begin beside them."""
+    """Raise :class:`InputError` where codes are trained by a recipe of another length: complete trainings begin beside them.
+
+    A proxy in the place of the code asks for no training; the one search on own images may look at trained codes all the same.
+    """
     trains = config.space and config.truth != "table"
-    if trains or (config.nasbench201 and config.nasbench201_code == "trained"):
+    looked_at = config.code == "trained" or configured_search(config).needs_codes
+    if (trains and looked_at) or (config.nasbench201 and config.nasbench201_code == "trained"):
         epochs = training.recipe(config.code_recipe).epochs
         if epochs != CODE_EPOCHS:
             raise InputError(

@@ -23,7 +23,7 @@ def write_shard(
     *,
     space: str,
     images: Mapping[str, Any],
-    share: str | Path,
+    labels: str | Path,
     recipe: str,
     base_seed: int,
     width: int,
@@ -40,27 +40,27 @@ def write_shard(
     Args:
         out: the shard.
         images: what :func:`snas.images.load` is given.
-        share: the table of the images that codes are measured on; its metadata say of which image set.
+        labels: the table of the images' labels (:mod:`snas.images.labels`); its metadata say of which image set.
         code: hash of the code that trains.
         kept: folder of the trainings that outlive a job that is killed; ``forget``: they are this job's own, and go when
             all is written.
         group: as in :func:`snas.training.truth.ground_truth`.
 
-    Raises :class:`snas.InputError` where the images are not those of the share any more.
+    Raises :class:`snas.InputError` where the images are not those of the labels any more.
     """
     how = training.recipe(recipe)
     if not archs:
-        _write_nothing(out, space, how, tables.metadata(share), base_seed=base_seed, width=width, code=code)
+        _write_nothing(out, space, how, tables.metadata(labels), base_seed=base_seed, width=width, code=code)
         return
     from snas import images as image_sets
     from snas.device import torch_device
-    from snas.images.share import read_share
+    from snas.images.labels import check_images
     from snas.training.paid import Paid, train_what_is_new
     from snas.training.truth import facts
 
     image_set = image_sets.load(**images)
-    # A folder of the same name may hold other images by now; proxies and the bench are of those of the share.
-    read_share(share, image_set)
+    # A folder of the same name may hold other images by now; proxies and the bench are of those that were written down.
+    check_images(labels, image_set)
     said = facts(space, image_set, how, base_seed=base_seed, width=width)
     with provenance.measured(torch_device(device), **said, code=code) as record:
         frame = train_what_is_new(
@@ -76,7 +76,7 @@ def write_shard(
 def _write_nothing(
     out: str | Path, space: str, recipe: recipes.Recipe, said: Mapping[str, Any], **of: Any
 ) -> None:
-    """Write a shard of no architecture; that of which images it is, the metadata ``said`` of the share say."""
+    """Write a shard of no architecture; that of which images it is, the metadata ``said`` of the labels say."""
     import pandas as pd
 
     code = of.pop("code")

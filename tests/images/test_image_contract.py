@@ -17,8 +17,10 @@ from snas import InputError, config, images
 from snas.images import known
 from snas.images.fashion_mnist import CLASSES, FILES
 from snas.images.imageset import ImageSet, Options, divide, stratified
-from snas.images.share import TENTH, draw_share, read_share, write_share
+from snas.images.labels import LABELS, OF_IMAGES, check_images, write_labels
+from snas.images.share import TENTH, draw_share, read_share, share_table
 from snas.tables import metadata, read, write
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -272,18 +274,54 @@ def test_a_share_without_an_image_is_refused() -> None:
 
 def test_the_tenth_is_written_down(tmp_path: Path) -> None:
     digits = images.load("digits")
-    chosen = write_share(tmp_path / "tenth.parquet", digits, 0.25, 7, {"recipe": "r"})
-    assert torch.equal(chosen, draw_share(400, 0.25, 7))
+    write_tenth(tmp_path, digits, {"recipe": "r"})
+    chosen = draw_share(400, 0.25, 7)
     assert torch.equal(read_share(tmp_path / "tenth.parquet", digits), chosen)
     frame = read(tmp_path / "tenth.parquet", TENTH)
     np.testing.assert_array_equal(frame["label"], digits.train_labels[chosen])
     said = metadata(tmp_path / "tenth.parquet")
     assert (said["base_seed"], said["share"], said["recipe"]) == (7, 0.25, "r")
-    assert (said["image_set"], said["image_digest"]) == ("digits", digits.digest)
+    assert {key: said[key] for key in OF_IMAGES} == digits.provenance(), "all that is said of the images"
+
+
+def write_tenth(folder: Path, of: ImageSet, facts: dict[str, Any]) -> None:
+    """Draw a quarter of the images, as the workflow does: from their labels."""
+    write_labels(folder / "labels.parquet", of, {"seconds": 1.0})
+    frame, said = share_table(folder / "labels.parquet", 0.25, 7)
+    assert "seconds" not in said, "what making the labels took"
+    write(folder / "tenth.parquet", frame, TENTH, {**said, **facts})
+
+
+def test_the_labels_say_which_images_they_are_of(tmp_path: Path) -> None:
+    digits, path = images.load("digits"), tmp_path / "labels.parquet"
+    write_labels(path, digits, {"code": "c0de"})
+    frame, said = read(path, LABELS), metadata(path)
+    np.testing.assert_array_equal(frame["image"], np.arange(400))
+    np.testing.assert_array_equal(frame["label"], digits.train_labels)
+    assert {key: said[key] for key in digits.provenance()} == digits.provenance()
+    assert said["code"] == "c0de"
+    check_images(path, digits)
+    with pytest.raises(InputError, match=r"labels\.parquet: made with image_digest"):
+        check_images(path, images.load("digits", base_seed=1))
+
+
+DRAW = """
+import sys
+from snas.images.share import share_table
+share_table({path!r}, 0.25, 7)
+print("torch" in sys.modules)
+"""
+
+
+def test_a_share_is_drawn_without_torch(tmp_path: Path) -> None:
+    write_labels(tmp_path / "labels.parquet", images.load("digits"))
+    code = DRAW.format(path=str(tmp_path / "labels.parquet"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_tenth_of_other_images_is_refused(tmp_path: Path) -> None:
-    write_share(tmp_path / "tenth.parquet", images.load("digits"), 0.25, 7)
+    write_tenth(tmp_path, images.load("digits"), {})
     with pytest.raises(InputError, match=r"tenth\.parquet: made with image_digest"):
         read_share(tmp_path / "tenth.parquet", images.load("digits", base_seed=1))
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from snas import InputError, spaces, tables, training
-from snas.images.share import TENTH
+from snas.images.labels import LABELS
 from snas.proxies.scores import PROXIES
 from snas.search import bench, benches
 from snas.spaces.space import ARCHITECTURES
@@ -32,7 +32,7 @@ def made(tmp_path):
     part = {"accuracy": 0.5, "balanced": 0.5, "correct": np.int32(5), "images": np.int32(10)}
     truth = pd.DataFrame({**rows, **part, "losses": [[1.0]] * len(ARCHS)})
 
-    tables.write(tmp_path / "share.parquet", pd.DataFrame({"image": [3], "label": [1]}), TENTH, DRAWN)
+    tables.write(tmp_path / "labels.parquet", pd.DataFrame({"image": [0], "label": [1]}), LABELS, DRAWN)
     scores = pd.DataFrame(rows | {"proxy": "synflow", "score": 10 ** np.arange(8.0), "log10": np.arange(8.0)})
     tables.write(tmp_path / "synflow.parquet", scores[list(PROXIES.columns)], PROXIES)
 
@@ -42,7 +42,7 @@ def made(tmp_path):
         said = SAID | {"recipe": "paper_truth"} | (trained or {})
         tables.write(tmp_path / "truth.parquet", truth[list(TRUTH.columns)], TRUTH, said)
         benches.make_trained(
-            tmp_path / "table.parquet", architectures=tmp_path / "space.parquet", share=tmp_path / "share.parquet",
+            tmp_path / "table.parquet", architectures=tmp_path / "space.parquet", labels=tmp_path / "labels.parquet",
             codes=None if by_proxy else tmp_path / "codes.parquet",
             proxies=[tmp_path / "synflow.parquet"] if by_proxy else [],
             truth=tmp_path / "truth.parquet" if known else None, truth_recipe=recipe, code=code,
@@ -80,7 +80,7 @@ def test_a_proxy_in_the_place_of_the_code_needs_no_trained_codes(made, known):
 
 def test_accuracies_of_another_configuration_are_refused_beside_a_proxy_too(made):
     with pytest.raises(
-        InputError, match=r"truth.parquet: trained with seed = 1, and .*share.parquet is for 0;"
+        InputError, match=r"truth.parquet: trained with seed = 1, and .*labels.parquet is for 0;"
     ):
         made("paper_truth", trained={"seed": 1}, code="synflow")
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from snas import InputError, images, spaces, tables
-from snas.images.share import write_share
+from snas.images.labels import write_labels
 from snas.training.schemas import TRUTH
 from snas.training.shard import write_shard
 from tests.conftest import ROOT
@@ -18,16 +18,16 @@ HOW |= {"base_seed": 3, "width": 4, "code": "c0de"}
 
 
 @pytest.fixture
-def share(tmp_path):
-    """The share of the images, whose metadata say of which images."""
-    write_share(tmp_path / "share.parquet", images.load(**HOW["images"]), 0.25, 3)
-    return tmp_path / "share.parquet"
+def labels(tmp_path):
+    """The labels of the images, whose metadata say of which images."""
+    write_labels(tmp_path / "labels.parquet", images.load(**HOW["images"]))
+    return tmp_path / "labels.parquet"
 
 
-def test_an_empty_shard_joins_the_others(share, tmp_path):
+def test_an_empty_shard_joins_the_others(labels, tmp_path):
     paths = [tmp_path / f"{name}.parquet" for name in ("none", "two")]
     for path, archs in zip(paths, ([], [7, 700]), strict=True):
-        write_shard(path, archs, share=share, kept=tmp_path / "kept" / path.stem, forget=True, **HOW)
+        write_shard(path, archs, labels=labels, kept=tmp_path / "kept" / path.stem, forget=True, **HOW)
     none, two = (tables.metadata(path) for path in paths)
     assert none["identity"] == two["identity"]
     assert {key: none[key] for key in none["identity"]} == {key: two[key] for key in two["identity"]}
@@ -38,9 +38,9 @@ def test_an_empty_shard_joins_the_others(share, tmp_path):
     assert not (tmp_path / "kept" / "two").exists(), "the job's own, and all is written"
 
 
-def test_what_is_kept_for_good_stays_and_is_not_trained_again(share, tmp_path, capfd):
+def test_what_is_kept_for_good_stays_and_is_not_trained_again(labels, tmp_path, capfd):
     for name in ("once", "again"):
-        write_shard(tmp_path / f"{name}.parquet", [7], share=share, kept=tmp_path / "kept", **HOW)
+        write_shard(tmp_path / f"{name}.parquet", [7], labels=labels, kept=tmp_path / "kept", **HOW)
     assert "1 of 1 are paid for already" in capfd.readouterr().out
     once, again = (tables.read(tmp_path / f"{name}.parquet", TRUTH) for name in ("once", "again"))
     assert once.equals(again)
@@ -48,26 +48,28 @@ def test_what_is_kept_for_good_stays_and_is_not_trained_again(share, tmp_path, c
     assert spent[0] == spent[1] > 0, "what it took, whoever took it"
 
 
-def test_images_that_are_not_those_of_the_share_any_more_are_refused_before_a_training(share, tmp_path):
+def test_images_that_are_not_those_that_were_written_down_any_more_are_refused_before_a_training(
+    labels, tmp_path
+):
     how = HOW | {"images": {**HOW["images"], "base_seed": 4}}
     with pytest.raises(
-        InputError, match=r"share.parquet: made with image_digest = .*; delete the file and run again"
+        InputError, match=r"labels.parquet: made with image_digest = .*; delete the file and run again"
     ):
-        write_shard(tmp_path / "one.parquet", [7], share=share, kept=tmp_path / "kept", **how)
+        write_shard(tmp_path / "one.parquet", [7], labels=labels, kept=tmp_path / "kept", **how)
     assert not (tmp_path / "kept").exists()
 
 
 EMPTY = """
 import sys
 from snas.training.shard import write_shard
-write_shard({out!r}, [], share={share!r}, kept="kept", **{how!r})
+write_shard({out!r}, [], labels={labels!r}, kept="kept", **{how!r})
 print("torch" in sys.modules)
 """
 
 
-def test_an_empty_shard_imports_no_torch_and_looks_at_no_image(share, tmp_path):
+def test_an_empty_shard_imports_no_torch_and_looks_at_no_image(labels, tmp_path):
     how = HOW | {"images": {"name": "folder", "path": "nowhere"}}
-    code = EMPTY.format(out=str(tmp_path / "none.parquet"), share=str(share), how=how)
+    code = EMPTY.format(out=str(tmp_path / "none.parquet"), labels=str(labels), how=how)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert tables.read(tmp_path / "none.parquet", TRUTH).empty

@@ -73,6 +73,9 @@ def test_a_second_run_and_a_touch_do_nothing_and_a_figure_key_re_runs_no_trainin
     assert "truth_shard" in dry
     assert "trained_bench" in dry
     assert "code_shard" not in dry
+    dry = finished_run.run("-n", "--quiet", "rules", *SMOKE, "--config", "code_share=0.3").stdout
+    assert {"share", "code_shard", "trained_bench"} <= set(dry.split())
+    assert not {"labels", "truth_shard", "proxy_shard"} & set(dry.split()), "what hangs on the images alone"
 
 
 def test_fewer_runs_and_other_blocks_leave_the_files_that_took_hours(finished_run):
@@ -162,6 +165,7 @@ def test_an_edit_re_runs_what_hangs_on_it_and_no_more(smoke, tmp_path):
         (workflow.folder / "scripts/truth.py", "truth_shard", "code_shard"),
         (tmp_path / "snas/training/truth.py", "truth_shard", "code_shard"),
         (tmp_path / "snas/training/codes.py", "code_shard", "truth_shard"),
+        (tmp_path / "snas/images/share.py", "code_shard", "truth_shard"),
         (tmp_path / "snas/provenance.py", None, "truth_shard"),
     ):
         path = edited
