@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snas.tables import Column, Schema, read, write
+from snas import InputError
+from snas.tables import Column, Schema, metadata, read, write
 
 if TYPE_CHECKING:
     from snas.images.imageset import ImageSet
@@ -37,15 +38,23 @@ OF_IMAGES = (
 """What the metadata say of the images (:meth:`snas.images.imageset.ImageSet.provenance`)."""
 
 
-def write_labels(path: str | Path, images: ImageSet, metadata: dict[str, Any] | None = None) -> None:
+def write_labels(path: str | Path, images: ImageSet, facts: dict[str, Any] | None = None) -> None:
     """Write the labels of the training images down at ``path`` (:data:`LABELS`), and of which images they are."""
     import pandas as pd
 
     labels = images.train_labels.numpy()
     frame = pd.DataFrame({"image": range(len(labels)), "label": labels})
-    write(path, frame, LABELS, {**images.provenance(), **(metadata or {})})
+    write(path, frame, LABELS, {**images.provenance(), **(facts or {})})
 
 
 def check_images(path: str | Path, images: ImageSet) -> None:
-    """Raise :class:`snas.InputError` where the labels at ``path`` are not those of these images, pixel by pixel."""
-    read(path, LABELS, expect={"image_digest": images.digest})
+    """Raise :class:`snas.InputError` where the labels at ``path`` are not of these images, pixel by pixel."""
+    read(path, LABELS)
+    said = metadata(path).get("image_digest")
+    if said != images.digest:
+        source = f" ({images.source})" if images.source else ""
+        raise InputError(
+            f"{path}: it was made of other images than those of image set {images.name!r}{source} now (image_digest {said!r}, now "
+            f"{images.digest!r}); have the images as they were, take another name for the run, or delete the file and run again, "
+            "which trains all again"
+        )

@@ -53,7 +53,7 @@ def test_images_that_are_not_those_that_were_written_down_any_more_are_refused_b
 ):
     how = HOW | {"images": {**HOW["images"], "base_seed": 4}}
     with pytest.raises(
-        InputError, match=r"labels.parquet: made with image_digest = .*; delete the file and run again"
+        InputError, match=r"labels.parquet: it was made of other images .*; have the images as they were"
     ):
         write_shard(tmp_path / "one.parquet", [7], labels=labels, kept=tmp_path / "kept", **how)
     assert not (tmp_path / "kept").exists()
