@@ -61,7 +61,15 @@ def story(found: Found) -> list[tuple[str, str]]:
         ("last training", f"{found.facts['train_images']} images (training and validation), {found.facts['seconds']:.0f} s"),
         ("networks held against the test images", f"{found.facts['opening']}"),
     ]  # fmt: skip
-    return [*rows[:3], *_limits_said(found), *rows[3:], *_time(found)]
+    return [*rows[:3], *_limits_said(found), rows[3], *_plans(found), *rows[4:], *_time(found)]
+
+
+def _plans(found: Found) -> list[tuple[str, str]]:
+    """Return who asked for the trainings, where more than one budget or method did: the budget above is the last one's."""
+    asked = found.trained["plan"].value_counts(sort=False)
+    if len(asked) < 2:
+        return []
+    return [("asked for by", "; ".join(f"{plan} ({counted(n, 'training')})" for plan, n in asked.items()))]
 
 
 def _time(found: Found) -> list[tuple[str, str]]:

@@ -243,6 +243,15 @@ def test_a_search_without_beliefs_and_cells_of_nasbench201_are_drawn(best, tmp_p
     assert "not defined, n = 0" in dict(card.story(found))["predicted and true accuracy"]
 
 
+def test_trainings_of_earlier_budgets_are_told_apart(best):
+    assert "asked for by" not in dict(card.story(best.found)), "one budget says it"
+    trained = best.found.trained.copy()
+    trained.loc[trained.index[:5], "plan"] = "gp 4+1"
+    said = dict(card.story(replace(best.found, trained=trained)))
+    assert said["asked for by"] == f"gp 4+1 (5 trainings); {trained['plan'].iloc[5]} (19 trainings)"
+    assert said["budget"] == "N + K = 20 + 4"
+
+
 def test_many_classes_are_listed_by_their_errors(best):
     text = base64.b64decode(
         re.search(r"base64,([^\"]+)", (best.folder / "page.html").read_text())[1] + "==", validate=False
