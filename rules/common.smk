@@ -10,6 +10,7 @@ from pathlib import Path
 import snas.code_hash
 import snas.config
 import snas.device
+import snas.fingerprint
 import snas.machine
 import snas.progress
 import snas.provenance
@@ -109,6 +110,10 @@ if CONFIG.image_side:
     IMAGES["side"] = CONFIG.image_side
 if CONFIG.image_channels:
     IMAGES["channels"] = CONFIG.image_channels
+# Of images of one's own, what lies there is one, too: a folder has no time that tells, and a file that is moved keeps its.
+OWN_FILES = {}
+if CONFIG.images in ("folder", "parquet"):
+    OWN_FILES["files"] = lambda wildcards: snas.fingerprint.fingerprint(CONFIG.images_path)
 TRAINING = dict(
     space=CONFIG.space,
     images=IMAGES,
@@ -122,10 +127,10 @@ PLACE = dict(device=CONFIG.device)
 GROUPS = dict(**PLACE, group_size=CONFIG.group)
 
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.
-NETWORKS = [SPACES.module(CONFIG.space)] if CONFIG.space else []
-RECIPE = RECIPES.module(CONFIG.truth_recipe)
-CODE_RECIPE = RECIPES.module(CONFIG.code_recipe)
-TRAINS = [IMAGE_SETS.module(CONFIG.images), *NETWORKS]
+NETWORKS = [SPACES.target(CONFIG.space)] if CONFIG.space else []
+RECIPE = RECIPES.target(CONFIG.truth_recipe)
+CODE_RECIPE = RECIPES.target(CONFIG.code_recipe)
+TRAINS = [IMAGE_SETS.target(CONFIG.images), *NETWORKS]
 
 
 def named(**values):
@@ -218,7 +223,7 @@ def search_code(script):
     """Return what gives the hash of the code that a method's results hang on."""
 
     def found(wildcards):
-        space = SPACES.module(BENCHES[wildcards.bench].space)
+        space = SPACES.target(BENCHES[wildcards.bench].space)
         modules = jobs.modules(wildcards.method)
         return code_of(script, "snas.search.block", space, *modules, without=NAMED_ONLY)
 
@@ -247,7 +252,7 @@ def fewest_settings(wildcards):
 
 def fewest_code(wildcards):
     """Return the hash of the code that its results hang on."""
-    space = SPACES.module(BENCHES[wildcards.bench].space)
+    space = SPACES.target(BENCHES[wildcards.bench].space)
     modules = jobs.modules(fewest_job(wildcards).entry.method)
     return code_of("search.py", "snas.search.block", space, *modules, without=NAMED_ONLY)
 

@@ -28,7 +28,7 @@ rule figure:
         options=lambda wildcards: FIGURE_OPTIONS.get(wildcards.figure, {}),
         # For snakemake --report, which knows no wildcards in the name of a caption file: this one shows it.
         caption=lambda wildcards: Path(caption(wildcards.figure)).read_text(encoding="utf-8"),
-        code=lambda wildcards: code_of("figure.py", "snas.figures.drawing", FIGURES.module(wildcards.figure)),
+        code=lambda wildcards: code_of("figure.py", "snas.figures.drawing", FIGURES.target(wildcards.figure)),
     script:
         "../scripts/figure.py"
 

@@ -22,8 +22,9 @@ rule labels:
     params:
         **named(
             images=IMAGES,
+            **OWN_FILES,
         ),
-        code=code_of("labels.py", "snas.images.labels", IMAGE_SETS.module(CONFIG.images)),
+        code=code_of("labels.py", "snas.images.labels", IMAGE_SETS.target(CONFIG.images)),
     script:
         "../scripts/labels.py"
 
@@ -73,6 +74,6 @@ rule split:
             seed=CONFIG.seed,
             resize=IMAGE_FILTER if CONFIG.image_side else "not at all",
         ),
-        code=code_of("split.py", "snas.images.split", IMAGE_SETS.module(CONFIG.images)),
+        code=code_of("split.py", "snas.images.split", IMAGE_SETS.target(CONFIG.images)),
     script:
         "../scripts/split.py"

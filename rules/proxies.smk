@@ -33,7 +33,7 @@ rule proxy_shard:
             shards=CONFIG.proxy_shards,
         ),
         code=lambda wildcards: code_of(
-            "proxy.py", "snas.proxies.scores", PROXIES.module(wildcards.proxy), *NETWORKS
+            "proxy.py", "snas.proxies.scores", PROXIES.target(wildcards.proxy), *NETWORKS
         ),
     script:
         "../scripts/proxy.py"
@@ -76,8 +76,8 @@ use rule proxy_shard as nasbench201_proxy_shard with:
         code=lambda wildcards: code_of(
             "proxy.py",
             "snas.proxies.scores",
-            PROXIES.module(wildcards.proxy),
-            SPACES.module("nasbench201"),
+            PROXIES.target(wildcards.proxy),
+            SPACES.target("nasbench201"),
         ),
 
 

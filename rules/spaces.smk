@@ -18,7 +18,7 @@ rule space:
             sample=lambda wildcards: (CONFIG.architectures if wildcards.space == CONFIG.space else 0),
             seed=CONFIG.seed,
         ),
-        code=lambda wildcards: code_of("space.py", SPACES.module(wildcards.space), without=NAMED_ONLY),
+        code=lambda wildcards: code_of("space.py", SPACES.target(wildcards.space), without=NAMED_ONLY),
     script:
         "../scripts/space.py"
 
@@ -43,7 +43,10 @@ rule import_nasbench201:
         mem_mb=memory(4000),
         runtime=minutes(120),
     params:
-        code_epochs=CONFIG.nasbench201_code_epochs,
+        **named(
+            code_epochs=CONFIG.nasbench201_code_epochs,
+            files=lambda wildcards: snas.fingerprint.fingerprint(NASBENCH201),
+        ),
         code=code_of("import_nasbench201.py", "snas.spaces.nasbench201_import", without=NAMED_ONLY),
     script:
         "../scripts/import_nasbench201.py"

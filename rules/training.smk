@@ -74,9 +74,9 @@ use rule code_shard as nasbench201_code_shard with:
         code=code_of(
             "codes.py",
             "snas.training.codes",
-            IMAGE_SETS.module(CONFIG.images),
+            IMAGE_SETS.target(CONFIG.images),
             CODE_RECIPE,
-            SPACES.module("nasbench201"),
+            SPACES.target("nasbench201"),
         ),
 
 

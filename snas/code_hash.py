@@ -34,11 +34,14 @@ TARGET = re.compile(r"^(\w+(?:\.\w+)*):\w+$")
 def code_hash(*modules: str, without: tuple[str, ...] = (), script: Path | None = None) -> str:
     """Return 16 hex digits of the code of ``modules``, of all package modules that they import, in any order, and of ``script``.
 
-    ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
+    Of a ``"module:attribute"`` string, as a registry has it, the attribute counts too: another line of a registry may name
+    something else in the same module.  ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
     imported for the schema of a table (an edit of them makes the inputs anew, and that is enough).  What ``modules`` names
     is covered even so.
     """
     digest = hashlib.sha256()
+    for target in sorted({name for name in modules if ":" in name}):
+        digest.update(f"{target}\n".encode())
     for name in closure(*modules, without=without):
         digest.update(f"{name}\n{_parsed(name)[0]}\n".encode())
     if script is not None:
@@ -49,6 +52,7 @@ def code_hash(*modules: str, without: tuple[str, ...] = (), script: Path | None 
 def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
     """Return the names of the package modules whose code :func:`code_hash` covers, sorted."""
     found: set[str] = set()
+    modules = tuple(name.partition(":")[0] for name in modules)
     waiting = list(modules)
     while waiting:
         name = waiting.pop()

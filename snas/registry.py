@@ -53,9 +53,13 @@ class Registry:
             )
         return name
 
+    def target(self, name: str) -> str:
+        """Return the ``"module:attribute"`` string of ``name``, without importing it: what its results hang on."""
+        return self._targets[self.check(name)]
+
     def module(self, name: str) -> str:
         """Return the name of the module that holds ``name``, without importing it."""
-        return self._targets[self.check(name)].split(":")[0]
+        return self.target(name).partition(":")[0]
 
     def load(self, name: str) -> Any:
         """Import and return the thing behind ``name``; raises :class:`InputError` where its line leads nowhere."""

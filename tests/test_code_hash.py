@@ -86,6 +86,16 @@ def test_a_registry_of_a_class_of_its_own_is_left_out_and_modules_can_be(package
     )
 
 
+def test_what_of_a_module_a_registry_names_counts(package):
+    """A line of a registry that is pointed at something else in the same module is another thing."""
+    plain, one, other = hashed("snas.spaces.a"), hashed("snas.spaces.a:A"), hashed("snas.spaces.a:B")
+    assert len({plain, one, other}) == 3
+    assert hashed("snas.spaces.a:A", "snas.seeds") == hashed("snas.seeds", "snas.spaces.a:A")
+    assert code_hash.closure("snas.spaces.a:A") == code_hash.closure("snas.spaces.a")
+    edit(package / "networks/net.py", "return 1", "return 2")
+    assert hashed("snas.spaces.a:A") != one
+
+
 def test_a_script_counts_but_for_its_comments(package, tmp_path):
     script = tmp_path / "made.py"
     script.write_text("# how\nx = 1\n")

@@ -399,6 +399,16 @@ def test_config_check_counts_the_architectures_and_reads_a_table(tmp_path, capsy
         assert sentence in said.out + said.err
 
 
+def test_a_table_of_one_s_own_brings_its_codes_itself(tmp_path):
+    (tmp_path / "mine.parquet").touch()
+    values = {"truth": "table", "table": str(tmp_path / "mine.parquet")}
+    config.load(values)
+    with pytest.raises(
+        InputError, match="key 'code' is 'synflow', and truth = table takes codes from the table, columns"
+    ):
+        config.load({**values, "code": "synflow", "proxies": ["synflow"]})
+
+
 def test_the_length_of_codes_is_of_no_matter_where_none_is_trained():
     values = {"code_recipe": "digits_truth", "code": "synflow", "proxies": ["synflow"]}
     assert config.load(values).code_recipe == "digits_truth"

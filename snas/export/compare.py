@@ -158,7 +158,7 @@ def _random(contest: Contest, images: ImageSet, base_seed: int, folder: Path, tr
 def _trained(
     contest: Contest, archs: Sequence[int], images: ImageSet, base_seed: int, folder: Path
 ) -> pd.DataFrame:
-    code = code_hash("snas.training.truth", spaces.REGISTRY.module(contest.space))  # which names its networks
+    code = code_hash("snas.training.truth", spaces.REGISTRY.target(contest.space))  # which names its networks
     return train_what_is_new(
         folder / "paid", contest.space, archs, images, training.recipe(contest.recipe), base_seed=base_seed,
         width=contest.width, code=code, device=contest.device, compile=contest.compile,

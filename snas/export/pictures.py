@@ -91,7 +91,8 @@ def costs(found: Found) -> Drawing:
     ax.set_xlabel("multiply-accumulates of one image (millions)")
     ax.set_ylabel(MEASURES[found.by])
     below = _frame(ax, accuracies)
-    figure.legend(loc="outside lower center", ncols=6, handletextpad=0.4, columnspacing=1.2)
+    handles, _ = ax.get_legend_handles_labels()
+    style.legend_below(figure, handles, 6, handletextpad=0.4, columnspacing=1.2)
     data = known[["order", "round", "arch", "cell", "macs", "params", found.by]].copy()
     data["kind"] = kinds[known.index]
     data["front"] = np.isin(np.arange(len(known)), best)

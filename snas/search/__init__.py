@@ -24,10 +24,10 @@ class Methods(Registry):
             return name
         return name if self._parts(name) else super().check(name)
 
-    def module(self, name: str) -> str:
-        """Return the module that holds the method."""
+    def target(self, name: str) -> str:
+        """Return the module that holds the method, and where in it a registered one is."""
         name = str(name).partition("@")[0]
-        return "snas.search.methods" if self._parts(name) else super().module(name)
+        return "snas.search.methods" if self._parts(name) else super().target(name)
 
     def load(self, name: str) -> Any:
         """Return the method; one that is put together imports no torch, either."""

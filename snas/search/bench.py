@@ -309,7 +309,7 @@ class Bench:
     def look(self, name: str, limit: int, labels: str = "accuracy") -> Look:
         """Return the cheap measurement ``name``: ``code``, ``select`` or a proxy."""
         if name == "code":
-            if np.isnan(self.codes).all():
+            if np.isnan(self.codes).any(axis=1).all():  # one loss that is missing is no code
                 raise InputError(
                     f"{self.path}: it has no estimation codes; take a source that has them, or a proxy as the code"
                 )

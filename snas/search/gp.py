@@ -88,7 +88,7 @@ class GaussianMethod(Method):
     def modules(self) -> tuple[str, ...]:
         """Return the modules that its results hang on."""
         own = (__name__, "snas.search.gp_search")
-        return (*own, PREDICTORS.module(self.predictor)) if self.learns else own
+        return (*own, PREDICTORS.target(self.predictor)) if self.learns else own
 
     @property
     def learns(self) -> bool:

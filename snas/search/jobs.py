@@ -430,7 +430,15 @@ def _check_code_recipe(config: Config) -> None:
 
 
 def _check_tables(config: Config) -> None:
-    """Raise :class:`InputError` where a search on NAS-Bench-201 could look at the very accuracies that it reports."""
+    """Raise :class:`InputError` where a search on NAS-Bench-201 could look at the very accuracies that it reports.
+
+    And where another code is asked for than that of the user's own table, which brings its own.
+    """
+    if config.space and config.truth == "table" and config.code != "trained":
+        raise InputError(
+            f"configuration: key 'code' is {config.code!r}, and truth = table takes codes from the table, columns code_1 to "
+            "code_3; leave it out, and write there what is to be the code"
+        )
     if config.nasbench201 and config.nasbench201_table == config.nasbench201_select == "one_seed":
         raise InputError(
             "configuration: nasbench201_table and nasbench201_select are both one_seed, which is the same seed; "
@@ -541,7 +549,7 @@ def _check_rerank(method: Any, space: str, where: str) -> None:
 
 def modules(method: str) -> tuple[str, ...]:
     """Return the modules that a method's results hang on beside the search of a block (for the hash of the code)."""
-    return tuple(METHODS.load(method).modules)
+    return (METHODS.target(method), *METHODS.load(method).modules)
 
 
 BUDGET = re.compile(r"([1-9][0-9]{0,4})\+([0-9]{1,4})")

@@ -89,9 +89,9 @@ class PredictorMethod(Method):
         return (
             __name__,
             "snas.search.predictor_search",
-            *(("snas.predictors.native_predictor",) if self.native else ()),
-            PREDICTORS.module(self.predictor),
-            SAMPLERS.module(self.sampler),
+            *((NATIVE.target(self.predictor),) if self.native else ()),
+            PREDICTORS.target(self.predictor),
+            SAMPLERS.target(self.sampler),
         )
 
     @property

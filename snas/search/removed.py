@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from snas import InputError, tables
 from snas.search.bench import BENCH
@@ -12,7 +14,12 @@ from snas.search.bench import write as write_bench
 
 
 def remove_best(bench_path: str | Path, count: int, out: str | Path) -> None:
-    """Write the bench without its ``count`` most accurate architectures; metadata ``removed`` says how many.
+    """Write the bench without its ``count`` most accurate architectures, as :func:`without_best` returns it."""
+    write_bench(out, *without_best(bench_path, count))
+
+
+def without_best(bench_path: str | Path, count: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the bench without its ``count`` most accurate architectures; metadata ``removed`` says how many.
 
     Of equal accuracies, the architecture with the smaller index goes first.  Raises :class:`InputError` where the bench
     does not have more known accuracies than that.
@@ -28,4 +35,4 @@ def remove_best(bench_path: str | Path, count: int, out: str | Path) -> None:
     facts = {key: value for key, value in tables.metadata(bench_path).items() if key != "schema"}
     before = int(facts.get("removed", 0))
     kept = frame[~frame["arch"].isin(best)].reset_index(drop=True)
-    write_bench(out, kept, {**facts, "removed": before + count})
+    return kept, {**facts, "removed": before + count}

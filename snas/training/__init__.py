@@ -32,9 +32,9 @@ class Recipes(Registry):
             raise InputError(f"recipe {name!r}: steps are multiples of {unit}, at least {least}")
         return name
 
-    def module(self, name: str) -> str:
-        """Return the module that holds the recipe."""
-        return super().module(name) if name in self else "snas.training.recipes"
+    def target(self, name: str) -> str:
+        """Return the module that holds the recipe, and where in it a registered one is."""
+        return super().target(name) if name in self else "snas.training.recipes"
 
     def load(self, name: str) -> Any:
         """Return the recipe."""

@@ -11,7 +11,7 @@ import torch
 from snas import InputError, spaces, tables
 from snas.analysis import fewest
 from snas.search import METHODS
-from snas.search.bench import Bench
+from snas.search.bench import BENCH, Bench
 from snas.search.block import Settings, run_block
 from snas.search.counter import QueryCounter
 from snas.search.gp import GP, GP_CODE, GP_SELECT
@@ -385,6 +385,26 @@ def test_a_study_is_resumed_and_analysed(bench, tmp_path):
     assert set(needed["method"]) == {"random", "gp start=3", "gp (fair)"}
     assert set(needed["removed"]) == {0, 2}
     assert needed["runs"].eq(3).all()
+
+
+def test_a_study_of_another_bench_or_seed_is_not_taken_for_this_one(bench, tmp_path):
+    entries = [Entry("random", 6)]
+    run = lambda path, **other: list(study(path, tmp_path / "study", entries, runs=2, removed=(2,), **other))
+    path = bench()
+    assert run(path) == run(path)
+    with pytest.raises(
+        InputError, match=r"block_00-01.parquet: made with base_seed = 0, and 7 is asked for; a folder"
+    ):
+        run(path, base_seed=7)
+    other = bench(lambda frame: frame.assign(accuracy=1 - frame["accuracy"]), "other")
+    with pytest.raises(
+        InputError, match=r"removed_2/table.parquet: made of another bench than .*other.*; a folder"
+    ):
+        run(other)
+    facts = tables.metadata(path) | {"dataset": "elsewhere"}
+    tables.write(tmp_path / "named.parquet", tables.read(path, BENCH), BENCH, facts)
+    with pytest.raises(InputError, match="made of another bench than"):
+        run(tmp_path / "named.parquet")
 
 
 def test_what_a_run_is_judged_by_is_what_it_trains(bench):

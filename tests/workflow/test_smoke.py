@@ -1,5 +1,6 @@
 """The smoke run: everything is made, once; a figure alone; what an edit re-runs; kills; on demand equals exhaustive."""
 
+import io
 import json
 import os
 import random
@@ -9,11 +10,13 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
-from snas import config, figures, tables
+from snas import config, figures, spaces, tables
 from snas.analysis.fewest import PROGRESS
 from snas.search.bench import BENCH
 from snas.search.block import SEARCH
@@ -184,6 +187,42 @@ def test_values_that_change_places_are_a_change(workflow):
     again = lambda *keys: workflow.run(target, "-n", "--quiet", "rules", "--config", "run=x", *keys).stdout
     assert NOTHING in again("architectures=3", "seed=5")
     assert re.search(r"^space +1$", again("architectures=5", "seed=3"), re.MULTILINE)
+
+
+def png(grey):
+    """Return the bytes of a picture."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), grey).save(file, "png")
+    return file.getvalue()
+
+
+def test_what_is_moved_into_the_place_of_a_source_is_noticed_though_it_is_older(workflow):
+    """A file that is moved, copied with its times or unpacked is older than the results that were made of another."""
+    folder = workflow.folder
+    cells = [cell.name for cell in spaces.load("tiny_nanobench").cells()]
+    for number, name in enumerate(("live", "other")):
+        accuracies = np.linspace(0.1 + number / 10, 0.9, len(cells))
+        frame = pd.DataFrame({"arch": range(len(cells)), "cell": cells, "accuracy": accuracies})
+        frame.to_parquet(folder / f"{name}.parquet")
+        files = [{"bytes": png(7 * n + number), "path": None} for n in range(18)]
+        pd.DataFrame({"img": files, "label": [0, 1, 2] * 6}).to_parquet(folder / f"{name}_images.parquet")
+    keys = [
+        "--config",
+        "run=x",
+        "truth=table",
+        "table=live.parquet",
+        "images=parquet",
+        "images_path=live_images.parquet",
+        "train_images=0",
+    ]
+    targets = ["results/x/search/tiny_nanobench-parquet/table.parquet", "results/x/images/labels.parquet"]
+    workflow.run(*targets, "--cores", "2", *keys)
+    assert NOTHING in workflow.run(*targets, "-n", *keys).stdout
+    for name in ("", "_images"):
+        os.utime(folder / f"other{name}.parquet", (1, 1))
+        (folder / f"other{name}.parquet").replace(folder / f"live{name}.parquet")
+    said = workflow.run(*targets, "-n", "--quiet", "rules", *keys).stdout
+    assert {"table_bench", "labels"} <= set(said.split()), said
 
 
 def test_braces_in_a_path_are_no_wildcards(workflow):
