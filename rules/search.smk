@@ -420,6 +420,7 @@ rule own_choice:
     input:
         runs=rules.own_finish.output.runs,
         candidates=rules.own_candidates.output.table,
+        codes=rules.own_codes.output.table if OWN_SEARCH.needs_codes else [],
         selection=rules.split.output.selection,
         forecast=FORECAST if Path(FORECAST).exists() else [],
     output:

@@ -24,5 +24,6 @@ finish(
     paid=Paid(p.paid, {**said, "code": p.trained}).read(),
     forecast=json.loads(Path(i.forecast).read_text(encoding="utf-8")) if i.get("forecast") else None,
     by="balanced" if recipe.balanced else "accuracy",
+    codes=i.get("codes") or None,
     facts=p.facts | {"images": tables.metadata(i.selection), "weighted": recipe.balanced},
 )

@@ -52,12 +52,12 @@ def story(found: Found) -> list[tuple[str, str]]:
         ("method", method_title(str(choice["method"]))),
         ("search space", f"{spaces.load(found.description.space).title}, width {found.description.width}"),
         ("budget", f"N + K = {choice['budget']} + {choice['top']}"),
-        ("paid", f"{counted(len(found.trained), 'complete training')}, {counted(int(choice.get('codes', 0)), 'estimation code')}"),
+        ("paid", f"{counted(len(found.trained), 'complete training')}, {counted(found.codes, 'estimation code')}{_looked_at(found)}"),
         ("recipe of a complete training", str(choice["recipe"])),
         ("base seed", str(choice["seed"])),
         ("chosen by", f"{measure} on the validation images: {choice[found.by]:.4f} (the best of all, so optimistic)"),
         (f"random search with {int(end['trainings'])} trainings", f"{end['start']:.4f} if its draws are like the start, {end['all']:.4f} if like all trained (expectations, not a run)"),
-        ("predicted and true accuracy", f"Spearman {rho:.2f}, n = {n}" if np.isfinite(rho) else f"not defined, n = {n}"),
+        ("predicted and true accuracy", f"Spearman {rho:.2f}, n = {n}{_of_all(found)}" if np.isfinite(rho) else f"not defined, n = {n}"),
         ("last training", f"{found.facts['train_images']} images (training and validation), {found.facts['seconds']:.0f} s"),
         ("networks held against the test images", f"{found.facts['opening']}"),
     ]  # fmt: skip
@@ -65,11 +65,29 @@ def story(found: Found) -> list[tuple[str, str]]:
 
 
 def _plans(found: Found) -> list[tuple[str, str]]:
-    """Return who asked for the trainings, where more than one budget or method did: the budget above is the last one's."""
+    """Return who asked for the trainings, where more than one budget or method did: the lines above are of the last one."""
     asked = found.trained["plan"].value_counts(sort=False)
     if len(asked) < 2:
         return []
-    return [("asked for by", "; ".join(f"{plan} ({counted(n, 'training')})" for plan, n in asked.items()))]
+    won = found.trained[found.trained["cell"] == found.title].iloc[0]
+    return [
+        ("asked for by", "; ".join(f"{plan} ({counted(n, 'training')})" for plan, n in asked.items())),
+        ("this network was asked for by", str(won["plan"])),
+    ]
+
+
+def _of_all(found: Found) -> str:
+    """Return that predictions are of more than one budget or method, where they are."""
+    plans = found.known.dropna(subset=["predicted"])["plan"].nunique()
+    return f" (predictions of {plans} budgets or methods)" if plans > 1 else ""
+
+
+def _looked_at(found: Found) -> str:
+    """Return of how many codes the search has looked at, where more were trained."""
+    looked_at = int(found.choice.get("codes", 0))
+    return (
+        f" (one of each candidate; the search has looked at {looked_at:,})" if looked_at < found.codes else ""
+    )
 
 
 def _time(found: Found) -> list[tuple[str, str]]:
@@ -81,6 +99,8 @@ def _time(found: Found) -> list[tuple[str, str]]:
     rows = [
         ("time of all trainings", f"{clock(trainings)}, added up over the jobs, the last training included")
     ]
+    if found.codes and (codes := float(found.choice["measured"].get("code_seconds", 0))):
+        rows.append(("time of the estimation codes", f"{clock(codes)}, added up over the jobs"))
     if said := found.choice.get("forecast"):
         rows.append(
             (

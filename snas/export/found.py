@@ -20,7 +20,7 @@ from snas.export.complete import TESTED
 from snas.export.description import Description
 from snas.export.measures import Accuracy, accuracy, confusion, expected_best
 from snas.export.onnx_file import Latency
-from snas.search.own import TRAINED
+from snas.search.own import LOST, TRAINED
 from snas.spaces.space import Cell
 
 
@@ -80,17 +80,31 @@ class Found:
         before = self.trained[["plan", "round"]].shift()
         return (self.trained[["plan", "round"]] != before).any(axis=1).cumsum() - 1
 
+    @cached_property
+    def within(self) -> pd.Series:
+        """Whether each trained network is within the limits of the search; an earlier budget may have had others."""
+        limits, inside = self.choice.get("limits") or {}, pd.Series(True, index=self.trained.index)
+        for key, column in (("max_macs", "macs"), ("max_params", "params")):
+            if limits.get(key):
+                inside &= self.trained[column] <= limits[key]
+        return inside
+
+    @cached_property
+    def begun(self) -> pd.Series:
+        """Whether each trained network is of a start: what a budget or method asked for before it had learnt anything."""
+        return (self.asked == 0) | ((self.trained["round"] == 0) & (self.trained["plan"] != LOST))
+
     @property
-    def start(self) -> pd.DataFrame:
-        """The networks that the search began with, before it had learnt anything."""
-        return self.trained[self.asked == 0]
+    def codes(self) -> int:
+        """Estimation codes that were trained: those of all candidates, where the method looks at any."""
+        return max(int(self.choice.get("codes_trained", 0)), int(self.choice.get("codes", 0)))
 
     @cached_property
     def cost(self) -> float:
-        """Price of the search in complete trainings: those that it made, and what it looked at beside, at its price."""
-        trainings = len(self.trained)
+        """Price of the search in complete trainings: those that were made, and the estimation codes at their price."""
+        trainings, looked_at = len(self.trained), int(self.choice.get("codes", 0))
         beside = float(self.choice["price"]) - min(self.choice["budget"] + self.choice["top"], trainings)
-        return trainings + max(beside, 0.0)
+        return trainings + max(beside, 0.0) * (self.codes / looked_at if looked_at else 1)
 
     @cached_property
     def chance(self) -> float:
@@ -104,8 +118,14 @@ class Found:
 
     @property
     def accuracies(self) -> np.ndarray:
-        """Validation accuracies of all trained networks in order, chance where a training failed."""
-        return self.trained[self.by].fillna(self.chance).to_numpy(dtype=float)
+        """Validation accuracies of the trained networks within the limits in order, chance where a training failed."""
+        return self.trained.loc[self.within, self.by].fillna(self.chance).to_numpy(dtype=float)
+
+    @property
+    def start(self) -> np.ndarray:
+        """Those of them that were trained before anything was learnt; all where there is none."""
+        begun = self.begun[self.within].to_numpy()
+        return self.accuracies[begun] if begun.any() else self.accuracies
 
     def random_search(self) -> pd.DataFrame:
         """Return what random search would be expected to have after 1, 2, … trainings, up to this search's price.
@@ -113,11 +133,10 @@ class Found:
         ``start`` draws from the accuracies of the start, ``all`` from those of everything that was trained.
         """
         draws = np.arange(1, max(int(self.cost), len(self.trained)) + 1)
-        start = self.accuracies[: len(self.start)]
         return pd.DataFrame(
             {
                 "trainings": draws,
-                "start": expected_best(start, draws),
+                "start": expected_best(self.start, draws),
                 "all": expected_best(self.accuracies, draws),
             }
         )

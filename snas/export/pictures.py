@@ -108,8 +108,8 @@ def rounds(found: Found) -> Drawing:
     """Best accuracy so far over the trainings, beside what random search would be expected to have."""
     figure = Figure(figsize=(style.WIDTH, 3.1))
     ax = figure.subplots()
-    kinds, accuracies = _kinds(found), found.accuracies
-    order = np.arange(1, len(accuracies) + 1)
+    kinds, accuracies = _kinds(found)[found.within], found.accuracies
+    order = np.flatnonzero(found.within) + 1
     for kind, look in KINDS.items():
         chosen = (kinds == kind).to_numpy()
         if chosen.any():
@@ -144,16 +144,24 @@ def rounds(found: Found) -> Drawing:
 def _rounds_facts(found: Found) -> list[str]:
     end, start, size = found.random_search().iloc[-1], len(found.start), len(found.trained)
     best = found.accuracies.max()
-    codes = int(found.choice.get("codes", 0))
+    codes = found.codes
     price = counted(size, "complete training")
+    beyond = size - len(found.accuracies)
     if codes:  # which cost a part of a training each
         price += f" and {counted(codes, 'estimation code')}, {found.cost:.1f} trainings in all"
     return [
         f"The search cost {price}, and has {best:.4f}. "
         f"Random search with {counted(int(end['trainings']), 'training')} would be expected to have {end['start']:.4f} if its draws are like the start, {end['all']:.4f} if they are like all that was trained.",
         f"Both are the exact expectation of the best of k independent draws with replacement from measured accuracies, one training each: those of the {start} networks of the start, "
-        f"and those of all {size}. The first assumes that the start was drawn at random and can never exceed its best; the second lets random search draw from what the method has picked, "
+        f"and those of all {size - beyond}. The first assumes that the start was drawn at random and can never exceed its best; the second lets random search draw from what the method has picked, "
         "so it is kind to random search. Neither is a random search that was run; a failed training counts as chance.",
+        *(
+            [
+                f"Left out: {counted(beyond, 'training')} of networks beyond the limits, made before the limits were set."
+            ]
+            if beyond
+            else []
+        ),
     ]
 
 
@@ -275,7 +283,10 @@ DRAWN = {"cell": cell, "costs": costs, "rounds": rounds, "predicted": predicted,
 def _kinds(found: Found) -> pd.Series:
     """Return the kind of every trained network: start, last round, or between."""
     last = found.asked.max()
-    kinds = [START if n == 0 else LAST if n == last else LATER for n in found.asked]
+    kinds = [
+        START if begun else LAST if n == last else LATER
+        for n, begun in zip(found.asked, found.begun, strict=True)
+    ]
     return pd.Series(kinds, index=found.trained.index)
 
 

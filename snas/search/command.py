@@ -190,11 +190,11 @@ def run(options: argparse.Namespace) -> int:
     if done:
         return done
     say(*images_in_words(folder, balanced=steps_of(options, values, stored)[1]))
-    plan, speed, seconds, paid = planned(options, values, stored, folder, jobs)
+    plan, speed, seconds, paid, uncoded = planned(options, values, stored, folder, jobs)
     values |= plan_values(plan, jobs)
     config.load(values)
     now = time.time()
-    say(*forecasts.in_words(plan, speed, seconds, now, paid))
+    say(*forecasts.in_words(plan, speed, seconds, now, paid, uncoded))
     if options.plan:
         return 0
     provenance.check_free(place, name)  # what another one has begun meanwhile is not to be overwritten
@@ -479,8 +479,9 @@ def images_in_words(folder: Path, *, balanced: bool = False) -> list[str]:
 
 def planned(
     options: argparse.Namespace, values: Mapping[str, Any], stored: Mapping[str, Any], folder: Path, jobs: int
-) -> tuple[Plan, Speed, float, int]:
-    """Measure this machine and return the plan, the speed, the forecast in seconds, and the trainings that are paid for."""
+) -> tuple[Plan, Speed, float, int, int]:
+    """Measure this machine and return the plan, the speed, the forecast in seconds, the trainings that are paid for, and the
+    estimation codes that are to be trained."""
     selection = folder / "images" / "selection.parquet"
     space, width = values.get("space", config.defaults()["space"]), int(values.get("width", 0))
     steps, balanced = steps_of(options, values, stored)
@@ -518,7 +519,8 @@ def planned(
     if hours and least_seconds > 3600 * hours:
         begun = bool(stored) and not (folder / "best/page.html").is_file()
         too_short(options, plan, least_seconds, jobs, begun=begun)
-    return plan, speed, work.seconds(plan, speed, paid), paid
+    uncoded = max(most - coded, 0) if plan.search.needs_codes else 0
+    return plan, speed, work.seconds(plan, speed, paid), paid, uncoded
 
 
 def limits_of(values: Mapping[str, Any]) -> dict[str, int]:

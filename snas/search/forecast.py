@@ -404,8 +404,10 @@ def paid_in_words(paid: int) -> str:
     return f"{counted(paid, 'training')} {'is' if paid == 1 else 'are'} paid for already"
 
 
-def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0) -> list[str]:
-    """Return the plan and its forecast as sentences."""
+def in_words(
+    plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0, uncoded: int = 0
+) -> list[str]:
+    """Return the plan and its forecast as sentences; so many estimation codes are trained before."""
     from snas.progress import clock
 
     n, k, many = plan.search.budget, plan.search.top, sizes(plan.search)
@@ -418,6 +420,11 @@ def in_words(plan: Plan, speed: Speed, seconds: float, now: float, paid: int = 0
     said = [
         f"plan: {plan.search.method} asks for {n} networks in {counted(len(many) - 1, 'round')}{how}{last}: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
     ]
+    if uncoded:
+        said.append(
+            f"before them, {counted(uncoded, 'estimation code')} of {plan.code_steps} steps {'is' if uncoded == 1 else 'are'} trained, "
+            f"one of each network within the limits ({plan.code_recipe})"
+        )
     if paid:
         again = "is not done again" if paid == 1 else "are not done again"
         said.append(f"of these, {paid_in_words(paid)} and {again}")

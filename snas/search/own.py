@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PLAN = re.compile(r"(.+)_n(\d+)_k(\d+)(?:_b(\d+))?(?:_m(\d+))?(?:_p(\d+))?")
 """Name of a plan's folder (:attr:`snas.search.jobs.OwnSearch.name`)."""
 
+LOST = "a plan whose files are gone"
+"""What is said of who asked for a training, where that is not known any more."""
+
 CANDIDATES = Schema(
     name="candidates",
     description="Networks that a search on own images may choose, within the user's limits (metadata: the size that they are "
@@ -159,7 +162,7 @@ def trained_table(
             ]
     # the files of a plan may be gone; what it has trained is paid for, and was asked for before
     logged = {arch for arch, *_ in rows}
-    lost = [(int(a), "a plan whose files are gone", 0, np.nan) for a in known.index if int(a) not in logged]
+    lost = [(int(a), LOST, 0, np.nan) for a in known.index if int(a) not in logged]
     frame = pd.DataFrame([*lost, *rows], columns=["arch", "plan", "round", "predicted"])
     frame["order"] = np.arange(1, len(frame) + 1)
     for column in ("cell", "accuracy", "balanced", "status", "seconds"):
@@ -226,11 +229,13 @@ def finish(
     paid: pd.DataFrame,
     forecast: Mapping[str, Any] | None,
     facts: Mapping[str, Any],
+    codes: str | Path | None = None,
     by: str = "accuracy",
 ) -> int:
     """Write the table of all trainings and the choice (JSON), and return the chosen architecture.
 
-    ``runs`` is the SEARCH table of the finished search; ``facts`` (recipe, seed, images, ...) go into both files.
+    ``runs`` is the SEARCH table of the finished search, ``codes`` the CODES table where it looked at some: all candidates' are
+    trained, whatever part of them it looked at.  ``facts`` (recipe, seed, images, ...) go into both files.
     """
     allowed = tables.read(candidates, CANDIDATES)
     said = tables.metadata(candidates)
@@ -239,6 +244,7 @@ def finish(
     arch = choose(frame, allowed["arch"].tolist(), by=by)
     row = frame[frame["arch"] == arch].to_dict("records")[0]
     run = runs.to_dict("records")[0]
+    coded = None if codes is None else tables.read(codes, CODES)
     account = {
         "arch": arch,
         "cell": row["cell"],
@@ -249,6 +255,7 @@ def finish(
         "top": int(run["top"]),
         "trainings": len(frame),
         "codes": int(run["codes"]),
+        "codes_trained": 0 if coded is None else len(coded),
         "price": float(run["price"]),
         "code_price": (float(run["price"]) - int(run["trainings"])) / max(int(run["codes"]), 1),
         "bench": "own",
@@ -262,6 +269,7 @@ def finish(
         "forecast": dict(forecast or {}),
         "measured": {
             "training_seconds": float(frame["seconds"].sum()),
+            "code_seconds": 0.0 if coded is None else float(coded["seconds"].sum()),
             "search_seconds": float(run["seconds"]),
         },
         **facts,

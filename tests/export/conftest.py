@@ -54,9 +54,9 @@ def account(folder: Path, description: Description, chosen: str) -> None:
     tables.write(folder / "trained.parquet", frame, TRAINED)
     choice = {
         "arch": winner, "cell": chosen, "method": "siamese+nsam+bts", "budget": 20, "top": 4, "trainings": 24,
-        "codes": 100, "price": 26.0, "bench": "own", "chosen_by": "accuracy on the validation images", "accuracy": 0.95, "recipe": RECIPE, "seed": 0,
+        "codes": 100, "codes_trained": 100, "price": 26.0, "measured": {"code_seconds": 7.0}, "bench": "own", "chosen_by": "accuracy on the validation images", "accuracy": 0.95, "recipe": RECIPE, "seed": 0,
         "forecast": {"seconds": 100.0, "at": 0, "speed": {"jobs": 2}},
-        "limits": {"max_macs": 50_000, "max_params": 0, "within": 700, "of": 1120},
+        "limits": {"max_macs": 100_000, "max_params": 0, "within": 700, "of": 1120},
     }  # fmt: skip
     (folder / "choice.json").write_text(json.dumps(choice))
 

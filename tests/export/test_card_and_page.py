@@ -19,7 +19,7 @@ from snas.export import card, page, pictures
 from snas.export.found import read_found
 from snas.figures.style import styled
 from snas.progress import clock
-from snas.search.own import TRAINED
+from snas.search.own import LOST, TRAINED
 from tests.figures.test_report import Loads
 
 
@@ -31,7 +31,7 @@ def test_the_card_says_what_was_measured(best):
         f"**{right / total:.4f}** ({right} of {total})", f"{sum(p.numel() for p in best.module.parameters()):,}",
         f"| multiply-accumulates of one image | {found.costs[0]:,} |", f"{found.latency.median_ms:.2f} ms",
         "1 thread of", "Siamese + NSAM + BTS", "N + K = 20 + 4", "24 complete trainings, 100 estimation codes", "digits_truth",
-        "max_macs 50,000: 700 of 1,120 networks", f"| {clock(24 * 0.5 + found.facts['seconds'])}, added up over the jobs, the last training included |",
+        "max_macs 100,000: 700 of 1,120 networks", f"| {clock(24 * 0.5 + found.facts['seconds'])}, added up over the jobs, the last training included |",
         "1 min 40 s from start to end for what was left then, 2 jobs at a time", "operators of version 17", "1,797 images: 1,079 train, 359 validation, 359 test",
     ):  # fmt: skip
         assert said in text, said
@@ -201,7 +201,7 @@ def test_figures_show_the_numbers_of_the_search(best):
     rounds = pd.read_csv(folder / "rounds.csv")
     assert len(rounds) == found.cost == 26, "24 trainings and what was looked at beside"
     assert rounds["best_so_far"].dropna().iloc[-1] == found.accuracies.max()
-    assert rounds["random_like_start"].iloc[-1] < found.start["accuracy"].max()
+    assert rounds["random_like_start"].iloc[-1] < found.start.max()
     assert rounds["random_like_all"].iloc[0] == pytest.approx(found.accuracies.mean())
     assert found.accuracies[3] == 0.1, "a failed training counts as chance"
     rho, n = found.belief
@@ -243,6 +243,60 @@ def test_a_search_without_beliefs_and_cells_of_nasbench201_are_drawn(best, tmp_p
     assert "not defined, n = 0" in dict(card.story(found))["predicted and true accuracy"]
 
 
+def test_codes_of_all_candidates_are_paid_for_whatever_part_was_looked_at(best):
+    choice = best.found.choice | {"codes_trained": 700, "measured": {"code_seconds": 77.0}}
+    found = replace(best.found, choice=choice)
+    assert found.cost == pytest.approx(24 + 700 * 0.02)
+    said = dict(card.story(found))
+    assert said["paid"].endswith("700 estimation codes (one of each candidate; the search has looked at 100)")
+    assert said["time of the estimation codes"].startswith("1 min 17 s")
+    assert "random search with 38 trainings" in said
+    with styled():
+        facts = " ".join(pictures.rounds(found).facts)
+    assert "24 complete trainings and 700 estimation codes, 38.0 trainings in all" in facts
+
+
+def test_networks_beyond_the_limits_do_not_count_for_the_search(best):
+    """They were asked for before the limits were set; what they have reached, the search has not."""
+    trained = best.found.trained
+    limit = int(trained.loc[trained["cell"] == best.found.title, "macs"].iloc[0])
+    within = trained["macs"] <= limit
+    assert 3 < within.sum() < len(trained) - 3
+    above = trained.assign(accuracy=trained["accuracy"].where(within, 0.99))
+    limits = {"max_macs": limit, "max_params": 0, "within": 700, "of": 1120}
+    found = replace(best.found, trained=above, choice=best.found.choice | {"limits": limits})
+    expected = trained.loc[within, "accuracy"].fillna(0.1)
+    assert found.accuracies.tolist() == expected.tolist()
+    assert found.random_search()["all"].max() <= expected.max()
+    with styled():
+        drawn = pictures.rounds(found)
+    so_far = drawn.data.dropna(subset=["accuracy"])
+    assert so_far["trainings"].tolist() == trained.loc[within, "order"].tolist()
+    assert so_far["best_so_far"].iloc[-1] == expected.max()
+    assert f"and has {expected.max():.4f}" in drawn.facts[0]
+    assert f"Left out: {(~within).sum()} trainings of networks beyond the limits" in drawn.facts[-1]
+
+
+def test_each_budget_s_start_is_a_start(best):
+    trained = best.found.trained.copy()
+    first = trained["round"].to_numpy() == 0
+    assert best.found.begun.tolist() == first.tolist()
+    trained.loc[trained.index[10:16], ["plan", "round"]] = ["gp 6+2", 0]
+    trained.loc[trained.index[16:18], ["plan", "round"]] = [LOST, 0]
+    begun = replace(best.found, trained=trained).begun
+    assert begun.tolist() == [*first[:10], *[True] * 6, False, False, *first[18:]]
+
+
+def test_the_legend_of_the_costs_is_no_wider_than_the_figure(best):
+    with styled():
+        drawn = pictures.costs(best.found)
+        drawn.figure.draw_without_rendering()
+        (legend,) = drawn.figure.legends
+        assert len(legend.get_texts()) == 6
+        extent = legend.get_window_extent()
+        assert drawn.figure.bbox.x0 <= extent.x0 < extent.x1 <= drawn.figure.bbox.x1
+
+
 def test_trainings_of_earlier_budgets_are_told_apart(best):
     assert "asked for by" not in dict(card.story(best.found)), "one budget says it"
     trained = best.found.trained.copy()
@@ -250,6 +304,12 @@ def test_trainings_of_earlier_budgets_are_told_apart(best):
     said = dict(card.story(replace(best.found, trained=trained)))
     assert said["asked for by"] == f"gp 4+1 (5 trainings); {trained['plan'].iloc[5]} (19 trainings)"
     assert said["budget"] == "N + K = 20 + 4"
+    won = trained.loc[trained["cell"] == best.found.title, "plan"].iloc[0]
+    assert said["this network was asked for by"] == won
+    assert "predictions" not in said["predicted and true accuracy"], "the first five had none"
+    trained.loc[trained.index[-3:], "plan"] = "gp 4+1"
+    said = dict(card.story(replace(best.found, trained=trained)))
+    assert said["predicted and true accuracy"].endswith("(predictions of 2 budgets or methods)")
 
 
 def test_many_classes_are_listed_by_their_errors(best):

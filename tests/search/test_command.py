@@ -229,7 +229,7 @@ def test_results_go_where_they_are_told_to(project: Project, tmp_path: Path, mon
     monkeypatch.setattr(
         command,
         "planned",
-        lambda *_: (Plan(own_search("gp", "8+2"), 4, 40), Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0),
+        lambda *_: (Plan(own_search("gp", "8+2"), 4, 40), Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0, 0),
     )
     monkeypatch.setattr(command, "outcome", lambda folder: [])
     monkeypatch.setattr(command, "judged", lambda *_: "")
@@ -312,7 +312,7 @@ def begun(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
     def planned(options, values, stored, folder, jobs):
         plan = Plan(own_search(values["method"], values["budget"]), 4, 40)
-        return plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs), 100.0, 0
+        return plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), jobs), 100.0, 0, 0
 
     monkeypatch.setattr(command, "planned", planned)
     project.end(CHOICE)
@@ -335,7 +335,7 @@ def test_a_plan_binds_no_images(photos: Path, project: Project, monkeypatch) -> 
 
     plan = Plan(own_search("gp", "8+2"), 4, 40)
     monkeypatch.setattr(
-        command, "planned", lambda *_: (plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0)
+        command, "planned", lambda *_: (plan, Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0, 0)
     )
     monkeypatch.setattr(command, "outcome", lambda folder: [])
     monkeypatch.setattr(command, "judged", lambda *_: "")
@@ -494,7 +494,7 @@ def test_a_time_that_no_plan_fits_into_is_refused_with_what_would_be_enough(plan
         r"about (\d+) s here; --hours (\S+), or a --budget N\+K that is smaller, would be right$", said
     ).groups()
     assert int(takes) < 3600 * float(enough) < 1.5 * int(takes)
-    *_, seconds, _ = planning("--hours", enough)
+    *_, seconds, _, _ = planning("--hours", enough)
     assert seconds <= 3600 * float(enough)
     with pytest.raises(InputError, match="the least, 20 trainings of 800 steps at width 8, takes about"):
         planning("--hours", enough, "--steps", "800")
@@ -526,7 +526,7 @@ def test_a_time_of_gpus_is_that_of_all_of_them(planning) -> None:
     enough = re.search(
         r"--gpu-hours 0.001: no plan is that short.*; --gpu-hours (\S+), or", str(error.value)
     )[1]
-    *_, seconds, _ = planning("--gpu-hours", enough, jobs=4)
+    *_, seconds, _, _ = planning("--gpu-hours", enough, jobs=4)
     assert 4 * seconds < 3600 * float(enough)
 
 
@@ -552,15 +552,18 @@ def test_what_is_paid_for_is_counted_on_for_the_same_choice_alone(
     """Another method and other limits ask for other networks: most of them would be new."""
     monkeypatch.setattr(command, "paid_for", lambda folder: 40)
     stored = {"truth_recipe": "own_160000", "width": 8, "budget": "32+8", "method": "gp", "max_macs": 0}
-    *_, same, paid = planning(stored=stored)
+    *_, same, paid, uncoded = planning(stored=stored)
     assert paid == 40
-    assert planning(stored=stored, change={"budget": "40+8"})[-1] == 32, (
+    assert uncoded == 0
+    assert planning(stored=stored, change={"budget": "40+8"})[-2] == 32, (
         "the last 8 may not be asked for again"
     )
-    assert planning(stored=stored, change={"budget": "8+2"})[-1] == 8, "a smaller budget asks for no more"
-    assert planning("--hours", "1000", stored=stored)[-1] == 32
+    assert planning(stored=stored, change={"budget": "8+2"})[-2] == 8, "a smaller budget asks for no more"
+    assert planning("--hours", "1000", stored=stored)[-2] == 32
     assert "for already" not in capsys.readouterr().out
-    *_, other, paid = planning(stored=stored, change=change)
+    assert planning(stored=stored, change={"method": "siamese"})[-1] == 1120, "one of each candidate"
+    capsys.readouterr()
+    *_, other, paid, _ = planning(stored=stored, change=change)
     assert paid == 0
     assert other > 3 * same
     assert (

@@ -285,6 +285,12 @@ def test_processes_that_measure_at_the_same_time_count_by_their_mean(monkeypatch
 
 def test_a_plan_in_words_says_trainings_cost_and_end():
     plan = Plan(own_search("gp", "32+8", 8), 8, 320)
+    assert "estimation code" not in " ".join(in_words(plan, SPEED, 250.0, 0.0, paid=7))
+    coded = " ".join(in_words(plan, SPEED, 250.0, 0.0, uncoded=449))
+    assert (
+        f"before them, 449 estimation codes of {plan.code_steps} steps are trained, one of each network within"
+        in coded
+    )
     said = " ".join(in_words(plan, SPEED, 250.0, 0.0, paid=7))
     for words in (
         "32 networks in 4 rounds, 8 at a time",

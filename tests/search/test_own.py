@@ -14,7 +14,7 @@ from snas import InputError, config, spaces, tables
 from snas.search import block, own
 from snas.search.asks import ASKS
 from snas.search.jobs import own_search
-from snas.training.schemas import TRUTH
+from snas.training.schemas import CODES, TRUTH
 
 SIZE = {"width": 4, "channels": 1, "side": 8, "classes": 10}
 SPACE = "tiny_nanobench"
@@ -232,13 +232,21 @@ def test_the_price_of_a_code_is_what_a_search_has_cost_beyond_its_trainings(tmp_
     run = Run(tmp_path)
     run.search("random", "6+2")
     spent = {"method": "siamese", "budget": 6, "top": 2, "trainings": 7, "seconds": 1.0}
+    coded = pd.DataFrame(
+        {"arch": np.arange(50, dtype=np.int32), "cell": [f"c{n}" for n in range(50)], "status": "ok"}
+    )
+    coded = coded.assign(seconds=0.5, **{f"loss_{n}": np.float32(1) for n in (1, 2, 3)})[list(CODES.columns)]
+    tables.write(tmp_path / "codes.parquet", coded, CODES)
     for codes, price in ((40, 7.2), (0, 7.0)):
         own.finish(
             choice=tmp_path / "choice.json", trained=tmp_path / "trained.parquet",
             candidates=tmp_path / "candidates.parquet", runs=pd.DataFrame([{**spent, "codes": codes, "price": price}]),
             plans=own.plans_below(tmp_path / "plans"), paid=pd.concat(run.paid), forecast=None, facts={},
+            codes=tmp_path / "codes.parquet" if codes else None,
         )  # fmt: skip
         choice = json.loads((tmp_path / "choice.json").read_text())
+        trained = (choice["codes_trained"], choice["measured"]["code_seconds"])
+        assert trained == ((50, 25.0) if codes else (0, 0.0)), "all of them, whatever part was looked at"
         assert (choice["trainings"], choice["codes"], choice["price"]) == (8, codes, price)
         assert choice["code_price"] == pytest.approx(0.005 if codes else 0.0)
 
