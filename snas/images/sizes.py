@@ -32,15 +32,16 @@ def image_sizes(name: str, path: Path, most: int = LOOKED_AT) -> list[tuple[int,
 def _files(folder: Path) -> Iterator[Path | io.BytesIO]:
     """Yield image files in turn of all folders, so that no class is left out."""
     every = [file for file in image_files(folder) if file.is_file()]
-    step = max(len(every) // LOOKED_AT, 1)
+    step = max(-(-len(every) // LOOKED_AT), 1)
     yield from every[::step]
 
 
 def _rows(path: Path) -> Iterator[Path | io.BytesIO]:
-    for file in parquet_files(path):
-        for _, encoded in file.images():
-            if isinstance(encoded, bytes):
-                yield io.BytesIO(encoded)
+    """Yield images evenly spaced over all rows: they may be sorted by class."""
+    files = parquet_files(path)
+    step = max(-(-sum(file.rows for file in files) // LOOKED_AT), 1)
+    every = (encoded for file in files for _, encoded in file.images())
+    yield from (io.BytesIO(encoded) for encoded in islice(every, 0, None, step) if isinstance(encoded, bytes))
 
 
 def fitting_side(sizes: Sequence[tuple[int, int]], largest: int) -> int:

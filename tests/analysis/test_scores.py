@@ -57,6 +57,7 @@ def plain_scores(bench: Bench, row, k: int) -> dict[str, float]:
 def test_scores_equal_plain_loops(bench, searches):
     loaded = read_bench(bench)
     search = read_search(searches, loaded)
+    assert set(search[search["asked"]]["method"]) == {"random"}, "as their metadata say"
     scores = score_runs(loaded, search, TOPS)
     assert len(scores) == 4 * 2 * 6 * len(TOPS)
     by = scores.set_index(["method", "budget", "run", "top"])

@@ -108,10 +108,14 @@ def test_a_pair_of_which_a_run_has_no_score_is_left_out(run):
 
 def test_differences_use_only_runs_that_both_have(run):
     scores = tables.read(run["scores"], SCHEMAS["scores"])
-    fewer = scores[(scores["method"] != "siamese") | (scores["run"] < 5)]
+    fewer = scores[(scores["method"] != "siamese") | (scores["run"] >= 7)]
     frame = paired(fewer, read_bench(run["bench"]), resamples=100)
     both = frame[(frame["method"] == "siamese") & (frame["reference"] == "neural_predictor")]
     assert set(both["runs"]) == {5}
+    means = scores[scores["run"] >= 7].groupby(["method", "budget", "top"])["score"].mean()
+    for row in both[both["kind"] == "score"].itertuples():
+        of = [means[method, row.budget, row.top] for method in ("siamese", "neural_predictor")]
+        assert row.difference == pytest.approx(of[0] - of[1])
 
 
 def test_an_interval_does_not_hang_on_the_company(run):

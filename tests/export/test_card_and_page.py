@@ -14,8 +14,9 @@ import pytest
 from matplotlib.patches import FancyBboxPatch
 from PIL import ExifTags, Image
 
-from snas import tables
+from snas import spaces, tables
 from snas.export import card, page, pictures
+from snas.export.description import Description
 from snas.export.found import read_found
 from snas.figures.style import styled
 from snas.progress import clock
@@ -55,6 +56,11 @@ def test_the_card_says_by_what_it_was_chosen(best, column, said):
 def test_the_card_does_not_say_where_on_a_machine_the_images_lie(best, images, said):
     split = {**best.found.split, "image_set": "folder", "image_source": images}
     assert card.source(replace(best.found, split=split)) == said
+
+
+def test_without_a_width_a_network_has_the_spaces_own(best):
+    found = Description.of("tiny_nanobench", best.description.cell, 0, best.images)
+    assert found == replace(best.description, width=spaces.load("tiny_nanobench").default_width)
 
 
 def test_the_trained_macs_are_those_of_the_network(best):
@@ -209,6 +215,27 @@ def test_figures_show_the_numbers_of_the_search(best):
     assert n == 12
 
 
+def test_the_start_is_that_of_each_plan_and_two_beliefs_have_no_correlation(best):
+    frame = best.found.trained.copy()
+    frame.loc[12:, "plan"], frame.loc[12:, "round"] = "gp 8+4", np.repeat(np.array([0, 1], np.int32), [4, 8])
+    frame.loc[frame.index[:-2], "predicted"] = np.nan
+    found = replace(best.found, trained=frame)
+    assert len(found.start) == 12 + 4, "the second plan's first round has learnt from nothing, either"
+    assert found.asked.tolist() == [0] * 12 + [1] * 4 + [2] * 8
+    kinds = pictures.costs(found).data["kind"]
+    assert kinds.value_counts().to_dict() == {pictures.START: 11 + 4, pictures.LAST: 8}
+    rho, n = found.belief
+    assert n == 2
+    assert np.isnan(rho)
+
+
+def test_beliefs_are_held_against_what_the_search_has_learnt_from(best):
+    frame = best.found.trained.assign(balanced=1 - best.found.trained["accuracy"])
+    choice = {**best.found.choice, "chosen_by": "balanced accuracy on the validation images"}
+    rho, n = replace(best.found, trained=frame, choice=choice).belief
+    assert (rho, n) == (pytest.approx(-1), 12)
+
+
 def test_a_search_without_beliefs_and_cells_of_nasbench201_are_drawn(best, tmp_path):
     names = {name: best.base / f"{name}.parquet" for name in ("trained", "tested", "split")}
     frame = pd.read_parquet(names["trained"])
@@ -320,3 +347,12 @@ def test_many_classes_are_listed_by_their_errors(best):
     listed = card.errors(best.found)
     assert sum(n for *_, n in listed) == best.found.accuracy.images - best.found.accuracy.correct
     assert [n for *_, n in listed] == sorted((n for *_, n in listed), reverse=True)
+    place = best.description.labels.index
+    assert all(best.found.matrix[place(label), place(called)] == n for label, called, n in listed)
+
+
+def test_the_program_of_the_card_makes_as_many_channels_as_the_network_takes(best):
+    for channels, mode in ((1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")):
+        found = replace(best.found, description=replace(best.description, channels=channels))
+        assert f'.convert("{mode}")' in card.snippet(found)
+        assert len(mode) == channels == len(Image.new(mode, (1, 1)).getbands())

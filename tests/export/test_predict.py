@@ -95,15 +95,15 @@ def test_bad_images_are_one_sentence_each_and_the_others_are_done(best, files, t
     (tmp_path / "empty/.hidden").mkdir(parents=True)
     (tmp_path / "empty/notes.txt").write_text("no image")
     (tmp_path / "empty/.hidden/0.png").write_bytes(files[0].read_bytes())
-    bad = [tmp_path / "text.png", tmp_path / "absent.png", tmp_path / "empty"]
-    assert main(["predict", str(best.folder), str(bad[0]), str(files[0]), *map(str, bad[1:])]) == 2
+    bad = [tmp_path / "empty", tmp_path / "text.png", tmp_path / "absent.png"]
+    assert main(["predict", str(best.folder), *map(str, [*bad[:2], files[0], bad[2]])]) == 2
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1
     sentences = said.err.splitlines()
     assert [str(path) in line for path, line in zip(bad, sentences, strict=True)] == [True] * 3
-    assert "not a readable image" in sentences[0]
-    assert "no such file" in sentences[1]
-    assert "no image in this folder; files named .png, .jpg," in sentences[2]
+    assert "no image in this folder; files named .png, .jpg," in sentences[0]
+    assert "not a readable image" in sentences[1]
+    assert "no such file" in sentences[2]
 
 
 def test_a_folder_stands_for_the_images_in_it(best, files, tmp_path, capsys):

@@ -16,7 +16,7 @@ import torch
 from snas import InputError, config, images
 from snas.images import known
 from snas.images.fashion_mnist import CLASSES, FILES
-from snas.images.imageset import ImageSet, Options, divide, stratified
+from snas.images.imageset import ImageSet, Options, divide, stratified, training_part
 from snas.images.labels import LABELS, OF_IMAGES, check_images, write_labels
 from snas.images.share import TENTH, draw_share, read_share, share_table
 from snas.tables import metadata, read, write
@@ -75,6 +75,12 @@ def test_contract(name: str, options: Callable[[str], dict[str, Any]]) -> None:
     assert torch.equal(made.train_images, again.train_images)
 
 
+def numbered(made: ImageSet) -> list[tuple[torch.Tensor, int, int]]:
+    """Return (pixels, label, index in the source) of the images of both parts."""
+    train = zip(made.train_images, made.train_labels.tolist(), made.train_index.tolist(), strict=True)
+    return [*train, *zip(made.test_images, made.test_labels.tolist(), made.test_index.tolist(), strict=True)]
+
+
 @pytest.mark.parametrize("name", images.REGISTRY.names())
 def test_a_number_of_training_images_is_chosen_by_the_seed_from_all_classes(
     name: str, options: Callable[[str], dict[str, Any]]
@@ -89,6 +95,10 @@ def test_a_number_of_training_images_is_chosen_by_the_seed_from_all_classes(
     assert not torch.equal(made[0].train_index, made[2].train_index)
     assert made[0].digest == made[1].digest != made[2].digest
     assert not set(made[0].train_index.tolist()) & set(made[0].test_index.tolist())
+    place = {index: (image, label) for image, label, index in numbered(own)}
+    for image, label, index in [*numbered(made[0]), *numbered(made[2])]:
+        assert torch.equal(image, place[index][0])
+        assert label == place[index][1]
     with pytest.raises(InputError, match="1000000 images to train on were asked for"):
         images.load(name, train_images=1_000_000, **where)
 
@@ -216,6 +226,9 @@ def test_stratified_gives_each_class_its_share() -> None:
     chosen, others = stratified(labels, 3, 10, base_seed=0)
     assert torch.bincount(labels[chosen]).tolist() == [5, 3, 2]
     assert sorted([*chosen.tolist(), *others.tolist()]) == list(range(100))
+    labels = torch.arange(30) % 3
+    chosen, _ = stratified(labels, 3, 10, base_seed=0)
+    assert torch.bincount(labels[chosen]).tolist() == [4, 3, 3], "of equal remainders the earlier class"
 
 
 def test_stratified_on_any_counts() -> None:
@@ -243,6 +256,16 @@ def test_stratified_on_any_counts() -> None:
 
 
 # ---- the tenth -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("images", "classes", "asked", "expected"),
+    [(100, 10, 0, 80), (102, 2, 0, 82), (20, 8, 0, 12), (20, 8, 9, 9)],
+)
+def test_four_of_five_images_are_for_training_and_every_class_leaves_one(
+    images, classes, asked, expected
+) -> None:
+    assert training_part(Options("toy", train_images=asked), images, classes) == expected
+
+
 def test_the_tenth_is_drawn_once_per_base_seed() -> None:
     drawn = draw_share(50_000, 0.1, 0)
     assert len(drawn.unique()) == len(drawn) == 5000
@@ -251,6 +274,7 @@ def test_the_tenth_is_drawn_once_per_base_seed() -> None:
     assert not torch.equal(drawn, draw_share(50_000, 0.1, 1))
     assert set(draw_share(50_000, 0.05, 0).tolist()) < set(drawn.tolist())
     assert draw_share(10, 1.0, 0).tolist() == list(range(10))
+    assert [len(draw_share(10, share, 0)) for share in (0.24, 0.26)] == [2, 3], "rounded"
 
 
 def test_the_tenth_is_uniform() -> None:

@@ -211,8 +211,8 @@ def test_many_images_keep_their_order(threads: int | None) -> None:
 
 
 def test_grey_images_become_rgb_when_a_coloured_one_comes() -> None:
-    grey, rgb = pixels(0, channels=1), pixels(1)
-    for order in ([grey, rgb, grey], [rgb, grey, grey]):
+    grey, other, rgb = pixels(0, channels=1), pixels(2, channels=1), pixels(1)
+    for order in ([grey, rgb, other], [rgb, grey, other], [grey, other, rgb]):
         got = decode_all(((str(k), png(p)) for k, p in enumerate(order)), 3).numpy()
         for k, p in enumerate(order):
             np.testing.assert_array_equal(
@@ -236,6 +236,7 @@ def test_folder_without_parts_is_split_by_the_seed(class_folders: Path) -> None:
     made = images.load("folder", path=class_folders)
     assert (made.classes, made.channels, made.side, made.flip) == (("birch", "elm", "oak"), 3, 8, True)
     assert (len(made.train_images), len(made.test_images)) == (12, 3)
+    assert not made.own_test
     assert torch.bincount(made.test_labels).tolist() == [1, 1, 1]
     for part, index, labels in (
         (made.train_images, made.train_index, made.train_labels),
@@ -253,6 +254,9 @@ def test_folder_with_train_and_test_keeps_them(tmp_path: Path) -> None:
     assert made.train_images.shape == (12, 3, 8, 8)
     assert made.test_images.shape == (6, 3, 8, 8)
     assert made.train_labels.tolist() == [label for label in range(3) for _ in range(4)]
+    assert made.own_test
+    assert [made.names[made.train_index[k]] for k in (0, 11)] == ["train/birch/0.png", "train/oak/3.png"]
+    assert [made.names[made.test_index[k]] for k in (0, 5)] == ["test/birch/0.png", "test/oak/1.png"]
     np.testing.assert_array_equal(made.test_images[5, 2], pixels(201, channels=1))
 
 
@@ -401,6 +405,13 @@ def break_folder(root: Path, what: str) -> None:
 def test_bad_folders_get_one_sentence(class_folders: Path, what: str, words: str) -> None:
     break_folder(class_folders, what)
     refused("folder", words, path=class_folders)
+
+
+@pytest.mark.parametrize("other", ["red oak", "red_oak", "redoak", "Red-Oak"])
+def test_spellings_of_one_class_are_not_two(tmp_path: Path, other: str) -> None:
+    fill(tmp_path, ("red-oak", other))
+    with pytest.raises(InputError, match="look like two spellings of one class"):
+        images.load("folder", path=tmp_path)
 
 
 def test_file_names_that_are_no_text(class_folders: Path) -> None:
@@ -666,6 +677,24 @@ def test_parquet_that_announces_too_little_is_read_by_its_size_on_disk(image_par
     assert file.largest == pq.read_metadata(file.path).row_group(0).total_byte_size
 
 
+def test_images_that_may_be_large_are_read_a_few_at_a_time(image_parquet: Path) -> None:
+    file = _File(image_parquet / "train.parquet")
+    assert next(file.batches("img.bytes", 4)).nbytes > 0
+    for largest, rows in ((2**20, 4), (2**29, 2), (2**40, 1)):
+        file.largest = largest
+        assert len(next(file.batches("img.bytes", 4))) == rows
+
+
+def test_classes_are_called_as_the_folder_in_which_the_images_lay(tmp_path: Path) -> None:
+    names = ("oak", "birch", "elm")
+    table = image_table(30)
+    rows = [
+        row | {"path": f"photos/{names[k % 3]}/{k}.png"} for k, row in enumerate(table["img"].to_pylist())
+    ]
+    pq.write_table(table.set_column(0, "img", pa.array(rows)), tmp_path / "own.parquet")
+    assert images.load("parquet", path=tmp_path / "own.parquet").classes == names
+
+
 needs_cifar10 = pytest.mark.skipif(
     not (SHARED / "cifar10").is_dir(), reason=f"no {SHARED / 'cifar10'} (CIFAR-10 as Parquet)"
 )
@@ -909,3 +938,17 @@ def test_the_digest_is_of_pixels_labels_and_names() -> None:
     assert len(digests) == 4
     assert image_set().digest == image_set(name="other", source="elsewhere").digest
     assert image_set().provenance()["side"] == 8
+    facts = image_set().facts()
+    assert (facts["images"], facts["train_images"], facts["classes"]) == ("mine", 4, 2)
+
+
+def test_the_same_bytes_as_images_of_another_shape_are_another_set() -> None:
+    colours, large = ((4, 4, 8, 8), (2, 4, 8, 8)), ((4, 1, 16, 16), (2, 1, 16, 16))
+    digests = set()
+    for train, test in (colours, large):
+        shaped = {
+            "train_images": torch.zeros(train, dtype=torch.uint8),
+            "test_images": torch.zeros(test, dtype=torch.uint8),
+        }
+        digests.add(image_set(**shaped).digest)
+    assert len(digests) == 2

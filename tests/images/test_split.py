@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from snas.images.split import (
     copies_in_words,
     draw_split,
     load_parts,
+    split_facts,
     write_split,
 )
 
@@ -100,11 +102,38 @@ def test_a_much_copied_image_takes_no_places_from_the_others(distinct: int, copi
         assert set(frame[frame["hash"] == frame["hash"][0]]["part"]) == {"train"}
 
 
+def test_an_image_that_stands_twice_is_drawn_as_the_others_are() -> None:
+    contents = [*range(60), *range(10)]
+    made = image_set([k % 2 for k in contents], contents)
+    parts = [draw_split(made, base_seed=seed)["part"][:10] for seed in range(4)]
+    counts = pd.concat(parts).value_counts()
+    assert set(counts.index) == set(PARTS)
+    assert 14 <= counts["train"] <= 34, "24 of 40 are expected"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_of_two_classes_go_where_the_first_class_sends_them(seed: int) -> None:
+    made = image_set([0] * 30 + [1] * 40, [*range(60), *range(10)])
+    frame = draw_split(made, base_seed=seed)
+    first = frame[frame["label"] == 0]["part"].value_counts().to_dict()
+    assert first == {"train": 18, "validation": 6, "test": 6}, "as if nothing stood elsewhere"
+    second = frame[frame["label"] == 1]["part"].value_counts().to_dict()
+    assert second == {"train": 24, "validation": 8, "test": 8}, "what came from the first is in its share"
+
+
 def test_where_every_image_stands_often_every_part_has_some() -> None:
     contents = [k % 30 for k in range(120)]
     frame = draw_split(image_set([k % 3 for k in contents], contents), base_seed=0)
     counts = frame.groupby(["label", "part"]).size()
     assert counts.unstack().to_dict("list") == {"test": [8] * 3, "train": [24] * 3, "validation": [8] * 3}
+
+
+def test_of_many_images_no_more_than_enough_are_to_choose_by(monkeypatch) -> None:
+    """Every class in its share of them; what is not needed is trained on."""
+    monkeypatch.setattr("snas.images.split.MOST_VALIDATION", 12)
+    frame = draw_split(image_set([k % 3 // 2 for k in range(90)]), base_seed=0)
+    counts = frame.groupby(["label", "part"]).size().unstack()
+    assert counts.to_dict("list") == {"test": [12, 6], "train": [40, 20], "validation": [8, 4]}
 
 
 def test_another_seed_is_another_split() -> None:
@@ -131,6 +160,14 @@ def test_too_few_images_of_a_class_are_refused(copies: int) -> None:
         draw_split(image_set(labels, contents), base_seed=0)
 
 
+def test_images_of_the_sources_own_test_part_do_not_count_as_images_of_a_class() -> None:
+    labels = [0] * 30 + [1] * (LEAST - 1) + [0, 1] * 20
+    with pytest.raises(
+        InputError, match="class 'c1' has 9 distinct images beside the test part; at least 10 are needed"
+    ):
+        draw_split(image_set(labels, tests=40), base_seed=0)
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.8, 0.2, 0.0), (0.6, 0.3, 0.3)])
 def test_shares_that_are_none_are_refused(shares: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="three above 0 that add up to 1"):
@@ -142,7 +179,10 @@ def test_copies_are_said_with_their_labels() -> None:
     assert copies_in_words(draw_split(image_set(labels, contents), base_seed=0), "ab") == []
     contents[1] = 0  # a copy in the class
     contents[25] = 5  # one in the other class
-    said = copies_in_words(draw_split(image_set(labels, contents), base_seed=0), ["ash", "birch"])
+    made = image_set(labels, contents)
+    facts = split_facts(draw_split(made, base_seed=0), made, base_seed=0, shares=(0.6, 0.2, 0.2))
+    assert (facts["copies"], facts["contrary_copies"]) == (2, 1)
+    said = copies_in_words(draw_split(made, base_seed=0), ["ash", "birch"])
     assert said[0].startswith("2 images are exact copies of 2 others")
     assert said[1:] == ["equal images with different labels: image 5 (ash) and image 25 (birch)"]
     contents[25] = 25
@@ -220,6 +260,9 @@ def test_large_images_need_a_side(tmp_path: Path) -> None:
     fill(tmp_path / "photos", n=10, side=160)
     with pytest.raises(InputError, match="160 pixels wide; a search takes 8 to 128"):
         write_split(tmp_path, images.load("folder", path=tmp_path / "photos"), base_seed=0)
+    fill(tmp_path / "smaller", n=10, side=128)
+    write_split(tmp_path, images.load("folder", path=tmp_path / "smaller"), base_seed=0)
+    assert load_parts(tmp_path / "split.parquet").selection().side == 128
 
 
 @pytest.mark.parametrize(("classes", "where"), [(("a", "b"), "class 'b' has 1 image")])

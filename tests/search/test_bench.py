@@ -63,9 +63,11 @@ def test_on_demand_nothing_is_known(parts):
 
 
 def test_a_run_that_searches_nothing_on_its_own_space_knows_nothing(parts, bench, tmp_path):
-    path = bench(lambda _: trained_bench(**parts | {"truth": None}))
+    path = bench(lambda _: trained_bench(**parts | {"truth": None}), code="b")
     make_known(tmp_path / "known.parquet", table=path, answers=[], facts={"code": "c"})
-    assert (Bench.read(tmp_path / "known.parquet").status == "unknown").all()
+    known = Bench.read(tmp_path / "known.parquet")
+    assert (known.status == "unknown").all()
+    assert known.metadata["code"] == "c", "what makes it, and not what has made the table before"
 
 
 def test_answers_make_a_bench_known_in_part(parts, bench, toy):
@@ -304,6 +306,7 @@ def test_a_users_own_table_needs_pandas_alone(own_table, tmp_path):
     said = {"chance": 0.1, "code_price": 0.01, "select_price": None, "truth_source": "measured"}
     read = made_from(own_table, tmp_path, said)
     assert (read.chance, read.code_price, read.select_price) == (0.1, 0.01, None)
+    assert made_from(own_table, tmp_path, {"select_price": 0.06}).select_price == 0.06
     assert read.metadata["truth_source"] == "measured"
 
 
@@ -312,6 +315,7 @@ def test_a_users_own_table_needs_pandas_alone(own_table, tmp_path):
     [
         ({"chance": 10}, "metadata 'chance' is 10; a number from 0 to 1 is expected"),
         ({"chance": float("nan")}, "metadata 'chance' is nan; a number from 0 to 1 is expected"),
+        ({"chance": True}, "metadata 'chance' is True; a number from 0 to 1 is expected"),
         ({"code_price": "cheap"}, "metadata 'code_price' is 'cheap'; a number of at least 0 is expected"),
         ({"select_price": -1}, "metadata 'select_price' is -1; a number of at least 0 is expected"),
         ({"code_price": float("inf")}, "metadata 'code_price' is inf; a number of at least 0 is expected"),

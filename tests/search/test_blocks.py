@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from snas import InputError, seeds, tables
 from snas.predictors import REGISTRY as PREDICTORS
@@ -144,6 +145,7 @@ def test_seeds_are_paired_across_methods_and_budgets(bench):
     assert (random["trainings"] == 70).all()
     other = run_block(path, Settings("random", 60, 10, runs=runs, base_seed=1))
     assert not np.array_equal(other["pool"][0], random["pool"][0])
+    assert set(other["seed"]).isdisjoint(random["seed"])
 
 
 def test_counts_stand_in_the_table(bench):
@@ -183,6 +185,19 @@ def test_search_finds_better_ones_than_the_pool_and_correlates(bench, toy):
     assert table["spearman"].mean() > 0.3
     assert np.isfinite(table[["spearman", "kendall", "coarse_spearman", "coarse_kendall"]]).all(axis=None)
     assert (run_block(bench(), Settings("random", 9, 9, runs=(0,)))["spearman"].isna()).all()
+
+
+def test_correlations_are_those_of_each_ranking(bench, toy):
+    accuracy = toy["accuracy"].to_numpy()
+    for row in run_block(bench(), Settings("linear", 40, 200, runs=(0, 1), rerank=240)).itertuples():
+        for ranking, spearman, kendall in (
+            (row.ranking, row.spearman, row.kendall),
+            (row.coarse_ranking, row.coarse_spearman, row.coarse_kendall),
+        ):
+            places = -np.arange(len(ranking))
+            assert spearman == pytest.approx(stats.spearmanr(places, accuracy[ranking]).statistic, abs=0.003)
+            assert kendall == pytest.approx(stats.kendalltau(places, accuracy[ranking]).statistic, abs=0.003)
+        assert abs(row.spearman - row.coarse_spearman) > 0.006
 
 
 def test_the_final_ranking_resorts_the_coarse_top(bench):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -168,6 +169,7 @@ def test_a_run_keeps_what_its_trainings_hang_on() -> None:
         ([(4000, 3000), (3000, 4000)], 32),
         ([(32, 32), (28, 28), (28, 28)], 28),
         ([(20, 15)] * 3, 12),
+        ([(12, 12), (18, 18), (30, 30)], 16),  # the middle one, rounded down to a multiple of four
         ([], 0),
     ],
 )
@@ -182,6 +184,21 @@ def test_only_images_that_are_read_say_how_large_images_are(photos: Path) -> Non
         Image.new("RGB", (side, side)).save(path)
     os.mkfifo(photos / "oak/1.png")
     assert image_sizes("folder", photos) == [(32, 32)]
+
+
+@pytest.mark.parametrize("each", [1, 2, 3, 5])
+def test_images_of_every_class_say_how_large_images_are(photos: Path, monkeypatch, each: int) -> None:
+    monkeypatch.setattr("snas.images.sizes.LOOKED_AT", 4)
+    for wider, name in enumerate(("ash", "birch", "oak")):
+        (photos / name).mkdir(exist_ok=True)
+        for image in range(each):
+            Image.new("L", (8 + wider, 8)).save(photos / name / f"{image}.png")
+    rows = [{"bytes": path.read_bytes()} for path in sorted(photos.rglob("*.png"))]
+    pd.DataFrame({"image": rows, "label": range(len(rows))}).to_parquet(photos / "sorted.parquet")
+    for kind, place in (("folder", photos), ("parquet", photos / "sorted.parquet")):
+        found = image_sizes(kind, place, most=4)
+        assert len(found) <= 4
+        assert set(found) == {(8, 8), (9, 8), (10, 8)}
 
 
 def test_the_forecast_is_compared_with_what_it_took_and_kept(tmp_path: Path) -> None:
@@ -229,7 +246,13 @@ def test_results_go_where_they_are_told_to(project: Project, tmp_path: Path, mon
     monkeypatch.setattr(
         command,
         "planned",
-        lambda *_: (Plan(own_search("gp", "8+2"), 4, 40), Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1), 100.0, 0, 0),
+        lambda *_: (
+            Plan(own_search("gp", "8+2"), 4, 40),
+            Speed(1.0, (1e-3, 0.0), (1e-5, 0.0), 1),
+            100.0,
+            0,
+            0,
+        ),
     )
     monkeypatch.setattr(command, "outcome", lambda folder: [])
     monkeypatch.setattr(command, "judged", lambda *_: "")

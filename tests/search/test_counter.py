@@ -61,6 +61,12 @@ def test_what_was_not_declared_cannot_be_looked_at(counter):
     assert counter.looks("select").tolist() == [0, 0]
 
 
+def test_of_losses_the_smaller_are_the_better_ones():
+    looks = {"code": Look(CODES, 0.01, 5, loss=True), "select": Look(CODES[:, 0], 0.06, 5)}
+    counter = QueryCounter(2, 10, limit=4, failed=0.1, looks=looks)
+    assert [counter.is_loss(name) for name in ("code", "select", "unheard of")] == [True, False, False]
+
+
 def test_nothing_unpaid_stands_in_an_attribute(counter):
     for value in vars(counter).values():
         assert not any(

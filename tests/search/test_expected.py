@@ -31,6 +31,14 @@ def test_the_seconds_of_a_stage_are_shared_by_its_files():
     assert whole["training/truth"]["t0"] == pytest.approx(11.2 * found["training/truth"]["t0"])
 
 
+def test_a_share_smaller_than_a_batch_trains_one_batch_an_epoch():
+    few, batch = (
+        plan(config.load({"code_share": share}), {"training/codes": ["c"]}, {})["training/codes"]["c"]
+        for share in (0.01, 16 / 400)
+    )
+    assert few == batch > 0
+
+
 def test_what_goes_over_nasbench201_knows_nothing_of_the_run_s_own_space():
     stages = {"training/codes_201": ["a", "b"], "proxies/synflow_201": ["c"], "proxies/macs_201": ["d", "e"]}
     found = [

@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from snas import InputError, images, spaces
+from snas import InputError, images, spaces, training
 from snas.images.split import write_split
 from snas.search import forecast
 from snas.search.forecast import Plan, Speed, Work, choose_plan, in_words, sizes
@@ -39,6 +39,23 @@ def test_a_forecast_is_the_sum_of_its_jobs():
     last = 3 * 2 + one  # the winner's own training, its ONNX file, its card
     assert WORK.seconds(plan, SPEED) == pytest.approx(3 * 2 + 3 * 2 * 2 + (4 + 4 + 2) * one + last)
     assert WORK.seconds(plan, SPEED, paid=12) == pytest.approx(3 * 2 + 3 * 2 * 2 + (0 + 2 + 2) * one + last)
+
+
+def test_the_start_is_expected_to_be_of_mean_cost_and_what_follows_among_the_dear():
+    """Seven of the start, then four and five: two at a time, the last job of a round may stand alone."""
+    work = Work({8: np.array([1e6, 1e6, 1e6, 9e6, 9e6])}, 100, 2)
+    plan = Plan(own_search("gp", "11+5", 7), 8, 160)
+    each = lambda macs: SPEED.training(macs, 160, 100)
+    expected = (3 + 3 * 2 + 3) * 2 + 4 * each(4.2e6) + (2 + 3) * each(9e6) + each(9e6)
+    assert work.seconds(plan, SPEED) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("steps", [*forecast.STEPS, 400])
+def test_every_plan_has_recipes_of_its_steps(steps):
+    plan = Plan(own_search("siamese", "16+4"), 8, steps)
+    assert training.recipe(plan.recipe).steps(1000) == steps
+    assert training.recipe(plan.code_recipe).steps(1000) == plan.code_steps
+    assert abs(plan.code_steps - steps / 20) < 3 or plan.code_steps == 18
 
 
 def test_codes_are_paid_for_where_they_are_looked_at():
@@ -202,7 +219,12 @@ def test_a_plan_fits_the_time_and_uses_it(seconds):
     if seconds >= 300:
         assert plan.steps >= forecast.LEAST
     if seconds >= 36_000:
-        assert plan.width == 32
+        assert (plan.width, plan.search.name) == (32, "gp_n128_k032_b8")
+    if plan.steps < forecast.STEPS[-1]:
+        more = replace(plan, steps=forecast.STEPS[forecast.STEPS.index(plan.steps) + 1])
+        assert WORK.seconds(more, SPEED) > seconds
+    if plan.width > 8:
+        assert plan.steps >= forecast.WIDER, "shorter ones are better spent on the narrow networks"
 
 
 def test_without_a_time_a_plan_is_never_too_short_to_mean_something():
@@ -218,6 +240,8 @@ def test_what_is_given_stays():
         WORK, SPEED, 60.0, method="random", ask_batch=8, budget="90+5", width=16, steps=400, balanced=True
     )
     assert (plan.search.budget, plan.search.top, plan.width, plan.recipe) == (90, 5, 16, "own_400_balanced")
+    plan = choose_plan(WORK, SPEED, 1e6, method="gp", ask_batch=8, budget="32+8")
+    assert (plan.search.trainings, plan.width, plan.steps) == (40, 32, forecast.STEPS[-1])
 
 
 def test_limits_that_leave_few_networks_bound_the_budget():
@@ -300,7 +324,10 @@ def test_a_plan_in_words_says_trainings_cost_and_end():
         "7 trainings are paid for",
     ):
         assert words in said, words
-    json.dumps(forecast.facts(plan, SPEED, 250.0, 0.0, 7))
+    found = json.loads(json.dumps(forecast.facts(plan, SPEED, 250.04, 9.0, 7)))
+    numbers = ("at", "seconds", "trainings", "paid_before", "recipe", "width")
+    assert [found[name] for name in numbers] == [9.0, 250.0, 40, 7, "own_320", 8]
+    assert found["speed"]["jobs"] == 2
 
 
 def test_a_search_without_a_last_ranking_names_none():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from snas.search.removed import remove_best
 from snas.search.study import study
 from snas.spaces.features import classes
 
-from .toys import SIZE
+from .toys import SIZE, answering, on_demand, unknown
 
 RUNS = (0, 1, 5)
 LOOKING = {"looks": 12, "looks_more": 5, "looks_every": 3, "looks_start": 4}
@@ -80,6 +81,11 @@ def test_every_class_is_asked_once_and_then_the_others_follow(bench):
     first = found.of[pool[:, : len(found)]]
     assert (np.sort(first, axis=1) == np.arange(len(found))).all()
     assert (pool[:, 1 : len(found)] == found.first[first[:, 1:]]).all()
+    assert (pool[:, :1] == asked(search(path, "random", budget=1))).all(), "the start of all methods, itself"
+    known = Bench.read(path).accuracy[found.first]
+    for row in pool:
+        rest = known[found.of[row[len(found) :]]]
+        assert np.corrcoef(rest, np.arange(len(rest)))[0, 1] < -0.5, "the best class first"
     for ranking in run_block(path, Settings("gp", 20, 40, RUNS))["ranking"]:
         _, places = np.unique(found.of[ranking], return_index=True)
         assert (ranking[places] == found.first).all(), "of equal ones that which is asked for stands first"
@@ -94,6 +100,13 @@ def test_looks_are_counted_priced_and_topped_up_as_planned(bench):
             assert planned[-1] == 12 + 5 * ((budget - 5) // 3 + 1 if budget > 4 else 0)
             assert np.allclose(table["price"], budget + planned[-1] * price)
             assert method.looks(budget, 60, LOOKING) == {method.measured: planned[-1]}
+
+
+@pytest.mark.parametrize("budget", [8, 16, 20, 24])
+def test_batches_that_are_due_for_several_looks_make_them_once(bench, budget):
+    options = LOOKING | {"batch": 8}
+    table = search(bench(), "gp+select", budget, **options)
+    assert np.allclose(table["price"], budget + GP_SELECT.looks_after(budget, options)[-1] * 0.06)
 
 
 @pytest.mark.parametrize(("looks", "sizes"), [(2, [1, 1]), (12, [4, 8]), (60, [20, 10, 10, 10, 10])])
@@ -140,6 +153,34 @@ def test_a_telling_fidelity_helps_and_a_constant_one_falls_back(bench):
         assert ranked.shape == (len(RUNS), 20)
 
 
+def test_what_is_looked_at_later_counts_from_then_on(bench, tmp_path, toy):
+    path = bench(lambda f: f.assign(accuracy=np.nan, truth_seconds=np.nan, status="unknown"))
+    on_demand(tmp_path / "rounds", path, Settings("gp+select", 9, 0, (0,), options=LOOKING), answering(toy))
+    found = [np.load(tmp_path / f"rounds/state_{number}.npz") for number in range(6)]
+    looks = [state["state/search/cheap/seen"].shape[1] for state in found]
+    assert looks == [12, 17, 17, 17, 22, 22]
+    for before, after in itertools.pairwise(found):
+        more = before["state/search/cheap/seen"].shape != after["state/search/cheap/seen"].shape
+        scores = (state["state/search/cheap/scores"] for state in (before, after))
+        assert np.array_equal(*scores) != more
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gp", {"start": 4}),
+        ("gp+fidelity", LOOKING),
+        ("gp+coarse", {"start": 2, "refresh": 4, "predictor": {"epochs": 2}}),
+    ],
+)
+def test_round_by_round_it_is_the_search_that_it_is_at_once(bench, tmp_path, toy, method, options):
+    settings = Settings(method, 11, 3, RUNS[:2], options=options)
+    at_once = run_block(bench(), settings)
+    rounds, _ = on_demand(tmp_path / "rounds", bench(unknown, "unknown"), settings, answering(toy))
+    for column in ("pool", "ranking", "trainings", "codes", "price"):
+        assert np.array_equal(np.stack(rounds[column]), np.stack(at_once[column])), column
+
+
 def test_free_looks_are_had_of_everything(bench):
     table = search(bench(), "gp+synflow", 12)
     assert (table["price"] == 12).all()
@@ -159,6 +200,19 @@ def test_a_proxy_as_the_code_is_looked_at_as_losses_are_whatever_its_price(bench
     assert np.array_equal(*map(asked, found))
     planned = GP_CODE.looks_after(12, LOOKING)[-1]
     assert all(table["codes"].eq(planned).all() for table in found)
+
+
+@pytest.mark.parametrize(("method", "measured"), [("gp+fidelity", "losses"), ("gp+synflow", "scores")])
+def test_the_start_is_where_losses_are_small_or_scores_large(bench, method, measured):
+    """Of the three losses the last two tell, and the first, which is the same everywhere, does no harm."""
+    accuracy, found = Bench.read(bench()).accuracy, []
+    for sign in (1, -1):
+        loss = (2 - sign * accuracy).astype(np.float32)
+        values = {"code_1": np.float32(1), "code_2": loss, "code_3": loss, "log10_synflow": sign * accuracy}
+        path = bench(lambda frame, v=values: frame.assign(**v))
+        table = search(path, method, 4, looks_start=4, **{"looks": 100} if measured == "losses" else {})
+        found.append(accuracy[asked(table)[:, 1:]].mean())
+    assert found[0] > found[1] + 0.1
 
 
 def test_ties_everywhere_end_in_a_random_order(bench):

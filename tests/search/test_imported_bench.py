@@ -140,7 +140,9 @@ def test_a_code_of_cifar10_costs_less_of_a_longer_training(images, prices):
 
 
 def test_recorded_codes_are_priced_by_the_data_set(made):
-    assert made(dataset="imagenet16-120")[1]["code_price"] == pytest.approx(0.015 * 50_000 / 151_700)
+    said = made(dataset="imagenet16-120")[1]
+    assert said["code_price"] == pytest.approx(0.015 * 50_000 / 151_700)
+    assert said["chance"] == 1 / 120
 
 
 def test_trained_codes_are_found_by_cell_and_priced_in_trainings_of_200_epochs(made, tmp_path):

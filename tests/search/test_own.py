@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from functools import cache
 
@@ -13,6 +14,7 @@ import pytest
 from snas import InputError, config, spaces, tables
 from snas.search import block, own
 from snas.search.asks import ASKS
+from snas.search.bench import Bench
 from snas.search.jobs import own_search
 from snas.training.schemas import CODES, TRUTH
 
@@ -122,6 +124,13 @@ def test_a_search_trains_its_budget_and_takes_the_best_of_all(tmp_path, method):
     choice = json.loads((tmp_path / "choice.json").read_text())
     assert (choice["arch"], choice["trainings"], choice["method"]) == (arch, 16, method)
     assert choice["budget"] + choice["top"] == 16
+    row = trained[trained["arch"] == arch].to_dict("records")[0]
+    said = ("cell", "accuracy", "balanced", "macs", "params")
+    assert [choice[name] for name in said] == [row[name] for name in said]
+    few = int((costs()[1] <= FEW).sum())
+    assert choice["limits"] == {"max_macs": 0, "max_params": FEW, "within": few, "of": 1120}
+    assert choice["measured"]["training_seconds"] == 16, "a second each"
+    assert choice["measured"]["search_seconds"] > 0
 
 
 def test_a_search_by_balanced_accuracy_learns_and_chooses_by_it(tmp_path):
@@ -198,9 +207,12 @@ def test_limits_are_kept_at_the_images_own_size(tmp_path, name, share):
     column = name.removeprefix("max_")
     macs, params = costs()
     limit = int(share * (macs if column == "macs" else params).max())
-    frame, facts = own.candidates(SPACE, **SIZE, **{name: limit})
     values = macs if column == "macs" else params
+    limit = int(values[values <= limit].max())  # a network that is exactly as dear is within
+    frame, facts = own.candidates(SPACE, **SIZE, **{name: limit})
     assert frame["arch"].tolist() == np.flatnonzero(values <= limit).tolist()
+    assert frame["macs"].tolist() == macs[frame["arch"]].tolist()
+    assert frame["params"].tolist() == params[frame["arch"]].tolist()
     assert (facts["of"], facts["side"], facts[name]) == (1120, 8, limit)
     arch, trained = Run(tmp_path).search("gp", "8+2", 4, **{name: limit})
     assert (trained[column] <= limit).all()
@@ -224,6 +236,9 @@ def test_what_is_paid_for_is_in_the_log_without_its_plans_files(tmp_path):
     shutil.rmtree(tmp_path / "plans")
     arch, trained = run.search("gp", "6+2")
     assert set(trained["arch"]) == set(run.trained)
+    gone = trained["plan"].eq("a plan whose files are gone").tolist()
+    assert gone == sorted(gone, reverse=True), "they were asked for before"
+    assert any(gone)
     assert accuracy(arch) == max(map(accuracy, run.trained))
     assert trained["order"].tolist() == list(range(1, len(trained) + 1))
 
@@ -241,14 +256,55 @@ def test_the_price_of_a_code_is_what_a_search_has_cost_beyond_its_trainings(tmp_
         own.finish(
             choice=tmp_path / "choice.json", trained=tmp_path / "trained.parquet",
             candidates=tmp_path / "candidates.parquet", runs=pd.DataFrame([{**spent, "codes": codes, "price": price}]),
-            plans=own.plans_below(tmp_path / "plans"), paid=pd.concat(run.paid), forecast=None, facts={},
+            plans=own.plans_below(tmp_path / "plans"), paid=pd.concat(run.paid), forecast={"seconds": 9.0}, facts={},
             codes=tmp_path / "codes.parquet" if codes else None,
         )  # fmt: skip
         choice = json.loads((tmp_path / "choice.json").read_text())
         trained = (choice["codes_trained"], choice["measured"]["code_seconds"])
         assert trained == ((50, 25.0) if codes else (0, 0.0)), "all of them, whatever part was looked at"
         assert (choice["trainings"], choice["codes"], choice["price"]) == (8, codes, price)
+        assert choice["forecast"] == {"seconds": 9.0}
         assert choice["code_price"] == pytest.approx(0.005 if codes else 0.0)
+
+
+def test_without_a_width_networks_are_counted_at_the_spaces_own():
+    frame, facts = own.candidates(SPACE, **SIZE | {"width": 0})
+    space = spaces.load(SPACE)
+    assert facts["width"] == space.default_width
+    assert frame["macs"].tolist() == space.costs(**SIZE | {"width": space.default_width})[0].tolist()
+
+
+def test_the_bench_of_the_candidates_says_what_a_code_costs_and_what_guessing_is_worth(tmp_path):
+    frame, facts = own.candidates(SPACE, **SIZE, max_params=2000)
+    tables.write(tmp_path / "candidates.parquet", frame, own.CANDIDATES, facts)
+    rows = frame[["arch", "cell"]].assign(loss_1=1.0, loss_2=0.5, loss_3=0.2, status="ok", seconds=1.0)
+    codes = rows.astype({f"loss_{epoch}": "float32" for epoch in (1, 2, 3)})
+    said = {"code_images": 320, "train_images": 400, "recipe": "own_code_18"}
+    tables.write(tmp_path / "codes.parquet", codes, CODES, said)
+    own.write_bench(
+        tmp_path / "table.parquet", candidates=tmp_path / "candidates.parquet", codes=tmp_path / "codes.parquet",
+        images="digits", truth_recipe="own_160", facts={},
+    )  # fmt: skip
+    made = Bench.read(tmp_path / "table.parquet")
+    assert made.chance == 1 / SIZE["classes"]
+    assert made.code_price == (18 * 16) / (160 * 32)
+    assert made.codes[0].tolist() == pytest.approx([1.0, 0.5, 0.2])
+
+
+def test_plans_are_listed_in_the_order_of_their_beginning_under_names_that_say_their_limits(tmp_path):
+    begun = [own_search("gp", "24+4", 6), own_search("gp", "12+4", 6, max_macs=700, max_params=4000)]
+    for when, search in enumerate(begun):
+        for number in ("00", "01", "03"):  # the third is missing: what follows is of no round
+            path = tmp_path / search.name / number / "asks.parquet"
+            path.parent.mkdir(parents=True)
+            path.touch()
+        os.utime(tmp_path / search.name / "00/asks.parquet", (when, when))
+    found = own.plans_below(tmp_path)
+    assert list(found) == [
+        "gp 24+4, 6 at a time",
+        "gp 12+4, 6 at a time, at most 700 MACs, at most 4000 parameters",
+    ]
+    assert [len(files) for files in found.values()] == [2, 2]
 
 
 def test_limits_that_allow_nothing_are_refused_with_what_there_is():

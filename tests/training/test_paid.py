@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from snas import InputError, tables, training
+from snas import InputError, spaces, tables, training
 from snas.images import augment
 from snas.training import paid as paid_module
 from snas.training.loop import balanced_accuracy, make_batches
@@ -88,6 +88,34 @@ def test_networks_that_train_for_hours_are_kept_one_by_one_on_a_cpu(digits, tmp_
         monkeypatch.setattr(paid_module, "CORE_FLOPS", flops)
         train_what_is_new(tmp_path, "tiny_nanobench", ARCHS, digits, recipe, base_seed=1, width=4, code=code)
     assert groups == [4, 1, 1, 1, 1]
+    (macs, _), size = spaces.load("tiny_nanobench").costs(width=4, **digits.size), len(digits.train_labels)
+    floats = 6 * macs[ARCHS].mean() * recipe.passes(size)  # a step is once forward and twice backward
+    monkeypatch.setattr(paid_module, "CORE_FLOPS", 2.5 * floats / paid_module.GROUP_SECONDS)
+    train_what_is_new(tmp_path, "tiny_nanobench", ARCHS, digits, recipe, base_seed=1, width=4, code="z")
+    assert groups[5:] == [2, 2], "two take no longer than a group may"
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.5, [2, 2]), (2.0, [2, 1, 1])])
+def test_groups_are_as_large_as_the_last_one_says_that_they_may_be(
+    digits, tmp_path, monkeypatch, seconds, expected
+):
+    groups, told, keep = [], [], Paid.keep
+    monkeypatch.setattr(Paid, "keep", lambda *a: (groups.append(len(a[1])), keep(*a)))
+    taking = lambda *a, **options: ground_truth(*a, **options).assign(seconds=seconds)
+    for name, value in (
+        ("CORE_FLOPS", 1e30),
+        ("GROUP_SECONDS", 1.2),
+        ("group_size", lambda *_, **__: 2),
+        ("ground_truth", taking),
+    ):
+        monkeypatch.setattr(paid_module, name, value)
+    train_what_is_new(
+        tmp_path, "tiny_nanobench", ARCHS, digits, training.recipe("smoke_truth"), base_seed=1, width=4, code="x",
+        progress=lambda done, total, _: told.append((done, total)),
+    )  # fmt: skip
+    assert groups == expected
+    assert told == sorted(told), "what is done stays done"
+    assert told[-1] == (4, 4)
 
 
 def test_kept_groups_tell_what_they_took_and_are_forgotten_with_their_shard(digits, tmp_path):
@@ -97,6 +125,8 @@ def test_kept_groups_tell_what_they_took_and_are_forgotten_with_their_shard(digi
     book = Paid(tmp_path / "kept", {**said, "code": "x"})
     groups = [tables.metadata(path) for path in book.folder.iterdir()]
     assert len(groups) == 2
+    assert book.read()["arch"].tolist() == ARCHS[:4]
+    assert all(group["finished"].startswith("20") for group in groups)
     assert book.spent(ARCHS[:4]) == {
         key: pytest.approx(sum(group[key] for group in groups))
         for key in ("seconds", "cpu_seconds", "gpu_seconds")
@@ -118,6 +148,19 @@ def test_what_a_killed_writer_left_is_no_training(digits, tmp_path, trained):
     (file.parent / f".{file.name}.ab12cd34.parquet").write_bytes(b"PAR1")
     train_what_is_new(tmp_path, "tiny_nanobench", [5], digits, recipe, **options)
     assert trained == [5]
+
+
+def test_trainings_are_read_in_the_order_in_which_they_ended_each_network_once(digits, tmp_path):
+    frame = ground_truth(
+        "tiny_nanobench", [5, 300, 17], digits, training.recipe("smoke_truth"), base_seed=1, width=4
+    )
+    book = Paid(tmp_path, {"code": "x"})
+    parts = ((slice(2, 3), "2026-03"), (slice(0, 2), "2026-01"), (slice(1, 3), "2026-02"))
+    for part, finished in parts:
+        book.keep(frame[part], {"finished": finished})
+    found = book.read()
+    assert found["arch"].tolist() == [5, 300, 17]
+    assert found["finished"].tolist() == ["2026-01", "2026-01", "2026-02"]
 
 
 def test_a_damaged_file_is_named(digits, tmp_path):

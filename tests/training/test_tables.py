@@ -11,8 +11,9 @@ import torch
 
 from snas import InputError, networks, spaces, tables, training
 from snas.spaces import REGISTRY as SPACES
+from snas.training import codes
 from snas.training.codes import estimation_codes
-from snas.training.groups import group_size, run_in_groups
+from snas.training.groups import Told, group_size, run_in_groups
 from snas.training.recipes import Recipe
 from snas.training.schemas import CODES, TRUTH
 from snas.training.truth import ground_truth
@@ -158,6 +159,17 @@ def test_groups_are_even_and_memory_errors_of_a_cpu_count():
     assert [len(part) for part in seen] == [4, 2, 2, 2, 2, 2]
 
 
+def test_a_group_counts_by_its_epochs_until_it_is_done():
+    seen = []
+    told = Told(lambda done, total, _: seen.append((done, total)), 10, "trainings")
+    for before, count in ((0, 4), (4, 6)):
+        told.begin(count)
+        for epoch in (1, 2, 3, 4):
+            told.epoch_done(epoch, 4)
+        told.done(before + count)
+    assert seen == [(1, 10), (2, 10), (3, 10), (4, 10), (5, 10), (7, 10), (8, 10), (10, 10)]
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
     def work(part):
         raise RuntimeError("something else")
@@ -179,6 +191,12 @@ def test_group_follows_the_memory(monkeypatch):
 def test_a_recipe_of_other_length_is_no_code(digits, share, truth_recipe):
     with pytest.raises(InputError, match="'smoke_truth' has 2 epochs; an estimation code needs 3"):
         estimation_codes("tiny_nanobench", [0], digits, share, truth_recipe, base_seed=0, width=4)
+
+
+def test_codes_say_of_how_many_images_they_are(digits, share, code_recipe):
+    said = codes.facts("tiny_nanobench", digits, code_recipe, share=share, base_seed=1, width=4)
+    assert (said["code_images"], said["train_images"]) == (len(share), len(digits.train_labels))
+    assert said["code_images"] < said["train_images"]
 
 
 def test_codes_know_the_share_only(digits, share, code_recipe):
