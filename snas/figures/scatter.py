@@ -27,6 +27,8 @@ LIMIT = 35.0
 NEEDS_NASBENCH201 = (
     "NAS-Bench-201 is needed: run again with --config nasbench201=PATH, a table or archive of NAS-Bench-201."
 )
+NEEDS_LIGHT = "It is added by tiny_nasbench201: true and a data set in nasbench201_sets."
+"""What is said where the run has NAS-Bench-201 itself."""
 NEEDS_NANOBENCH = (
     "Accuracies of Tiny-NanoBench are needed: run with space: tiny_nanobench (it is the default)."
 )
@@ -102,8 +104,9 @@ def fig4(sources: Sources) -> Drawing:
     light = f"Tiny-NASBench-201 on {style.dataset_title(nano.dataset)}" if nano else "Tiny-NASBench-201"
     if tiny is None:
         # beside Tiny-NanoBench on other images, Tiny-NASBench-201 on CIFAR-10 would be no comparison
-        here = "" if sources.first("scatter", "tiny_nasbench201", []) else f" {NEEDS_NASBENCH201}"
-        text = f"{light if nano else f'{light} on CIFAR-10'} is not in this run.{here}"
+        there = [sources.first("scatter", space) for space in ("tiny_nasbench201", "nasbench201")]
+        needs = "" if there[0] else NEEDS_LIGHT if there[1] else NEEDS_NASBENCH201
+        text = f"{light if nano else f'{light} on CIFAR-10'} is not in this run. {needs}".rstrip()
         missing.append(f"(b) {text}")
     if nano is None:
         missing.append(f"(b) {NEEDS_NANOBENCH}")

@@ -413,10 +413,12 @@ def test_fig4_does_not_ask_for_what_is_there_on_other_images(data, tmp_path):
     )
     others = [p for p in paths if p != nano]
     alone = [p for p in others if "tiny_nasbench201" not in str(p)]
-    for given, asks in ((others, False), (alone, True)):
+    nothing = [p for p in alone if "nasbench201" not in str(p)]
+    for given, asks, adds in ((others, False, False), (alone, False, True), (nothing, True, False)):
         said = " ".join(shown("fig4", [tmp_path / "scatter.parquet", *given]).missing)
         assert "(b) Tiny-NASBench-201 on digits is not in this run." in said
         assert ("run again with --config nasbench201=PATH" in said) == asks
+        assert ("added by tiny_nasbench201: true" in said) == adds
 
 
 def test_fig7_shows_mean_and_regret(data):
