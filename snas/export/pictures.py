@@ -157,7 +157,7 @@ def _rounds_facts(found: Found) -> list[str]:
         "so it is kind to random search. Neither is a random search that was run; a failed training counts as chance.",
         *(
             [
-                f"Left out: {counted(beyond, 'training')} of networks beyond the limits, made before the limits were set."
+                f"Left out: {counted(beyond, 'training')} of networks beyond the limits, asked for when the limits were others."
             ]
             if beyond
             else []
