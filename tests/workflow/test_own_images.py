@@ -149,7 +149,7 @@ def test_from_images_to_a_network(workflow, tmp_path):
 
     done = search(workflow, *words, "--budget", "16+2")
     assert done.returncode == 0, done.stdout
-    assert "10 trainings are paid for already" in done.stdout
+    assert "8 trainings are paid for already" in done.stdout, "its N; the last 2 may not be asked for again"
     raised = paid(run)
     assert (raised == 1).all()
     trained = tables.read(run / "search/own/trained.parquet", TRAINED)
