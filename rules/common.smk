@@ -1,4 +1,5 @@
 # Names and targets; no logic.
+import functools
 import logging
 import math
 import os
@@ -110,10 +111,12 @@ if CONFIG.image_side:
     IMAGES["side"] = CONFIG.image_side
 if CONFIG.image_channels:
     IMAGES["channels"] = CONFIG.image_channels
-# Of images of one's own, what lies there is one, too: a folder has no time that tells, and a file that is moved keeps its.
+# What lies at a path, looked at once a start, and only where a rule is asked for that reads it.
+fingerprint = functools.cache(snas.fingerprint.fingerprint)
+# Of images of one's own it is a parameter, too: a folder has no time that tells, and a file that is moved keeps its own.
 OWN_FILES = {}
 if CONFIG.images in ("folder", "parquet"):
-    OWN_FILES["files"] = lambda wildcards: snas.fingerprint.fingerprint(CONFIG.images_path)
+    OWN_FILES["files"] = lambda wildcards: fingerprint(CONFIG.images_path)
 TRAINING = dict(
     space=CONFIG.space,
     images=IMAGES,

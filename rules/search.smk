@@ -59,7 +59,7 @@ rule table_bench:
         **named(
             space=CONFIG.space,
             dataset=CONFIG.images,
-            files=lambda wildcards: snas.fingerprint.fingerprint(CONFIG.table),
+            files=lambda wildcards: fingerprint(CONFIG.table),
         ),
         code=code_of("table_bench.py", "snas.search.benches", without=MADE_BEFORE),
     script:

@@ -45,7 +45,7 @@ rule import_nasbench201:
     params:
         **named(
             code_epochs=CONFIG.nasbench201_code_epochs,
-            files=lambda wildcards: snas.fingerprint.fingerprint(NASBENCH201),
+            files=lambda wildcards: fingerprint(NASBENCH201),
         ),
         code=code_of("import_nasbench201.py", "snas.spaces.nasbench201_import", without=NAMED_ONLY),
     script:

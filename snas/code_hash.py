@@ -35,7 +35,9 @@ def code_hash(*modules: str, without: tuple[str, ...] = (), script: Path | None 
     """Return 16 hex digits of the code of ``modules``, of all package modules that they import, in any order, and of ``script``.
 
     Of a ``"module:attribute"`` string, as a registry has it, the attribute counts too: another line of a registry may name
-    something else in the same module.  ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
+    something else in the same module.
+
+    ``without`` names modules and packages that are left out, with all that only they import: those that made the inputs,
     imported for the schema of a table (an edit of them makes the inputs anew, and that is enough).  What ``modules`` names
     is covered even so.
     """

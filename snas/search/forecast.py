@@ -420,14 +420,14 @@ def in_words(
     said = [
         f"plan: {plan.search.method} asks for {n} networks in {counted(len(many) - 1, 'round')}{how}{last}: {n + k} complete trainings of {plan.steps} steps at width {plan.width} ({plan.recipe})"
     ]
-    if uncoded:
-        said.append(
-            f"before them, {counted(uncoded, 'estimation code')} of {plan.code_steps} steps {'is' if uncoded == 1 else 'are'} trained, "
-            f"one of each network within the limits ({plan.code_recipe})"
-        )
     if paid:
         again = "is not done again" if paid == 1 else "are not done again"
         said.append(f"of these, {paid_in_words(paid)} and {again}")
+    if uncoded:
+        said.append(
+            f"before the trainings, {counted(uncoded, 'estimation code')} of {plan.code_steps} steps {'is' if uncoded == 1 else 'are'} trained, "
+            f"one of each network within the limits ({plan.code_recipe})"
+        )
     done = time.strftime("%H:%M", time.localtime(now + seconds))
     said.append(
         f"measured on this machine, {counted(speed.jobs, 'job')} at a time: {speed.startup:.1f} s until a job trains; "

@@ -312,7 +312,7 @@ def test_a_plan_in_words_says_trainings_cost_and_end():
     assert "estimation code" not in " ".join(in_words(plan, SPEED, 250.0, 0.0, paid=7))
     coded = " ".join(in_words(plan, SPEED, 250.0, 0.0, uncoded=449))
     assert (
-        f"before them, 449 estimation codes of {plan.code_steps} steps are trained, one of each network within"
+        f"before the trainings, 449 estimation codes of {plan.code_steps} steps are trained, one of each network within"
         in coded
     )
     said = " ".join(in_words(plan, SPEED, 250.0, 0.0, paid=7))
