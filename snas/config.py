@@ -384,7 +384,10 @@ MOST_JOBS = 100_000
 def _check_together(config: Config) -> None:
     """Refuse keys that contradict each other, or that together ask for absurdly many jobs."""
     points = [(len(config.methods) * len(config.budgets), config.runs, config.block)]
-    points += [(len(e["budgets"]), e["runs"], e.get("block", config.block)) for e in config.extra_searches]
+    points += [
+        (len(e["budgets"]), e.get("runs", config.runs), e.get("block", config.block))
+        for e in config.extra_searches
+    ]
     points += [
         (len(e["budgets"]) * len(e.get("removed", [0])), e.get("runs", 100), config.block)
         for e in config.fewest

@@ -264,7 +264,7 @@ def _points(config: Config, bench: str) -> dict[tuple[str, int], tuple[int, int]
         if bench in extra.get("benches", (bench,)):
             for budget in extra["budgets"]:
                 key = (extra["method"], budget)
-                wanted = (extra["runs"], extra.get("block", config.block))
+                wanted = (extra.get("runs", config.runs), extra.get("block", config.block))
                 found[key] = max(found.get(key, wanted), wanted, key=lambda runs_and_block: runs_and_block[0])
     return found
 

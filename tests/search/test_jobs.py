@@ -56,6 +56,11 @@ def test_the_larger_number_of_runs_counts(points):
     assert found[WHOLE, "siamese", 30] == 5
 
 
+def test_a_search_beside_the_others_has_their_number_of_runs_unless_it_names_its_own(points):
+    found = points(extra_searches=[{"method": "siamese+bts", "budgets": [40]}])
+    assert found[WHOLE, "siamese+bts", 40] == found[WHOLE, "siamese", 30] == 5
+
+
 def test_a_dear_method_may_have_blocks_of_its_own(tmp_path):
     extra = [{"method": "brp_nas", "budgets": [70], "runs": 6, "block": 2}]
     values = {
