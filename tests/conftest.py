@@ -19,8 +19,12 @@ shapes.install()  # before anything imports snas
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")  # how long an example takes says nothing where others compute as well
+# How long an example takes says nothing where others compute as well.  A change is held against the same examples as the
+# one before; `pytest --hypothesis-profile=new-examples` looks for others.
+EXAMPLES = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same-examples", derandomize=True, **EXAMPLES)
+settings.register_profile("new-examples", **EXAMPLES)
+settings.load_profile("same-examples")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

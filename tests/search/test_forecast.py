@@ -31,6 +31,12 @@ def test_rounds_of_a_plan_add_up_to_its_trainings():
         assert len(sizes(search)) == search.rounds
 
 
+def test_a_method_that_says_nothing_of_its_rounds_is_taken_to_share_its_trainings_among_them():
+    """Such a method may ask for all N in any round (``Method.sizes``): the sum of that is not what it trains."""
+    unknown = replace(own_search("random", "10+4", 8), asks=(10, 10, 10, 4))
+    assert sizes(unknown) == [4, 3, 3, 4]
+
+
 def test_a_forecast_is_the_sum_of_its_jobs():
     """By hand: 8 + 8 + 4 networks in three rounds, two jobs at a time, of equal networks."""
     plan = Plan(own_search("gp", "16+4", 8), 8, 160)
