@@ -93,7 +93,7 @@ WORDS = {
     "evolution": "Evolution",
     "local_search": "Local search",
 }
-SETTINGS = {"lambda": "λ", "labels=select": "fair protocol"}
+SETTINGS = {"lambda": "λ", "labels=select": "fair protocol", "qv=shared": "shared q and v"}
 """Settings of variants as figures print them."""
 DATASETS = {
     "cifar10": "CIFAR-10",

@@ -82,6 +82,9 @@ class PredictorMethod(Method):
     """The look that serves as code: ``code`` or a proxy (log₁₀ synflow three times, the paper's comparison)."""
     rerank: int | None = None
     labels: str | None = None
+    checkpoint: int = 0
+    """How many of the N the predictor is not trained on but its weights chosen by, among those after every epoch; 0: the
+    last ones serve."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -119,7 +122,7 @@ class PredictorMethod(Method):
     def make_predictor(self, problem: Problem) -> NativePredictor | OnDevice:
         """Return the predictor of a block of runs: native code's, without torch, where it can serve."""
         options: dict[str, Any] = {**self.predictor_options, **_part(problem.options, "predictor")}
-        options |= {"base_seed": problem.base_seed, "budget": problem.budget}
+        options |= {"base_seed": problem.base_seed, "budget": problem.budget - self.checkpoint}
         of = (problem.encoding, problem.runs)
         native = problem.compile and problem.device == "cpu" and self.native
         if native and "dtype" not in options:
@@ -142,8 +145,10 @@ class PredictorMethod(Method):
         """Return how many architectures each update adds."""
         check_options(self.predictor, _part(options, "predictor"))
         sampler = self.make_sampler(options)
-        check_budget(budget, sampler.smallest, f"sampler {self.sampler!r}")
-        return [update.new for update in sampler.plan(budget, 1)]
+        aside = f", beside {self.checkpoint} to choose a checkpoint by" if self.checkpoint else ""
+        check_budget(budget, sampler.smallest + self.checkpoint, f"sampler {self.sampler!r}{aside}")
+        first, *later = (update.new for update in sampler.plan(budget - self.checkpoint, 1))
+        return [self.checkpoint + first, *later]
 
     def looks(self, budget: int, rerank: int, options: Mapping[str, Any] | None = None) -> dict[str, int]:
         """Return the most codes per run: the pool, the re-ranked ones of all updates, the last ``rerank``."""

@@ -21,9 +21,16 @@ from snas.search.method import Problem, Search
 from snas.search.methods import PredictorMethod
 from snas.search.ranking import Ranking, rank, siamese_ranking
 
+CHECKPOINT = ("weights", "statistics")
+"""What of a predictor's state predicts; the rest is the optimiser's."""
+
 
 class PredictorSearch(Search):
-    """The search of a block of runs with one predictor per run."""
+    """The search of a block of runs with one predictor per run.
+
+    With ``method.checkpoint`` the first of each run's random order are held out of its training, and the last ranking is
+    that of the weights whose loss on them, after any epoch, was the smallest; samplers ask the predictor as it is.
+    """
 
     tells: ClassVar[bool] = True
 
@@ -33,7 +40,8 @@ class PredictorSearch(Search):
         self.uses_code, self.code = method.looks_at_codes, method.code
         self.sampler = method.make_sampler(problem.options)
         self.predictor = method.make_predictor(problem)
-        self.plan = self.sampler.plan(problem.budget, self.predictor.epochs)
+        self.held = method.checkpoint
+        self.plan = self.sampler.plan(problem.budget - self.held, self.predictor.epochs)
         if any(update.new and update.epoch < 1 for update in self.plan[1:]):
             raise InputError(
                 f"predictor {method.predictor!r} has a schedule of {self.predictor.epochs} epoch(s), so that sampler "
@@ -42,12 +50,14 @@ class PredictorSearch(Search):
         self.pool = np.empty((len(problem.runs), 0), dtype=np.int64)
         self.epoch = 0
         self.train_seconds = 0.0
+        self.least = np.full(len(problem.runs), np.inf)
+        self.kept: dict[str, np.ndarray] = {}
 
     def propose(self, number: int) -> Int64[np.ndarray, "runs new"]:
         """Train up to the update's epoch and return what the sampler adds to the pool."""
         update = self.plan[number]
         if number == 0:
-            new = self.problem.permutations[:, : update.new]
+            new = self.problem.permutations[:, : self.held + update.new]
         elif update.new == 0:
             new = self.pool[
                 :, :0
@@ -63,6 +73,8 @@ class PredictorSearch(Search):
         """Train to the end and Siamese-Rank the whole space (algorithm 1 with c = ``problem.rerank``)."""
         with self._clock():
             self._fit(self.predictor.epochs)
+            if self.kept:
+                self.predictor.load_state_dict({**self.predictor.state_dict(), **self.kept})
         coarse = self.predictor.coarse(None)
         ties = self.problem.ties(self.size, "final")
         plain = rank(coarse, ties)
@@ -103,25 +115,50 @@ class PredictorSearch(Search):
             "epoch": np.array(self.epoch),
             "train_seconds": np.array(self.train_seconds),
         }
+        if self.held:
+            own |= {"least": self.least} | {f"kept/{k}": v for k, v in self.kept.items()}
         return own | {f"predictor/{k}": v for k, v in self.predictor.state_dict().items()}
 
     def restore(self, state: Mapping[str, np.ndarray], rounds: int) -> None:
         """Take up a saved state."""
         self.pool, self.epoch = state["pool"], int(state["epoch"])
         self.train_seconds = float(state["train_seconds"])
-        mark = "predictor/"
-        self.predictor.load_state_dict(
-            {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
-        )
+        self.least = state.get("least", self.least)
+        self.kept = _part(state, "kept/")
+        self.predictor.load_state_dict(_part(state, "predictor/"))
 
     def _fit(self, stop: int) -> None:
         if stop == self.epoch:
             return
         accuracy = self.counter.accuracies(self.pool).astype(np.float32)
         codes = self._codes(self.pool) if self.uses_code else None
-        self.predictor.tell = self._teller(stop)
-        self.predictor.fit(self.pool, accuracy, codes, start=self.epoch, stop=stop)
-        self.epoch = stop
+        taught = slice(self.held, None)
+        pool, known = self.pool[:, taught], None if codes is None else codes[:, taught]
+        # where a checkpoint is chosen, after every epoch
+        for reached in range(self.epoch + 1, stop + 1) if self.held else [stop]:
+            self.predictor.tell = self._teller(reached)
+            self.predictor.fit(pool, accuracy[:, taught], known, start=self.epoch, stop=reached)
+            self.epoch = reached
+            if self.held:
+                self._keep(accuracy, codes)
+
+    def _keep(
+        self, accuracy: Float[np.ndarray, "runs pool"], codes: Float[np.ndarray, "runs pool code"] | None
+    ) -> None:
+        """Keep the weights of the runs whose loss on the architectures held out is smaller than after any epoch before."""
+        held = slice(self.held)
+        archs, true = self.pool[:, held], accuracy[:, held]
+        loss = _huber(self.predictor.coarse(archs) - true).mean(axis=1)
+        if codes is not None:  # the mean over those with a code, as in training
+            fine = _huber(self.predictor.fine(archs, codes[:, held]) - true)
+            without = np.isnan(fine)
+            loss = loss + np.where(without, 0.0, fine).sum(axis=1) / np.maximum((~without).sum(axis=1), 1)
+        state = self.predictor.state_dict()
+        better = loss < self.least
+        for name in CHECKPOINT:
+            kept = self.kept.setdefault(name, state[name].copy())
+            kept[better] = state[name][better]
+        self.least = np.where(better, loss, self.least)
 
     def _teller(self, stop: int) -> Callable[[float], None] | None:
         """Return what turns the share of the coming ``fit`` into the share of the whole training, for who asks."""
@@ -148,3 +185,12 @@ class PredictorSearch(Search):
         yield
         self.predictor.synchronize()  # on a GPU training is asynchronous; its time belongs to it
         self.train_seconds += time.perf_counter() - started
+
+
+def _part(state: Mapping[str, np.ndarray], mark: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
+
+
+def _huber(error: np.ndarray, delta: float = 0.5) -> np.ndarray:
+    small = np.abs(error)
+    return np.where(small <= delta, 0.5 * error**2, delta * (small - 0.5 * delta))

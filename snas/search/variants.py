@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from snas import InputError
+from snas.predictors.kinds import OPTIONS, check_options
 from snas.proxies import REGISTRY as PROXIES
 from snas.search import SAMPLERS
 from snas.search.method import Method
@@ -99,10 +100,56 @@ def _labels(method: Any, value: str, name: str) -> Any:
     return _replace(method, name, "labels", labels=LABELS[value])
 
 
+def _momentum(method: Any, value: str, name: str) -> Any:
+    try:
+        momentum = float(value)
+    except ValueError:
+        raise InputError(f"method {name!r}: momentum is {value!r}; a number is expected") from None
+    return _predictor_option(method, name, "momentum", bn_momentum=momentum)
+
+
+def _shared(method: Any, value: str, name: str) -> Any:
+    if value != "shared":
+        raise InputError(f"method {name!r}: qv is {value!r}; known: shared")
+    return _predictor_option(method, name, "qv", shared_qv=True)
+
+
+def _checkpoint(method: Any, value: str, name: str) -> Any:
+    if not value.isdecimal() or not int(value):
+        raise InputError(f"method {name!r}: checkpoint is {value!r}; a whole number of 1 or more is expected")
+    _has_option(
+        method, name, "checkpoint", "bn_momentum"
+    )  # a BRP-NAS predicts no accuracies that could be compared
+    return _replace(method, name, "checkpoint", checkpoint=int(value))
+
+
+def _predictor_option(method: Any, name: str, key: str, **option: Any) -> Any:
+    """Return ``method`` with an option of its predictor, which must be one that has it."""
+    _has_option(method, name, key, *option)
+    options = {**method.predictor_options, **option}
+    try:
+        check_options(method.predictor, options)
+    except InputError as error:
+        raise InputError(f"method {name!r}: {error}") from None
+    return _replace(method, name, key, predictor_options=options)
+
+
+def _has_option(method: Any, name: str, key: str, option: str) -> None:
+    named = hasattr(method, "predictor_options") and OPTIONS.get(method.predictor, {})
+    if option not in (named or {}):
+        raise InputError(f"method {name!r}: {name.partition(MARK)[0]!r} has no setting {key!r}")
+
+
 SETTINGS: Mapping[str, tuple[str, Callable[[Any, str, str], Any]]] = {
     "c": ("how many the last Siamese-Ranking re-ranks", _rerank),
     "lambda": ("share of N that a sampler starts on at random", _share),
     "code": ("a proxy that serves as the estimation code, as synflow", _code),
+    "momentum": ("of the running statistics of the predictor's batch norms, in place of 0.003", _momentum),
+    "qv": ("shared: one layer for EFM's q and v, as the authors' code has it", _shared),
+    "checkpoint": (
+        "how many of the N the predictor's weights are chosen by, in place of the last ones",
+        _checkpoint,
+    ),
     "labels": ("select: the fair protocol, train and select on the bench's selection accuracy", _labels),
 }
 """Setting → (meaning, function that makes the variant)."""

@@ -13,7 +13,13 @@ from snas.search.methods import PredictorMethod
 
 from .toys import answering, on_demand, unknown
 
-METHOD_NAMES = METHODS.names()  # at import: the toys of the other tests are not yet in
+METHOD_NAMES = [
+    *METHODS.names(),
+    "siamese@checkpoint=2",
+    "siamese+nsam+bts@checkpoint=3",
+    "neural_predictor@checkpoint=1",
+]
+"""Of the registry as it is at import: the toys of the other tests are not yet in."""
 BUDGET, SIZE, EPOCHS = 10, 60, 40
 SMALL = {"epochs": EPOCHS, "hidden": 100}  # of 200 epochs; BRP-NAS has 600 features
 PRICES = {"code": 0.003, "select": 0.06, "synflow": 0.0}
