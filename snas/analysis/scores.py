@@ -35,8 +35,9 @@ SCORES = Schema(
         ),
         "score_protocol": Column(
             "float64",
-            "Fair protocol: accuracy of the architecture of the top K (where all that was asked for counts in `score`, of that) "
-            "that is best by the selection accuracy; missing where the bench has no selection accuracy",
+            "Accuracy of the architecture of the top K (where all that was asked for counts in `score`, of that) that is best by "
+            "the selection accuracy; with `@labels=select`, which trains on that too, the fair protocol; missing where the bench "
+            "has no selection accuracy",
             **_FRACTION,
         ),
         "score_coarse": Column(
