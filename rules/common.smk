@@ -24,6 +24,7 @@ from snas.figures import reads as figure_reads
 from snas.figures import REGISTRY as FIGURES
 from snas.images import FILTER as IMAGE_FILTER
 from snas.images import REGISTRY as IMAGE_SETS
+from snas.images.known import own_files
 from snas.proxies import REGISTRY as PROXIES
 from snas.search import METHODS, jobs
 from snas.spaces import REGISTRY as SPACES
@@ -101,8 +102,6 @@ FIGURE_OPTIONS = dict(
 # What the library's functions take, by name.
 IMAGES = dict(
     name=CONFIG.images,
-    path=CONFIG.images_path,
-    download=CONFIG.images_download,
     train_images=CONFIG.train_images,
     base_seed=CONFIG.seed,
 )
@@ -115,7 +114,7 @@ if CONFIG.image_channels:
 fingerprint = functools.cache(snas.fingerprint.fingerprint)
 # Of images of one's own it is a parameter, too: a folder has no time that tells, and a file that is moved keeps its own.
 OWN_FILES = {}
-if CONFIG.images in ("folder", "parquet"):
+if own_files(CONFIG):
     OWN_FILES["files"] = lambda wildcards: fingerprint(CONFIG.images_path)
 TRAINING = dict(
     space=CONFIG.space,
@@ -127,6 +126,10 @@ TRAINING = dict(
 # Where a job computes, and how much at once, is no parameter of what it computes: days of trainings are not done again for
 # a run that goes on on another machine, or in smaller groups. What was used stands in the results' metadata.
 PLACE = dict(device=CONFIG.device)
+# Nor is where the images lie: `labels` says which they are, and a job that finds others refuses them.
+IMAGES_AT = dict(images_path=CONFIG.images_path) if CONFIG.images_path else {}
+if CONFIG.images_download:
+    IMAGES_AT["images_download"] = "yes"
 GROUPS = dict(**PLACE, group_size=CONFIG.group)
 
 # The code that results hang on, as a hash: what Snakemake's `code` trigger is replaced by.

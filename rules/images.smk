@@ -19,6 +19,8 @@ rule labels:
         f"{BENCHMARKS}/images/labels.jsonl"
     conda:
         "../environment.yml"
+    resources:
+        **IMAGES_AT,
     params:
         **named(
             images=IMAGES,
@@ -63,9 +65,13 @@ rule split:
         f"{BENCHMARKS}/images/split.jsonl"
     conda:
         "../environment.yml"
+    resources:
+        **IMAGES_AT,
     params:
         **named(
             images={**IMAGES, "train_images": 0},
+            # A search stays with the images that it began with, until another place is named.
+            path=lambda wildcards: CONFIG.images_path,
             shares=[
                 1 - CONFIG.validation_share - CONFIG.test_share,
                 CONFIG.validation_share,

@@ -23,6 +23,7 @@ rule code_shard:
     threads: 1
     resources:
         **GROUPS,
+        **IMAGES_AT,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(240),
@@ -109,6 +110,7 @@ rule truth_shard:
     threads: 1
     resources:
         **GROUPS,
+        **IMAGES_AT,
         gpu=GPU,
         mem_mb=memory(4000),
         runtime=minutes(1440),

@@ -55,7 +55,9 @@ def begin(snakemake):
     os.environ.setdefault("OMP_NUM_THREADS", str(snakemake.threads))
     lease = snas.device.lease(say=print) if snakemake.resources.get("gpu", 0) else None
     path = snas.progress.share_path(Path(*run, "logs"), str(snakemake.output[0]))
-    return Job(lease, snas.progress.Share(path, print))
+    given = snakemake.resources.get
+    where = {"path": given("images_path", ""), "download": bool(given("images_download", ""))}
+    return Job(lease, snas.progress.Share(path, print), where)
 
 
 class Log(io.FileIO):
@@ -69,10 +71,10 @@ class Log(io.FileIO):
 
 
 class Job:
-    """Holds what must live as long as the process; ``progress`` goes to the library."""
+    """Holds what must live as long as the process; ``progress`` and where the images lie go to the library."""
 
-    def __init__(self, lease, progress):
-        self.lease, self.progress = lease, progress
+    def __init__(self, lease, progress, where_images):
+        self.lease, self.progress, self.where_images = lease, progress, where_images
 
 
 def _leave_with_driver():

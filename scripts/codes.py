@@ -12,7 +12,7 @@ from snas.training.schemas import CODES
 job = begin(snakemake)
 p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
-image_set = images.load(**p.images)
+image_set = images.load(**p.images, **job.where_images)
 check_images(snakemake.input.labels, image_set)
 share = read_share(snakemake.input.share, image_set)
 recipe = training.recipe(p.recipe)

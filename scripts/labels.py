@@ -8,5 +8,5 @@ from snas.images.labels import write_labels
 job = begin(snakemake)
 p = snakemake.params
 with provenance.measured(code=p.code) as record:
-    images = snas.images.load(**p.images)
+    images = snas.images.load(**p.images, **job.where_images)
 write_labels(snakemake.output.labels, images, record)

@@ -10,7 +10,7 @@ from snas.images.split import LEAST, copies_in_words, write_split
 job = begin(snakemake)
 p = snakemake.params
 with provenance.measured(code=p.code) as record:
-    images = snas.images.load(**p.images, least=LEAST)
+    images = snas.images.load(**p.images, **job.where_images, least=LEAST)
 frame = write_split(
     Path(snakemake.output.split).parent,
     images,

@@ -8,7 +8,8 @@ job = begin(snakemake)
 p, where = snakemake.params, snakemake.resources
 archs = shard(snakemake.input.architectures, int(snakemake.wildcards.shard), p.shards)
 write_shard(
-    snakemake.output.shard, archs, space=p.space, images=p.images, labels=snakemake.input.labels, recipe=p.recipe,
+    snakemake.output.shard, archs, space=p.space, images={**p.images, **job.where_images},
+    labels=snakemake.input.labels, recipe=p.recipe,
     base_seed=p.seed, width=p.width, code=p.code, kept=p.kept, forget=p.forget,
     device=where.device, compile=p.compile, group=where.group_size, progress=job.progress,
 )  # fmt: skip

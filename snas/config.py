@@ -185,6 +185,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     ``key=value``: all before the Snakefile could say a word.  Where an option is given twice it
     takes the last one alone, without a word.
     """
+    arguments = [re.sub("^-C(?=[^=])", "-C=", argument) for argument in arguments]  # -Cruns=3 is -C=runs=3
     for option, pattern in OPTIONS.items():
         if sum(_is_option(argument, pattern) for argument in arguments) > 1:
             raise SystemExit(

@@ -13,14 +13,14 @@ from pathlib import Path
 PIECES, PIECE = 64, 2**16
 """A file is read whole up to 4 MiB; of a larger one, so many pieces of so many bytes, evenly spaced, its ends among them."""
 FEW = 64
-"""Of the files of a folder, no more than these are looked into; of a larger one, names and sizes are compared."""
+"""Of the files of a folder, so many are looked into; of a larger one, so many beginnings (a piece each), evenly spaced."""
 
 
 def fingerprint(path: str | Path) -> str:
     """Return 16 hex digits of what lies at ``path``; an empty text where nothing can be read.
 
     Of a file its size and bytes (of a large one, a part of them), of a folder the names and sizes of all files below it,
-    and their bytes where they are few.
+    and their bytes where they are few (of many, a part of some of them).
     """
     path, digest = Path(path), hashlib.sha256()
     try:
@@ -28,8 +28,11 @@ def fingerprint(path: str | Path) -> str:
             found = sorted(_below(path))
             for name, size in found:
                 digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
-            for name, size in found if len(found) <= FEW else []:
-                _look(path / name, size, digest)
+            many = len(found) > FEW
+            for name, size in (
+                [found[(len(found) - 1) * n // (FEW - 1)] for n in range(FEW)] if many else found
+            ):
+                _look(path / name, min(size, PIECE) if many else size, digest)
         else:
             size = path.stat().st_size
             digest.update(f"{size}\n".encode())
@@ -56,10 +59,10 @@ def _below(folder: Path) -> list[tuple[str, int]]:
 
 
 def _look(path: Path, size: int, digest: hashlib._Hash) -> None:
-    """Add the bytes of a file to ``digest``, or evenly spaced pieces of them."""
+    """Add the first ``size`` bytes of a file to ``digest``, or evenly spaced pieces of them."""
     with path.open("rb") as file:
         if size <= PIECES * PIECE:
-            digest.update(file.read())
+            digest.update(file.read(size))
             return
         for number in range(PIECES):
             file.seek((size - PIECE) * number // (PIECES - 1))

@@ -93,15 +93,20 @@ def alive(pid: int) -> bool:
     return said.rpartition(")")[2].split()[0] not in ("Z", "X")  # the name, in brackets, may hold anything
 
 
+FLAGS = "tkfFlSDpa"
+"""Snakemake's short options that take no value: behind any other, an n belongs to its value (``-Rtrain``)."""
+
+
 def only_reads(arguments: Sequence[str]) -> bool:
     """Return whether a Snakemake command line makes nothing: a dry run, a summary, a lint, a drawing of the DAG."""
     words = {
         "--dry-run", "--dryrun", "--lint", "--summary", "-S", "-D", "--detailed-summary", "--list", "-l", "--list-rules",
         "--list-target-rules", "--lt", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--report", "--unlock",
         "--list-changes", "--list-input-changes", "--list-params-changes", "--list-code-changes", "--lc",
+        "--list-untracked", "--lu",
     }  # fmt: skip
     return any(
-        a.partition("=")[0] in words or re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", a) is not None
+        a.partition("=")[0] in words or a.startswith("--dry") or re.match(rf"-[{FLAGS}]*n", a) is not None
         for a in arguments[1:]
     )
 

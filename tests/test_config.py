@@ -25,6 +25,27 @@ def test_defaults_are_valid_and_frozen():
         checked.runs = 3
 
 
+def test_a_key_that_there_is_not_is_no_attribute():
+    checked = config.load({})
+    assert len(checked) == len(list(checked)) == len(config.defaults())
+    with pytest.raises(AttributeError, match="the configuration has no key 'budgetss'"):
+        _ = checked.budgetss
+
+
+def test_of_several_wrong_keys_the_first_by_name_is_named():
+    with pytest.raises(InputError, match="key 'budgets' is "):
+        config.load({"runs": 200_000, "budgets": []})
+
+
+def test_a_study_of_nasbench201_alone_hangs_on_no_truth_of_the_run():
+    study = {"fewest": [{"method": "gp", "budgets": [9]}], "truth": "on_demand"}
+    assert config.load({**study, "space": "", "nasbench201": __file__}).truth == "on_demand"
+
+
+def test_of_many_like_words_the_two_nearest_are_named():
+    assert config.nearest("budgets", ["budget", "budgeted", "budgie", "widgets"]) == "'budget' or 'budgeted'"
+
+
 def test_config_yaml_says_the_defaults():
     assert config.read_file(ROOT / "config/config.yaml") == config.defaults()
 
@@ -58,6 +79,7 @@ def test_readme_is_made_from_the_schema():
             {"budgets": "30"},
             "key 'budgets' is '30' (str); array is expected; on the command line a list is 'key=[a,b]'",
         ),
+        ({"run": True}, "key 'run' is True (bool); string is expected"),
         ({"images": None}, "key 'images' is None (NoneType); string is expected"),
         ({"methods": [None]}, "key 'methods.0' is None (NoneType); string is expected"),
         ({"budgets": [30, "forty"]}, "key 'budgets.1' is 'forty' (str); integer is expected"),
@@ -81,6 +103,16 @@ def test_readme_is_made_from_the_schema():
         ({"truth_recipe": "long"}, "key 'truth_recipe': unknown recipe 'long'"),
         ({"code": "grasp"}, "key 'code' is 'grasp'; allowed: trained, or one of the key 'proxies' (synflow)"),
         ({"truth": "table"}, "truth = table needs the key 'table'"),
+        ({"table": __file__}, "key 'table' is set, but truth is 'exhaustive'; allowed: truth = table"),
+        (
+            {"validation_share": 0.5, "test_share": 0.45},
+            "validation_share 0.5 and test_share 0.45 leave too few images",
+        ),
+        ({"image_side": 7}, "key 'image_side' is 7; allowed: 8 to 128, or 0"),
+        (
+            {"table": "/nowhere", "truth": "table", "images_download": True},
+            "key 'table': /nowhere does not exist",
+        ),
         ({"space": ""}, "nothing to search"),
         (
             {"nasbench201": "/nowhere/x.parquet"},
@@ -138,6 +170,10 @@ def test_values_of_the_command_line_are_read_as_the_key_is_typed():
     assert (checked.runs, checked.code_share, checked.compile, checked.run) == (7, 0.5, False, "12")
     whole = config.load({"runs": 1e2, "max_params": 1e6})  # so Snakemake reads runs=1e2
     assert (repr(whole.runs), repr(whole.max_params)) == ("100", "1000000")
+    words = [config.load({"compile": word}).compile for word in ("True", "YES", "no", "FALSE")]
+    assert words == [True, True, False, False]
+    assert config.load({"run": 7.5}).run == "7.5"
+    assert config.load({"table": None, "images_path": None}).images_path == ""
     without = config.load({"space": None, "nasbench201": __file__})  # so Snakemake reads --config space=
     assert without.space == ""
     lists = config.load(
@@ -256,6 +292,39 @@ def test_pipes_and_devices_are_not_read(tmp_path):
             config.read_file(path)
 
 
+def test_a_file_that_is_not_there_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.yaml: the configuration cannot be read: No such file"):
+        config.read_file(tmp_path / "nothing.yaml")
+
+
+def test_what_is_as_large_as_a_configuration_may_be_is_read(tmp_path, monkeypatch):
+    path, text = tmp_path / "config.yaml", f"run: {'a' * config.LONGEST}\nbudgets: [30, 40]\n"
+    path.write_text(text + "#" * (config.MOST_BYTES - len(text)))
+    monkeypatch.setattr(config, "MOST_VALUES", 7)
+    assert config.read_file(path) == {"run": "a" * config.LONGEST, "budgets": [30, 40]}
+    monkeypatch.setattr(config, "MOST_VALUES", 6)
+    with pytest.raises(InputError, match="its aliases make more than 6 values of it"):
+        config.read_file(path)
+
+
+def test_search_jobs_are_counted_block_by_block(monkeypatch):
+    values = {
+        "methods": ["random", "siamese"], "budgets": [20, 30, 40], "runs": 5, "block": 2,
+        "extra_searches": [
+            {"method": "brp_nas", "budgets": [20, 30]}, {"method": "gp", "budgets": [20], "runs": 7, "block": 3}
+        ],
+        "fewest": [
+            {"method": "gp", "budgets": [9, 10], "removed": [0, 1]}, {"method": "gp", "budgets": [12], "runs": 3}
+        ],
+    }  # fmt: skip
+    count = 2 * 3 * 3 + 2 * 3 + 3 + 2 * 2 * 50 + 2
+    monkeypatch.setattr(config, "MOST_JOBS", count)
+    config.load(values)
+    monkeypatch.setattr(config, "MOST_JOBS", count - 1)
+    with pytest.raises(InputError, match=f"are {count} search jobs; at most {count - 1}"):
+        config.load(values)
+
+
 YAML = st.text(st.sampled_from("abrun01.:- \n[]{},&*!|>'\"#?%@~<=\t\\é\0"), max_size=60)
 
 
@@ -343,6 +412,7 @@ def test_paths_may_start_in_the_home_folder(tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
     own = {"images": "folder", "train_images": 0}
     assert config.load({**own, "images_path": "~/own"}).images_path == str(tmp_path / "own")
+    assert config.load({**own, "images_path": "~"}).images_path == str(tmp_path)
     with pytest.raises(InputError, match=f"key 'images_path': {tmp_path}/other does not exist"):
         config.load({**own, "images_path": "~/other"})
     asked = {"images": "cifar10", "images_path": "~/other", "images_download": True}
@@ -506,10 +576,11 @@ def test_options_of_the_study_may_come_from_a_command_line():
     text = {"method": "gp", "budgets": ["20"], "options": {"batch": "4", "acquisition": "mean"}}
     (entry,) = config.load({"fewest": [text]}).fewest
     assert entry["options"] == {"batch": 4, "acquisition": "mean"}
+    assert isinstance(entry["options"]["batch"], int)
     deep = {
         "method": "siamese",
         "budgets": ["20"],
-        "options": {"predictor": {"bn_momentum": "0.1", "nsam": "true"}},
+        "options": {"predictor": {"bn_momentum": "0.1", "nsam": "True"}},
     }
     (entry,) = config.load({"fewest": [deep]}).fewest
     assert entry["options"] == {"predictor": {"bn_momentum": 0.1, "nsam": True}}

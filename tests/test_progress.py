@@ -1,6 +1,10 @@
 """What a driver says about its run."""
 
+import json
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -148,6 +152,157 @@ def test_a_job_says_its_time_left(tmp_path, clock):
     assert said == ["10 of 40 networks, about 1 min 30 s left"]
 
 
+def test_a_share_is_written_once_a_second_and_told_now_and_then(tmp_path, clock):
+    said, path = [], tmp_path / "logs" / "x.json"
+    written = lambda: json.loads(path.read_text())
+    job = progress.Share(path, said.append)
+    job(1, 40)
+    clock[0] += 0.5
+    job(2, 40)
+    assert written() == [1, 40, 0.0]
+    clock[0] += 0.5
+    job(3, 40)
+    assert written() == [3, 40, 1.0]
+    clock[0] += 20.0
+    job(0, 40)
+    assert not said, "of what has hardly begun, no time left is known"
+    job(10, 40)
+    clock[0] += 1.0
+    job(11, 40)
+    assert said == ["10 of 40, about 1 min 03 s left"]
+    job.close()
+    assert written() == [1, 1, 22.0]
+
+
+def test_a_share_that_cannot_be_written_stops_no_job(tmp_path, clock):
+    (tmp_path / "logs").write_text("no folder")
+    job = progress.Share(tmp_path / "logs" / "x.json", lambda _: None)
+    job(1, 2)
+    job.close()
+
+
+def test_files_of_one_name_have_shares_of_their_own(tmp_path):
+    paths = {progress.share_path(tmp_path, f"results/mine/{part}/0.parquet") for part in ("codes", "truth")}
+    assert len(paths) == 2
+    assert {path.parent for path in paths} == {tmp_path / "progress"}
+
+
+def test_what_killed_jobs_had_done_is_not_counted(tmp_path, clock, watched, share):
+    share("a")(1, 2)
+    watch, _ = watched({"one": {"a": 1.0}})
+    assert watch.line() == "[snas] 0 of 1 files, 0% of the work, 0 s gone"
+    watch.finish()
+
+
+def test_shares_that_say_nothing_are_passed_over(tmp_path, clock, watched, share):
+    """A job of no parts, and one that is writing its share."""
+    watch, _ = watched({"one": {"a": 1.0, "b": 1.0}})
+    share("a")(0, 0)
+    share("b")(1, 2)
+    progress.share_path(tmp_path / "logs", str(tmp_path / "b")).write_text("[1, 2")
+    line = watch.line()
+    assert line.startswith("[snas] 0 of 2 files, 0% of the work, 0 s gone; in work: ")
+    assert line.endswith("/a 0/0")
+    watch.finish()
+
+
+def test_a_file_that_is_there_is_not_in_work_whatever_a_share_says(tmp_path, clock, watched, share):
+    (tmp_path / "a").write_text("")
+    watch, _ = watched({"one": {"a": 1.0, "b": 1.0}})
+    share("a")(1, 2)
+    assert watch.line() == "[snas] 1 of 2 files, 50% of the work, 0 s gone"
+    watch.finish()
+
+
+def test_a_file_that_is_made_while_it_is_counted_counts_once(tmp_path, clock, watched, share, monkeypatch):
+    watch, _ = watched({"one": {"a": 1.0}})
+    share("a")(1, 2)
+    answers = iter([False, True])
+    monkeypatch.setattr(watch, "_made", lambda path: next(answers, True))
+    assert watch.line().startswith("[snas] 0 of 1 files, 50% of the work, 0 s gone; in work: ")
+    watch.finish()
+
+
+def test_a_run_without_costly_files_is_watched_too(clock, watched):
+    watch, said = watched({})
+    assert said == ["[snas] 0 costly files, 0 there already (0% of the work)"]
+    assert watch.line() == "[snas] 0 of 0 files, 0% of the work, 0 s gone"
+    watch.finish()
+
+
+def test_one_file_is_a_file(clock, watched):
+    watch, said = watched({"one": {"a": 1.0}})
+    assert said == ["[snas] 1 costly file, 0 there already (0% of the work)"]
+    watch.finish()
+
+
+@pytest.mark.parametrize(
+    ("weights", "seconds", "told"),
+    [
+        ((2.0, 98.0), 10.0, True),  # a fiftieth
+        ((1.9, 98.1), 10.0, False),
+        ((600.0, 99_400.0), 10.0, True),  # ten minutes of a long run
+        ((599.0, 99_401.0), 10.0, False),
+        ((50.0, 50.0), 5.0, False),  # a start that is still going on
+        ((50.0, 50.0), 6.0, True),
+    ],
+)
+def test_a_time_is_told_when_enough_is_done(tmp_path, clock, watched, weights, seconds, told):
+    watch, _ = watched({"one": dict(zip(("small", "large"), weights, strict=True))})
+    (tmp_path / "small").write_text("")
+    clock[0] += seconds
+    assert (" left" in watch.line()) is told
+    watch.finish()
+
+
+@pytest.mark.parametrize("jobs", [4, 5])
+def test_four_files_in_work_are_named(tmp_path, clock, watched, share, jobs):
+    watch, _ = watched({"one": {f"f{k}": 1.0 for k in range(jobs)}})
+    for k in range(jobs):
+        share(f"f{k}")(1, 2)
+    line = watch.line()
+    assert line.count(" 1/2") == 4
+    assert line.endswith(" ...") is (jobs > 4)
+    watch.finish()
+
+
+def test_a_job_tells_its_time_when_a_twentieth_is_done(tmp_path, clock, watched, share):
+    watch, _ = watched({"one": {"a": 10.0, "b": 10.0}, "two": {"c": 20.0}})
+    job = share("a")
+    clock[0] += 5.0
+    job(1, 20)  # ten times as long as was expected
+    assert watch.line().startswith(f"[snas] 0 of 3 files, {5 / 220:.0%} of the work")
+    watch.finish()
+
+
+def test_a_watch_says_its_lines_until_it_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0.01)
+    said = []
+    watch = progress.Progress(lambda: {"one": {str(tmp_path / "a"): 1.0}}, tmp_path / "logs", said.append)
+    watch.start()
+    until = time.monotonic() + 60
+    while sum("0 of 1 files" in text for text in said) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    watch.finish()
+    watch._thread.join(60)
+    assert not watch._thread.is_alive()
+    assert sum("0 of 1 files" in text for text in said) >= 3
+    assert any(text.endswith(" in all") for text in said)
+
+
+def test_a_watch_keeps_no_process_that_has_come_to_its_end(tmp_path):
+    code = "import sys; from pathlib import Path; from snas import progress; progress.Progress(dict, Path(sys.argv[1])).start()"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(59.4, "59 s"), (59.6, "1 min 00 s"), (3599.4, "59 min 59 s"), (3599.6, "1 h 00 min"), (90_061, "25 h 01 min")],
+)  # fmt: skip
+def test_durations_are_rounded_before_they_are_divided(seconds, words):
+    assert progress.clock(seconds) == words
+
+
 def test_expected_seconds_are_near_those_that_were_measured():
     """docs/scale.md: a training and a code of the default run, a step of 22 M at the paper's recipe, whole runs of a search."""
     for seconds, measured in (
@@ -166,3 +321,25 @@ def test_a_search_that_asks_one_after_the_other_takes_its_seconds_per_training()
     for method, seconds in progress.ASKING.items():
         longer = progress.search_seconds(method, 300, 10) - progress.search_seconds(method, 100, 10)
         assert longer == pytest.approx(10 * 200 * seconds)
+
+
+def test_a_run_of_brp_nas_takes_its_pairs_in_batches():
+    """Counted batch by batch: a step is as long as the architectures that occur in it."""
+    for budget in (1, 10, 100):
+        total = 0.0
+        for number in range(1, 6):
+            pool, batch, epochs = number * budget // 5, 12 * number, 50 * number
+            missed = (1 - 2 / pool) ** batch if pool > 2 else 0.0
+            batches = len(range(0, pool * (pool - 1), batch))
+            total += epochs * batches * pool * (1 - missed) * 0.0008
+        for runs in (1, 20):
+            assert progress.search_seconds("brp_nas", budget, runs) == pytest.approx(6 + runs * total)
+
+
+def test_a_search_takes_a_step_at_least_and_as_long_as_its_method():
+    seconds = progress.search_seconds
+    assert seconds("siamese", 5, 10) == seconds("siamese", 8, 10) > seconds("siamese", 8, 1)
+    rankings = 10 * progress.FTS * 1000
+    assert seconds("siamese+fts", 100, 10, 1000) == pytest.approx(seconds("siamese", 100, 10) + rankings)
+    for method in ("gp", "siamese", "brp_nas"):
+        assert seconds(f"{method}@labels=select", 100, 10) == seconds(method, 100, 10)

@@ -1,6 +1,7 @@
 """Seeds: a function of (base seed, purpose, id) alone."""
 
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -45,3 +46,28 @@ def test_words_do_not_hang_on_what_was_drawn_before_or_elsewhere():
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda one: seeds.words(one[0], 3, "batches", one[1]).tolist(), asked)
         assert list(found) == wanted
+
+
+def test_numpys_generators_differ_in_every_part():
+    parts = list(itertools.product([0, 1], ["split", "shares"], [0, 1, "1"]))
+    drawn = {part: seeds.numpy_generator(*part).random() for part in parts}
+    assert len(set(drawn.values())) == 2 * 2 * 2, "the number 1 is its text"
+    assert seeds.numpy_generator(np.int64(1), "split", 1).random() == drawn[1, "split", 1]
+
+
+def test_two_threads_that_draw_at_once_have_a_twister_each(monkeypatch):
+    both = threading.Barrier(2, timeout=60)
+
+    class Slow(np.random.RandomState):
+        """Is seeded, and waits until the other one is, too."""
+
+        def seed(self, number):
+            super().seed(number)
+            both.wait()
+
+    wanted = [[seeds.words(5, 0, "batches", run, turn).tolist() for turn in range(3)] for run in range(2)]
+    monkeypatch.delattr(seeds._REUSED, "twister")
+    monkeypatch.setattr(np.random, "RandomState", Slow)
+    draw = lambda run: [seeds.words(5, 0, "batches", run, turn).tolist() for turn in range(3)]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(draw, range(2))) == wanted

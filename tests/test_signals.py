@@ -36,6 +36,20 @@ def test_a_handler_that_wants_a_held_lock_runs_when_it_is_free():
     assert handled.wait(60)
 
 
+def test_a_handler_beside_is_told_what_came_and_keeps_no_process_at_its_end():
+    told, handled = [], threading.Event()
+
+    def handler(number, frame):
+        told.extend([number, frame is None or frame.f_code is not None, threading.current_thread().daemon])
+        handled.set()
+
+    signal.signal(NUMBER, handler)
+    signals.handle_beside(NUMBER)
+    os.kill(os.getpid(), NUMBER)
+    assert handled.wait(60)
+    assert told == [NUMBER, True, True]
+
+
 @pytest.mark.parametrize("nothing", [signal.SIG_IGN, signal.SIG_DFL])
 def test_a_signal_without_a_handler_stays_as_it_is(nothing):
     signal.signal(NUMBER, nothing)
@@ -89,6 +103,51 @@ def test_handlers_wait_for_the_end_of_what_must_not_be_interrupted():
     finally:
         for number, other in before.items():
             signal.signal(number, other)
+
+
+@pytest.fixture
+def handled():
+    """Return what came of Ctrl-C and SIGTERM, which are handled here."""
+    came = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    yield came
+    for number, other in before.items():
+        signal.signal(number, other)
+
+
+def test_what_came_meanwhile_is_handled_once_each_and_in_its_order(handled):
+    with signals.postponed():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert handled == []
+    assert handled == [signal.SIGTERM, signal.SIGINT]
+    os.kill(os.getpid(), signal.SIGINT)
+    assert len(handled) == 3, "at once, as before"
+
+
+def test_what_came_before_an_error_is_handled_all_the_same(handled):
+    def fail():
+        with signals.postponed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert handled == [signal.SIGTERM]
+
+
+def test_another_thread_postpones_nothing_and_goes_on(handled):
+    entered = []
+
+    def elsewhere():
+        with signals.postponed():
+            entered.append(True)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert entered
 
 
 def test_what_has_no_handler_is_not_given_one_meanwhile():

@@ -70,6 +70,7 @@ def test_a_table_in_parts_is_the_table(tmp_path):
     [
         ({"arch": [7, -1]}, "column 'arch', row 3: -1 is outside"),
         ({"arch": [7, 1]}, "row 3: arch = 1 occurs twice"),
+        ({"arch": [7, 7]}, "row 3: arch = 7 occurs twice"),
         ({"arch": [7, 8], "losses": [[1.0], None]}, "column 'losses', row 3: no value"),
     ],
 )
@@ -145,6 +146,7 @@ def test_a_table_as_pandas_writes_it_is_taken_where_it_may_be_a_users_own(change
     [
         ({"arch": [0, 2**31]}, "column 'arch' does not fit int32: Integer value 2147483648 not in range"),
         ({"arch": [0.0, 1.0]}, "column 'arch' has type double, expected int32"),
+        ({"arch": ["0", "1"]}, "column 'arch' has type string, expected int32"),
         ({"name": [1, 2]}, "column 'name' has type int64, expected string"),
         ({"share": ["a", "b"]}, "column 'share' has type string, expected double"),
         (
@@ -220,6 +222,59 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_is_as_readable_as_any_other(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with tables.replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("new")
+        assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, seen = tmp_path / "a.npz", []
+    monkeypatch.setattr(tables.os, "fsync", lambda number: seen.append(path.exists()))
+    with tables.replacing(path) as temporary:
+        assert temporary.suffix == ".npz", "numpy gives a name without it another one"
+        temporary.write_text("new")
+    assert (seen, path.exists()) == ([False], True)
+
+
+def test_metadata_are_the_same_in_whatever_order_they_are_given(tmp_path):
+    for name, facts in (
+        ("a", {"recipe": "r", "code": "c"}),
+        ("b", {"code": "c", "schema": "x", "recipe": "r"}),
+    ):
+        tables.write(tmp_path / name, frame(), THINGS, facts)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_bounds_belong_to_the_range(tmp_path):
+    tables.write(tmp_path / "things.parquet", frame(arch=[0, 5], accuracy=[0.0, 1.0]), THINGS)
+    assert tables.read(tmp_path / "things.parquet", THINGS)["accuracy"].tolist() == [0.0, 1.0]
+
+
+def test_further_columns_are_written_where_the_schema_allows_them(tmp_path):
+    path, more = tmp_path / "things.parquet", {"note": ["a", None], "size": [1.5, float("nan")]}
+    tables.write(path, frame(**more), THINGS)
+    assert pq.read_schema(path).names == list(THINGS.columns)
+    tables.write(path, frame(**more), replace(THINGS, extra=True))
+    assert pq.read_schema(path).names == [*THINGS.columns, "note", "size"]
+    written = pq.read_table(path)
+    assert [written[name].null_count for name in ("accuracy", "note", "size")] == [1, 1, 1], (
+        "no value, not NaN"
+    )
+
+
+def test_metadata_that_are_expected_must_be_there(tmp_path):
+    tables.write(tmp_path / "things.parquet", frame(), THINGS)
+    with pytest.raises(InputError, match="made with recipe = None, expected 'full'"):
+        tables.read(tmp_path / "things.parquet", THINGS, expect={"recipe": "full"})
+
+
 def shard(path, archs, **facts):
     facts = {"recipe": "r", "seed": 0, **facts}
     rows = pd.DataFrame({"arch": archs, "accuracy": [0.5] * len(archs), "losses": [[1.0]] * len(archs)})
@@ -250,6 +305,61 @@ def test_join_sorts_adds_up_and_refuses_to_mix(tmp_path):
     ):
         tables.join([a, b, c], THINGS, tmp_path / "mixed.parquet")
     assert not (tmp_path / "mixed.parquet").exists()
+
+
+def test_a_joined_table_says_what_its_shards_cost(tmp_path):
+    costs = [
+        {"seconds": 2.0, "cpu_seconds": 1.5, "peak_memory_mb": 10.0, "device": "cpu"},
+        {"seconds": 3.0, "cpu_seconds": 2.5, "peak_memory_mb": 8.0, "device": "a GPU", "gpu_seconds": 3.0, "peak_gpu_memory_mb": 7.0},
+        {"seconds": 1.0, "cpu_seconds": 0.5, "peak_memory_mb": 9.0, "device": "a GPU", "gpu_seconds": 1.0, "peak_gpu_memory_mb": 6.0},
+    ]  # fmt: skip
+    paths = [tmp_path / f"{number}.parquet" for number in range(3)]
+    for number, (path, cost) in enumerate(zip(paths, costs, strict=True)):
+        facts = {"recipe": "r", "identity": ["recipe"], "versions": {"snas": "1"}}
+        tables.write(path, frame(arch=[2 * number, 2 * number + 1]), THINGS, facts | cost)
+    tables.join(paths, THINGS, tmp_path / "all.parquet")
+    assert tables.metadata(tmp_path / "all.parquet") == {
+        "schema": "things", "recipe": "r", "identity": ["recipe"], "versions": {"snas": "1"}, "shards": 3,
+        "seconds": 6.0, "cpu_seconds": 4.5, "gpu_seconds": 4.0, "peak_memory_mb": 10.0, "peak_gpu_memory_mb": 7.0,
+        "device": "a GPU, cpu",
+    }  # fmt: skip
+
+
+def test_a_shard_that_does_not_say_how_it_was_made_is_not_mixed_in(tmp_path):
+    shard(tmp_path / "a.parquet", [0])
+    tables.write(tmp_path / "b.parquet", frame(arch=[1, 2]), THINGS)
+    with pytest.raises(InputError, match=r"b\.parquet: made with recipe = None, but .*a\.parquet with 'r'"):
+        tables.join([tmp_path / "a.parquet", tmp_path / "b.parquet"], THINGS, tmp_path / "all.parquet")
+
+
+def test_as_much_as_a_table_holds_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "words.parquet"
+    pq.write_table(
+        pa.table({"arch": pa.array(range(10), pa.int32()), "name": ["ab"] * 10, "share": [0.5] * 10}),
+        path,
+        row_group_size=5,
+    )
+    monkeypatch.setattr(tables, "MAX_VALUES", 10)
+    monkeypatch.setattr(tables, "MAX_TEXT", 20)
+    assert len(tables.read(path, WORDS)) == 10
+    monkeypatch.setattr(tables, "MAX_TEXT", 19)
+    with pytest.raises(InputError, match="'name' has 10 texts of up to 2 bytes; at most 19 bytes"):
+        tables.read(path, WORDS)
+    lists = frame(arch=range(4), accuracy=0.5, losses=[[1.0] * 3] * 4)
+    pq.write_table(tables._arrow(path, lists, THINGS), path, row_group_size=2)
+    monkeypatch.setattr(tables, "MAX_VALUES", 11)
+    with pytest.raises(InputError, match="announces 12 values in column 'losses"):
+        tables.read(path, THINGS)
+
+
+@pytest.mark.parametrize("texts", [[], [None, None], ["", ""]])
+def test_texts_that_are_none_are_read(tmp_path, texts):
+    named = Schema("names", {"arch": Column("int32", "a"), "name": Column("string", "n", null=True)})
+    table = pd.DataFrame({"arch": range(len(texts)), "name": pd.Series(texts, dtype=object)})
+    tables.write(tmp_path / "names.parquet", table, named)
+    found = tables.read(tmp_path / "names.parquet", named)["name"]
+    assert [None if pd.isna(text) else text for text in found] == texts
+    assert not isinstance(found.dtype, pd.CategoricalDtype)
 
 
 def test_more_than_a_table_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -305,6 +415,7 @@ def test_further_columns_of_a_users_table_are_kept_where_they_are_plain(tmp_path
         "curve": [[1], [2, 3]],
         "odd": [{"x": 1}] * 2,
         "raw": [b"x"] * 2,
+        "words": [["a"], ["b", "c"]],
     }
     pq.write_table(pa.table({"arch": pa.array([0, 1], pa.int32()), **more}), path)
     assert list(tables.read(path, open_end).columns) == ["arch", "note", "size", "curve"]

@@ -127,17 +127,17 @@ def fewest(
     ``top`` is the K of searches of their own; None takes all that they have kept, which a study has chosen for itself, and
     an ordinary run for its dearest figure.  Both tables are empty where no accuracy is known: there is no optimum to be found.
     """
-    progress, needed = [_empty(PROGRESS)], []
+    progress, needed = [_empty(PROGRESS).assign(budget=0)], []
     for name, runs in searches(bench, search_paths, top):
-        progress.append(runs.progress(resamples, base_seed).assign(method=name))
+        progress.append(runs.progress(resamples, base_seed).assign(method=name, budget=runs.budget))
         if runs.continuous:
             needed.append({**runs.needed(), "method": name, "budget": runs.budget})
     common: dict[str, Any] = {"bench": bench.name, "removed": int(bench.facts.get("removed", 0))}
-    left = pd.concat(progress[1:] or progress, ignore_index=True)
-    # one method at several budgets: of equal trainings, the search that was meant for the most counts
-    left = left.drop_duplicates(["method", "trained"], keep="last").assign(**common)
+    left = _once(pd.concat(progress[1:] or progress, ignore_index=True), ["method", "trained"]).assign(
+        **common
+    )
     right = pd.DataFrame(needed, columns=[c for c in NEEDED.columns if c not in common]).assign(**common)
-    right = right.drop_duplicates("method", keep="last")
+    right = _once(right, ["method"])
     return left[list(PROGRESS.columns)], right[list(NEEDED.columns)]
 
 
@@ -149,16 +149,27 @@ def paired(
     A search of its own is compared at its price, run by run; where the reference has ended before, at its end.
     """
     found = list(searches(bench, search_paths))
-    reference = max((runs for name, runs in found if name == REFERENCE), key=lambda r: r.budget, default=None)
+    references = [runs for name, runs in found if name == REFERENCE]
     rows = [
-        {**row, "method": name, "reference": REFERENCE}
+        {**row, "method": name, "reference": REFERENCE, "budget": runs.budget}
         for name, runs in found
-        if reference is not None and name != REFERENCE
-        for row in _against(reference, runs, resamples, base_seed)
+        if references and name != REFERENCE
+        for row in _against(_nearest(references, runs), runs, resamples, base_seed)
     ]
-    frame = pd.DataFrame(rows, columns=list(PAIRED.columns)) if rows else _empty(PAIRED)
+    frame = pd.DataFrame(rows, columns=[*PAIRED.columns, "budget"])
     frame = frame.assign(bench=bench.name, removed=int(bench.facts.get("removed", 0)))
-    return frame.drop_duplicates(["method", "price"], keep="last")
+    return _once(frame, ["method", "price"])[list(PAIRED.columns)]
+
+
+def _once(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """Return one row per ``key`` where a method has several budgets: that of the most runs, of as many that of the largest N."""
+    ordered = frame.sort_values(["runs", "budget"], kind="stable")
+    return frame.loc[ordered.drop_duplicates(key, keep="last").index.sort_values()]
+
+
+def _nearest(references: Sequence[Runs], other: Runs) -> Runs:
+    """Return the reference that has the most runs of ``other``, of as many that of the largest N."""
+    return max(references, key=lambda r: (len(np.intersect1d(r.runs, other.runs)), r.budget))
 
 
 def is_curve(rows: pd.DataFrame) -> bool:

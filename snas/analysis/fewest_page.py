@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ def differences(paired: pd.DataFrame, prices: Sequence[int] = PRICES) -> list[st
             [
                 str(method), str(row["runs"]), f"{row['price']:.1f}".removesuffix(".0"), _points(row["regret"]),
                 _points(row["reference_regret"]),
-                f"{_points(row['difference'])} [{_points(row['low'])}, {_points(row['high'])}]",
+                _with_interval(row["difference"], row),
             ]
             for row in chosen.to_dict("records")
         ]  # fmt: skip
@@ -119,8 +120,15 @@ def _dearest(frame: pd.DataFrame) -> str:
     """Return regret and interval of the row with the highest price; nothing of no rows."""
     if not len(frame):
         return ""
-    regret, low, high = frame.sort_values("price")[["regret", "low", "high"]].to_numpy()[-1]
-    return f"{_points(regret)} [{_points(low)}, {_points(high)}]"
+    row = frame.sort_values("price").to_dict("records")[-1]
+    return _with_interval(row["regret"], row)
+
+
+def _with_interval(value: float, row: Mapping[Any, Any]) -> str:
+    """Return a mean with its interval, in points; one run has none."""
+    if row["runs"] < 2:
+        return _points(value)
+    return f"{_points(value)} [{_points(row['low'])}, {_points(row['high'])}]"
 
 
 def _points(value: float) -> str:

@@ -119,7 +119,7 @@ def trained_once(
         return Complete(read_network(folder, description), losses, seconds)
     except FileNotFoundError:
         pass
-    except (InputError, ValueError, OSError) as error:
+    except (InputError, TypeError, ValueError, OSError) as error:
         print(f"{folder}: what is kept of this training is of no use, it is done again ({error})", flush=True)
     done = complete_training(description, images, recipe, base_seed=base_seed, **options)
     folder.mkdir(parents=True, exist_ok=True)

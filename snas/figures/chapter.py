@@ -310,8 +310,8 @@ def _pair(method: str, reference: str) -> str:
 def _interval(row: object) -> str:
     if row is None:
         return "–"
-    difference, low, high = (getattr(row, name) for name in ("difference", "low", "high"))
-    return f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]"
+    difference, low, high, runs = (getattr(row, name) for name in ("difference", "low", "high", "runs"))
+    return _signed(difference) + (f" [{_signed(low)}, {_signed(high)}]" if runs > 1 else "")
 
 
 def _codes(row: Any) -> str:

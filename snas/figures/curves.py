@@ -111,7 +111,7 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
         return card(f"Figure 7. {title}", text, COLUMNS)
     figure = Figure(figsize=(style.WIDTH, 4.7))
     grid = figure.subplots(2, len(tops), squeeze=False, sharex="col", sharey="row")
-    looks = style.space_looks(bench.space for bench in benches)
+    looks = _light_looks(benches)
     data: list[pd.DataFrame] = []
     missing: list[str] = []
     for column, wanted in enumerate(tops):
@@ -125,7 +125,7 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
             published = _published(sources.of_bench("comparison", bench.bench), ("7a", "7b"), "top", k)
             data.append(
                 _space_curve(
-                    grid[:, column], bench, frame[frame["top"] == k], published, looks[bench.space], letter
+                    grid[:, column], bench, frame[frame["top"] == k], published, looks[bench.bench], letter
                 )
             )
         grid[0, column].set_title(f"({letter}) K = {span(used)}")
@@ -143,8 +143,8 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
         Line2D(
             [],
             [],
-            color=looks[b.space].colour,
-            marker=looks[b.space].marker,
+            color=looks[b.bench].colour,
+            marker=looks[b.bench].marker,
             label=f"{b.title}, n = {span(b.frame.loc[b.frame['method'] == method, 'runs'])}",
         )
         for b in benches
@@ -157,6 +157,15 @@ def fig7(sources: Sources, *, tops: Sequence[int] = (5, 10), method: str = "siam
     facts = [bench.sources() for bench in benches]
     facts.append(f"Method: {style.method_title(method)}.")
     return Drawing(figure, shown[COLUMNS], title, [*facts, *_band_facts(shown)], missing)
+
+
+def _light_looks(benches: Sequence[Source]) -> dict[str, style.Look]:
+    """Return the looks of spaces, by bench; of benches where two of them are of one space."""
+    spaces = [bench.space for bench in benches]
+    if len(set(spaces)) < len(spaces):
+        return style.bench_looks([bench.bench for bench in benches])
+    looks = style.space_looks(spaces)
+    return {bench.bench: looks[bench.space] for bench in benches}
 
 
 def ranks(sources: Sources) -> Drawing:
@@ -227,7 +236,8 @@ def differences(sources: Sources, *, top: int = 20) -> Drawing:
     ]
     benches = _plain(sources.all("differences"))
     if not benches:
-        return card(title, f"Two methods at the same N and K are needed. {NEEDS_SEARCH}", columns)
+        pair = "A method with and without one of its parts, or beside random search, at the same N and K is needed."
+        return card(title, f"{pair} {NEEDS_SEARCH}", columns)
     picked = [_at_top(bench, top) for bench in benches]
     pairs = list(dict.fromkeys((r.method, r.reference) for frame in picked for r in records(frame)))
     pairs.sort(key=_pair_order)

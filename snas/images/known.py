@@ -83,6 +83,16 @@ def expected(config: Config) -> tuple[int, int]:
     return images, config.image_side or known.side or SUPPOSED_SIDE
 
 
+def own_files(config: Config) -> bool:
+    """Return whether images lie in files of the user's own, which others may take the place of.
+
+    What can be fetched is the same everywhere: its source holds it against what was published.
+    """
+    known = KNOWN.get(config.images)
+    fetched = config.images_download or (known is not None and "images_download" not in known.unused)
+    return bool(config.images_path) and not fetched
+
+
 def check(config: Config) -> None:
     """Raise :class:`InputError` where a run reads images and what its configuration says of them cannot be so."""
     trains = config.space and config.truth != "table"

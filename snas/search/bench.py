@@ -75,7 +75,7 @@ ACCURACIES = Schema(
     "have `code_1`, `code_2`, `code_3` and columns of proxies, `log10_synflow` (what methods with an estimation code look at; "
     "without codes only methods that need none can be used), `accuracy_select` (for `@labels=select`), `truth_seconds` and `code_seconds`, as in the bench "
     "table above. Its metadata (JSON under the key `snas`, all of it optional) may say `table`, `truth_source` and "
-    "`code_source` (words for captions), `code_price` and `select_price` (complete trainings per look) and `chance`. Numbers and "
+    "`code_source` (words for captions), `code_kind` (`losses`, of which less is better, or `proxy`, of which more is), `code_price` and `select_price` (complete trainings per look) and `chance`. Numbers and "
     "texts may be of other widths, as pandas writes them (int64, large_string).",
     key=("arch",),
     extra=True,

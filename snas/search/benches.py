@@ -111,6 +111,10 @@ def make_known(
     bench.write(out, frame, {**tables.metadata(table), **facts})
 
 
+CODE_KINDS = ("losses", "proxy")
+"""What a code may be: losses, of which less is better, or a zero-cost proxy, of which more is."""
+
+
 def make_from_table(
     out: str | Path,
     *,
@@ -122,17 +126,25 @@ def make_from_table(
 ) -> None:
     """Write the bench of a user's own table (:data:`snas.search.bench.ACCURACIES`).
 
-    Its metadata may say ``table``, ``truth_source``, ``code_source``, ``code_price``, ``select_price`` and ``chance``;
-    without them the file's name is the source, a code costs nothing, a look at the selection accuracy has no price (and
-    methods that pay for one cannot be used), and chance is the lowest accuracy.
+    Its metadata may say ``table``, ``truth_source``, ``code_source``, ``code_kind`` (``losses``: less is better, or ``proxy``:
+    more is), ``code_price``, ``select_price`` and ``chance``; without them the file's name is the source, a code is of losses
+    and costs nothing, a look at the selection accuracy has no price (and methods that pay for one cannot be used), and
+    chance is the lowest accuracy.
 
-    Raises :class:`InputError` where the table is none of this space, or a price or the chance is no number.
+    Raises :class:`InputError` where the table is none of this space, a price or the chance is no number, or a source no text.
     """
     found = tables.read(table, bench.ACCURACIES, convert=True)
     frame = bench.table_bench(tables.read(architectures, ARCHITECTURES), found, name=str(table))
     said = {key: value for key, value in tables.metadata(table).items() if value is not None}
     for key, most in (("code_price", np.inf), ("select_price", np.inf), ("chance", 1.0)):
         _check_number(table, said, key, most)
+    for key in ("table", "truth_source", "code_source"):
+        if not isinstance(said.get(key, ""), str):
+            raise InputError(f"{table}: metadata {key!r} is {shortened(said[key])}; a text is expected")
+    if (kind := said.get("code_kind", "losses")) not in CODE_KINDS:
+        raise InputError(
+            f"{table}: metadata 'code_kind' is {shortened(kind)}; known: {', '.join(CODE_KINDS)}"
+        )
     metadata = {
         "space": space,
         "dataset": dataset,
@@ -140,6 +152,7 @@ def make_from_table(
         "truth_source": said.get("truth_source", Path(table).name),
         "code_source": said.get("code_source", Path(table).name),
         "code_price": said.get("code_price", 0.0),
+        "code_kind": kind,
         "chance": said.get("chance", float(np.nanmin(frame["accuracy"]))),
     }
     if "select_price" in said:

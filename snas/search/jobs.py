@@ -265,7 +265,9 @@ def _points(config: Config, bench: str) -> dict[tuple[str, int], tuple[int, int]
             for budget in extra["budgets"]:
                 key = (extra["method"], budget)
                 wanted = (extra.get("runs", config.runs), extra.get("block", config.block))
-                found[key] = max(found.get(key, wanted), wanted, key=lambda runs_and_block: runs_and_block[0])
+                before = found.get(key, wanted)
+                # of as many runs, the entry that says how many are one job
+                found[key] = wanted if (wanted[0], "block" in extra) > (before[0], False) else before
     return found
 
 
@@ -437,7 +439,8 @@ def _check_tables(config: Config) -> None:
     if config.space and config.truth == "table" and config.code != "trained":
         raise InputError(
             f"configuration: key 'code' is {config.code!r}, and truth = table takes codes from the table, columns code_1 to "
-            "code_3; leave it out, and write there what is to be the code"
+            "code_3; leave it out, and write there what is to be the code (of a proxy, with code_kind in the table's metadata: "
+            "docs/tables.md)"
         )
     if config.nasbench201 and config.nasbench201_table == config.nasbench201_select == "one_seed":
         raise InputError(

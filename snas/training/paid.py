@@ -122,11 +122,13 @@ def train_what_is_new(
         size = max(1, min(size, int(GROUP_SECONDS / least)))
     while waiting:
         part, waiting = waiting[:size], waiting[size:]
+        trained = [1]
         with provenance.measured(place, **said, code=code) as record:
             frame = ground_truth(
                 chosen, part, images, recipe, base_seed=base_seed, width=width, device=device, compile=compile,
-                group=size, progress=_shifted(progress, done, len(archs)),
+                group=size, progress=_shifted(progress, done, len(archs)), fits=trained.append,
             )  # fmt: skip
+        size = min(size, max(trained))  # a group that did not fit is not tried again
         book.keep(frame, {**record, "finished": _now()})
         done += len(part)
         seconds = float(frame["seconds"].mean())

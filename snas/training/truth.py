@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snas import spaces
@@ -33,11 +33,13 @@ def ground_truth(
     compile: bool = True,
     group: int = 0,
     progress: Progress | None = None,
+    fits: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Train ``archs``, indices or names of cells, and return their accuracies with the schema :data:`TRUTH`, in their order (possibly none).
 
     ``group`` networks are one program, 0 for as many as the memory holds; a group that does not fit is halved.  Batches,
-    augmentation and initial weights do not depend on the group or the shard.
+    augmentation and initial weights do not depend on the group or the shard.  ``fits`` is told the size of every group that
+    was trained.
 
     Raises ``InputError`` for an unknown space, architecture or device.
     """
@@ -66,6 +68,8 @@ def ground_truth(
             batch=2 * recipe.batch,
             classes=len(images.classes),
         )
+        if fits is not None:
+            fits(len(part))
         losses[~finite, -1] = math.nan
         balanced = balanced_accuracy(correct, images.test_labels).tolist()
         columns = zip(losses.tolist(), correct.sum(dim=1).tolist(), balanced, strict=True)

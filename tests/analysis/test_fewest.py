@@ -136,6 +136,23 @@ def test_of_one_method_at_several_budgets_the_largest_counts(bench, search, turn
     assert found["reference_regret"].tolist() == pytest.approx([0.4, 0.3, 0])
 
 
+def test_of_one_method_at_several_budgets_a_few_longer_runs_do_not_stand_for_many(bench, search):
+    """One long search beside many short ones adds what lies behind their end."""
+    paths = [
+        search("random", [[0, 1]] * 2 + [[1, 4]], name="many"), search("random", [[4, 0, 1]], name="long"),
+        search("gp", [[5, 0]] * 3, name="g"), search("gp", [[4, 5, 0]], name="gg"),
+    ]  # fmt: skip
+    whole = read_bench(bench())
+    progress, needed = fewest.fewest(whole, paths)
+    walk = progress[progress["method"] == "random"]
+    assert list(zip(walk["trained"], walk["runs"], strict=True)) == [(1, 3), (2, 3), (3, 1)]
+    assert walk["regret"].tolist() == pytest.approx([(0.4 + 0.4 + 0.3) / 3, (0.3 + 0.3) / 3, 0])
+    assert needed.set_index("method")["runs"].to_dict() == {"random": 3, "gp": 3}
+    found = fewest.paired(whole, paths)
+    assert list(zip(found["price"], found["runs"], strict=True)) == [(1, 3), (2, 3), (3, 1)]
+    assert found["reference_regret"].tolist() == pytest.approx([0.6, 0.4, 0])
+
+
 def test_looks_are_part_of_the_price(bench, search):
     """Two looks at half a training each before the first, one more after two trainings; quantiles in trainings and price."""
     options = {"looks": 2, "looks_start": 2, "looks_every": 1, "looks_more": 1}
@@ -287,6 +304,16 @@ def test_the_page_says_what_a_price_buys(bench, search, tmp_path):
     assert lines[4] == "| siamese | 2 |  |  |  | 10.000 [10.000, 10.000] |"
     assert fewest_page.until(needed)[2] == "| gp | 2 | 100% | 1 | 1 | 3 | 3 |"
     assert "| siamese | 2 | 4.5 | 10.000 | 0 | 10.000 [10.000, 10.000] |" in text
+
+
+def test_one_run_has_no_interval_on_the_page(bench, search, tmp_path):
+    paths = [search("gp", [[0, 4]], name="gp"), search("random", [[0, 3]], name="random")]
+    outputs = {name: tmp_path / f"{name}.parquet" for name in fewest.SCHEMAS}
+    fewest.analyse({bench(): paths}, outputs)
+    fewest_page.write(tmp_path / "page.md", outputs)
+    rows = [line for line in (tmp_path / "page.md").read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) > 5
+    assert not any("[" in row for row in rows)
 
 
 @pytest.mark.parametrize("budgets", [2, 10, 11, 25])

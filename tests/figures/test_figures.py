@@ -1302,6 +1302,23 @@ def test_a_point_of_one_run_among_others_has_no_band(data, tmp_path):
     assert any("(none where n = 1)" in text for text in drawing.facts)
 
 
+def test_two_benches_of_one_space_look_different_in_figure_7(data, tmp_path):
+    """Tiny-NASBench-201 on images of this run, and from its published results."""
+    path = next(p for p in data if p.match("*/tiny_nasbench201-cifar10/points.parquet"))
+    given = [path]
+    frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)
+    facts.pop("schema")
+    for name in ("digits", "tiny_nanobench"):
+        space = "tiny_nanobench" if name == "tiny_nanobench" else "tiny_nasbench201"
+        other = f"{space}-digits"
+        (tmp_path / name).mkdir()
+        given.append(tmp_path / name / "points.parquet")
+        said = facts | {"bench": other, "space": space, "dataset": "digits"}
+        tables.write(given[-1], frame.assign(bench=other), SCHEMAS["points"], said)
+        handles = shown("fig7", given).figure.legends[0].legend_handles[: len(given)]
+        assert len({(handle.get_color(), handle.get_marker()) for handle in handles}) == len(given)
+
+
 def test_no_column_of_figure_7_is_cut_by_the_first(data, tmp_path):
     path = next(p for p in data if p.match("*/tiny_nanobench-cifar10/points.parquet"))
     frame, facts = tables.read(path, SCHEMAS["points"]), tables.metadata(path)

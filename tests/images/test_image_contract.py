@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from snas.images.fashion_mnist import CLASSES, FILES
 from snas.images.imageset import ImageSet, Options, divide, stratified, training_part
 from snas.images.labels import LABELS, OF_IMAGES, check_images, write_labels
 from snas.images.share import TENTH, draw_share, read_share, share_table
-from snas.tables import metadata, read, write
+from snas.tables import Column, Schema, metadata, read, write
 from tests.conftest import ROOT
 
 
@@ -193,6 +194,7 @@ def test_digits_are_scikit_learns() -> None:
     made = images.load("digits")
     assert (len(made.train_images), len(made.test_images), made.channels, made.side) == (400, 1397, 1, 8)
     assert not made.flip
+    assert made.classes == tuple("0123456789")
     for pixels, labels, index in (
         (made.train_images, made.train_labels, made.train_index),
         (made.test_images, made.test_labels, made.test_index),
@@ -204,14 +206,25 @@ def test_digits_are_scikit_learns() -> None:
     assert float((shares - 400 / 1797).abs().max()) < 1 / 170
 
 
-def test_digits_are_the_same_where_scikit_learn_keeps_its_file_elsewhere(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "found",
+    [None, SimpleNamespace(origin=None), SimpleNamespace(origin="/nowhere/sklearn/__init__.py")],
+    ids=["nothing", "a name", "another place"],
+)
+def test_digits_are_the_same_where_scikit_learn_keeps_its_file_elsewhere(monkeypatch, found) -> None:
     import sklearn.datasets  # noqa: F401 - before nothing can be found any more
 
     made = images.load("digits")
     asked = []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: asked.append(name))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: asked.append(name) or found)
     again = images.load("digits")
     assert (asked, again.digest) == (["sklearn"], made.digest)
+
+
+def test_digits_need_no_import_of_scikit_learn() -> None:
+    code = "import sys; from snas import images; images.load('digits'); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("option", [{"path": "x"}, {"download": True}, {"side": 16}, {"channels": 3}])
@@ -330,6 +343,34 @@ def test_the_labels_say_which_images_they_are_of(tmp_path: Path) -> None:
         match=r"labels\.parquet: it was made of other images than .*digits.* now .*; have the images as",
     ):
         check_images(path, images.load("digits", base_seed=1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ({"image": [-1], "label": [0]}, "column 'image', row 0: -1 is outside"),
+        ({"image": [0], "label": [-1]}, "column 'label', row 0: -1 is outside"),
+        ({"image": [3, 3], "label": [0, 1]}, "row 1: image = 3 occurs twice"),
+    ],
+)
+def test_labels_that_are_none_are_not_written(tmp_path: Path, rows: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        write(tmp_path / "labels.parquet", pd.DataFrame(rows), LABELS)
+
+
+def test_a_file_without_labels_or_without_a_digest_is_refused(tmp_path: Path) -> None:
+    digits, path = images.load("digits"), tmp_path / "labels.parquet"
+    write(path, pd.DataFrame({"image": [0], "label": [0]}), LABELS)
+    with pytest.raises(InputError, match="image_digest None, now"):
+        check_images(path, digits)
+    write(
+        path,
+        pd.DataFrame({"arch": [0]}),
+        Schema("others", {"arch": Column("int64", "")}),
+        digits.provenance(),
+    )
+    with pytest.raises(InputError, match=r"labels\.parquet: column 'image' of the labels table is missing"):
+        check_images(path, digits)
 
 
 DRAW = """

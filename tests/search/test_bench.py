@@ -1,6 +1,7 @@
 """The bench table: built, checked, refused in one sentence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +312,20 @@ def test_a_users_own_table_needs_pandas_alone(own_table, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("said", "loss"), [({}, True), ({"code_kind": "losses"}, True), ({"code_kind": "proxy"}, False)]
+)
+def test_a_users_own_table_says_whether_less_of_its_code_is_better(own_table, tmp_path, said, loss):
+    """A Gaussian process that looks at codes asks for the smallest losses, and for the largest scores."""
+    table = pd.read_parquet(own_table / "table.parquet")
+    coded = tmp_path / "coded"
+    coded.mkdir()
+    shutil.copy(own_table / "architectures.parquet", coded)
+    table.assign(**{f"code_{n}": table["accuracy"] for n in (1, 2, 3)}).to_parquet(coded / "table.parquet")
+    read = made_from(coded, tmp_path, {"chance": 0.1, **said})
+    assert read.look("code", 5).loss is loss
+
+
+@pytest.mark.parametrize(
     ("said", "sentence"),
     [
         ({"chance": 10}, "metadata 'chance' is 10; a number from 0 to 1 is expected"),
@@ -318,6 +333,10 @@ def test_a_users_own_table_needs_pandas_alone(own_table, tmp_path):
         ({"chance": True}, "metadata 'chance' is True; a number from 0 to 1 is expected"),
         ({"code_price": "cheap"}, "metadata 'code_price' is 'cheap'; a number of at least 0 is expected"),
         ({"select_price": -1}, "metadata 'select_price' is -1; a number of at least 0 is expected"),
+        ({"code_source": ["x"]}, r"metadata 'code_source' is \['x'\]; a text is expected"),
+        ({"table": 5}, "metadata 'table' is 5; a text is expected"),
+        ({"code_kind": "score"}, "metadata 'code_kind' is 'score'; known: losses, proxy"),
+        ({"code_kind": ["proxy"]}, r"metadata 'code_kind' is \['proxy'\]; known: losses, proxy"),
         ({"code_price": float("inf")}, "metadata 'code_price' is inf; a number of at least 0 is expected"),
     ],
 )

@@ -76,6 +76,25 @@ def test_a_dear_method_may_have_blocks_of_its_own(tmp_path):
     assert blocks == {"random": [(0, 3), (3, 6)], "brp_nas": [(0, 2), (2, 4), (4, 6)]}
 
 
+@pytest.mark.parametrize("own", [{}, {"runs": 6}])
+def test_a_search_of_the_others_may_be_cut_into_more_jobs(tmp_path, own):
+    """As many runs as it has anyway, a few a job."""
+    extra = [{"method": "siamese", "budgets": [70], "block": 2, **own}]
+    values = {
+        "space": "",
+        "nasbench201": str(tmp_path),
+        "nasbench201_sets": ["cifar100"],
+        "methods": ["siamese"],
+    }
+    values |= {"budgets": [70, 80], "runs": 6, "block": 6, "extra_searches": extra}
+    found = [
+        (job.budget, job.first, job.stop)
+        for job in jobs.search_jobs(config.load(values))
+        if "tiny" not in job.bench
+    ]
+    assert found == [(70, 0, 2), (70, 2, 4), (70, 4, 6), (80, 0, 6)]
+
+
 MEANS = {"cifar10": ["epochs_12", "validation"], "cifar100": ["one_seed", "code", "validation"]}
 
 

@@ -11,6 +11,7 @@ import torch
 from snas import InputError, spaces, tables, training
 from snas.images import augment
 from snas.training import paid as paid_module
+from snas.training import truth as truth_module
 from snas.training.loop import balanced_accuracy, make_batches
 from snas.training.paid import Paid, train_what_is_new
 from snas.training.schemas import TRUTH
@@ -116,6 +117,26 @@ def test_groups_are_as_large_as_the_last_one_says_that_they_may_be(
     assert groups == expected
     assert told == sorted(told), "what is done stays done"
     assert told[-1] == (4, 4)
+
+
+@pytest.mark.parametrize("group", [4, 0])
+def test_what_did_not_fit_is_not_tried_again_in_the_next_group(digits, tmp_path, monkeypatch, group):
+    tried, train = [], truth_module.train_together
+
+    def little(space, part, *arguments, **options):
+        tried.append(len(part))
+        if len(part) > 2:
+            raise MemoryError("of a machine that holds two")
+        return train(space, part, *arguments, **options)
+
+    monkeypatch.setattr(truth_module, "train_together", little)
+    monkeypatch.setattr(paid_module, "group_size", lambda *_, **__: 4)
+    monkeypatch.setattr(paid_module, "GROUP_SECONDS", 1e9)
+    found = train_what_is_new(
+        tmp_path, "tiny_nanobench", range(8), digits, training.recipe("smoke_truth"), base_seed=1, width=4, code="x", group=group,
+    )  # fmt: skip
+    assert tried == [4, 2, 2, 2, 2]
+    assert found["status"].eq("ok").all()
 
 
 def test_kept_groups_tell_what_they_took_and_are_forgotten_with_their_shard(digits, tmp_path):

@@ -167,6 +167,14 @@ def test_words_are_taken_as_snakemake_takes_them(tmp_path, monkeypatch, argument
             config.check_arguments(arguments)
 
 
+def test_a_name_with_a_space_in_it_is_a_file_although_it_begins_as_an_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given.yaml").write_text("runs: 3\n")
+    (tmp_path / "-odd name.yaml").write_text("runs: [\n")
+    with pytest.raises(SystemExit, match=r"^-odd name\.yaml, line 2: "):
+        config.check_arguments(["--configfile", "given.yaml", "-odd name.yaml", "-n"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [

@@ -117,6 +117,8 @@ def test_results_may_lie_in_another_folder_than_the_checkout(workflow, tmp_path_
     folder = tmp_path_factory.mktemp("elsewhere")
     there = (*SMOKE, "--directory", str(folder))
     assert "report_page" in workflow.run("-n", "--quiet", "rules", *there).stdout
+    default = workflow.run("fig9", "-n", "--quiet", "rules", "--directory", str(folder)).stdout
+    assert "figure" in default, "the default configuration is the checkout's"
     workflow.run("fig9", *there)
     assert (folder / "results/smoke/figures/fig9.png").exists()
     assert not (workflow.folder / "results").exists()
@@ -223,6 +225,34 @@ def test_what_is_moved_into_the_place_of_a_source_is_noticed_though_it_is_older(
         (folder / f"other{name}.parquet").replace(folder / f"live{name}.parquet")
     said = workflow.run(*targets, "-n", "--quiet", "rules", *keys).stdout
     assert {"table_bench", "labels"} <= set(said.split()), said
+
+
+def test_images_that_lie_elsewhere_now_train_nothing_again(workflow):
+    """Days of trainings do not hang on where a folder lies, nor on how its place is written."""
+    for number, name in enumerate(("cat", "dog")):
+        (workflow.folder / "pets" / name).mkdir(parents=True)
+        for n in range(40):
+            (workflow.folder / "pets" / name / f"{n}.png").write_bytes(png(6 * n + number))
+    keys = [
+        "run=x",
+        "images=folder",
+        "train_images=64",
+        "architectures=2",
+        "width=4",
+        "truth_shards=1",
+        "code_shards=1",
+    ]
+    keys += ["code_share=0.5", "truth_recipe=smoke_truth", "code_recipe=smoke_code"]
+    targets = ["results/x/training/codes.parquet", "results/x/training/truth.parquet"]
+    workflow.run(*targets, "--cores", "2", "--config", "images_path=pets", *keys)
+    made = tables.metadata(workflow.folder / targets[0])
+    assert (made["images"], made["code_images"]) == ("folder", 32)
+    assert NOTHING in workflow.run(*targets, "-n", "--config", "images_path=./pets/", *keys).stdout
+    (workflow.folder / "pets").rename(workflow.folder / "animals")
+    assert NOTHING in workflow.run(*targets, "-n", "--config", "images_path=animals", *keys).stdout
+    (workflow.folder / "animals/cat/0.png").write_bytes(png(255))
+    said = workflow.run(*targets, "-n", "--quiet", "rules", "--config", "images_path=animals", *keys).stdout
+    assert {"labels", "code_shard", "truth_shard"} <= set(said.split()), said
 
 
 def test_braces_in_a_path_are_no_wildcards(workflow):
