@@ -339,6 +339,11 @@ def _compare(options: argparse.Namespace) -> int:
         train_images=options.train_images,
         least=LEAST,
     )
+    if options.train_images and not drawn.own_test:
+        raise InputError(
+            f"--train-images {options.train_images}: {values['images']} has no test part of its own, so that all of its images "
+            "are divided; leave it out"
+        )
     if not device.wanted(options.device):
         searched, _ = own.candidates(contest.space, width=contest.width, **drawn.size)
         forecast.check_memory(

@@ -295,7 +295,7 @@ def markdown(frame: pd.DataFrame) -> str:
                 f"{row['macs'] / 1e6:.3f}",
                 f"{row['params']:,.0f}",
                 f"{row['trainings']:.0f}",
-                _points(row["mean"], row["low"], row["high"]),
+                _points(row["mean"], max(row["low"], 0.0), min(row["high"], 1.0)),  # NaN stays NaN
                 "" if row["network"] == TITLES[SEARCH] else lead,
             )
         )

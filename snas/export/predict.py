@@ -106,7 +106,15 @@ def predict(
             except InputError as error:
                 yield str(error), False
                 continue
-            yield "\t".join([str(file), *(f"{label}\t{share:.4f}" for label, share in found)]), True
+            yield (
+                "\t".join([_printable(str(file)), *(f"{label}\t{share:.4f}" for label, share in found)]),
+                True,
+            )
+
+
+def _printable(name: str) -> str:
+    """Return a name with tabs, ends of lines and what else would break a table or a terminal written out, as ``\\t``."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def images_in(folder: str | Path) -> list[Path]:

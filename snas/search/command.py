@@ -164,7 +164,7 @@ def run(options: argparse.Namespace) -> int:
     kept = [key for key in LIMITS if values[key] and key not in given]
     if kept:
         words = ", ".join(f"{key} {values[key]:,}" for key in kept)
-        say(f"as this run was begun: {words} (--{kept[0].replace('_', '-')} 0 would lift it)")
+        say(f"as it was last said: {words} (--{kept[0].replace('_', '-')} 0 would lift it)")
     values.setdefault("image_side", side_of(values, values["device"]))
     jobs = jobs_at_a_time(options, values)
     # a run keeps these whatever computes it: more networks at a time are another search, other shards make all codes anew

@@ -38,6 +38,8 @@ STEPS = (40, 80, 160, 240, 320, 480, 640, 960, 1280, 1920, 2560, 3840, 5120)
 """Steps of a training that are chosen among; fewer than LEAST only where the user's time needs it."""
 LEAST, WIDER = 160, 640
 """The next width is taken where it leaves at least so many steps."""
+CHOICE = 4
+"""And where at least so many candidates are left for each training: limits may leave a few of the wide ones."""
 MEASURE_SECONDS = 1.0
 """How long each of the two sizes of networks is trained for the measurement."""
 ADAM_BYTES = 16
@@ -173,14 +175,19 @@ def choose_plan(
         most = len(work.macs[one.width])
         return one.search.trainings <= most and work.seconds(one, speed, paid) <= seconds
 
+    def chosen_among(steps: int, budget: str, width: int) -> bool:
+        return len(work.macs[width]) >= CHOICE * plan(budget, width, steps).search.trainings
+
     widths = (width,) if width else tuple(w for w in WIDTHS if w in work.macs)
     choices = (steps,) if steps else STEPS
     for least in (LEAST, 0) if strict else (LEAST,):
         for wanted in (budget,) if budget else BUDGETS[USUAL:]:
             for size in reversed(widths):
-                floor = least if size == widths[0] else max(least, WIDER)
-                found = [s for s in choices if (steps or s >= floor) and fits(plan(wanted, size, s))]
-                if found:
+                narrowest = size == widths[0]
+                # what the user says holds at the narrowest width, whatever it is
+                floor = (0 if steps else least) if narrowest else max(least, WIDER)
+                found = [s for s in choices if s >= floor and fits(plan(wanted, size, s))]
+                if found and (narrowest or chosen_among(found[-1], wanted, size)):
                     return _more_trainings(plan(wanted, size, found[-1]), fits, plan, fixed=bool(budget))
     smallest, shortest = (BUDGETS[-1], STEPS[0]) if strict else (BUDGETS[-2], LEAST)
     return plan(budget or smallest, widths[0], steps or shortest)

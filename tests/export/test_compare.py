@@ -112,6 +112,9 @@ def test_the_summary_is_a_paired_t_interval():
     text = compare.markdown(frame)
     assert f"{100 * values['random'].mean():.2f} (" in text
     assert len(text.splitlines()) == 6
+    near = compare.markdown(frame.assign(accuracy=np.where(frame["seed"] == 0, 0.97, 1.0)))
+    assert " to 100.00)" in near, "no accuracy is above 1"
+    assert "100.00 (" not in near
     said = "Means over n = 5 seeds; in brackets 95 % intervals by Student's t."
     assert text.endswith(said), "a table says what its numbers are"
     alone = compare.markdown(frame[frame["seed"] == 0])
@@ -194,6 +197,10 @@ def test_networks_that_do_not_fit_into_the_memory_are_refused_before_anything_is
         (["--images", "{photos}", "--path", "x"], "--path goes with a named image set"),
         (["--images", "folder", "--path", "/nowhere"], "key 'images_path': /nowhere does not exist"),
         (["--images", "{few}"], "class 'a' has 1 image; at least 10 are needed"),
+        (
+            ["--images", "{photos}", "--train-images", "15"],
+            "folder has no test part of its own, so that all of its images",
+        ),
         (["--side", "4"], "key 'image_side' is 4; allowed: 8 to 128"),
         (["--channels", "5"], "key 'image_channels' is 5; allowed: at most 4"),
         (["--width", "2"], "--width 2: at least 4 is expected"),

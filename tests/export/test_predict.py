@@ -52,6 +52,14 @@ def test_the_command_prints_label_and_probability(best, files, capsys):
     assert shares == sorted(shares, reverse=True)
 
 
+def test_a_name_that_would_break_the_line_is_written_out(best, files, tmp_path, capsys):
+    odd = tmp_path / "a\tb\n\x1b[31m.png"
+    odd.write_bytes(files[0].read_bytes())
+    assert main(["predict", str(best.folder), str(odd)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split("\t")[0] == str(tmp_path / r"a\tb\n\x1b[31m.png")
+
+
 def test_torch_serves_where_onnx_runtime_is_not_installed(best, files, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert Predictor(best.folder).runtime == "torch"

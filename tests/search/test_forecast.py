@@ -64,6 +64,24 @@ def test_every_plan_has_recipes_of_its_steps(steps):
     assert abs(plan.code_steps - steps / 20) < 3 or plan.code_steps == 18
 
 
+def test_steps_that_the_user_names_make_no_network_wider():
+    """Short trainings tell little of wide networks; long ones may be of them."""
+    chosen = lambda steps, **more: choose_plan(
+        WORK, SPEED, 1e9, method="gp", ask_batch=8, steps=steps, **more
+    )
+    assert [chosen(steps).width for steps in (40, forecast.WIDER - 1, forecast.WIDER, 5120)] == [8, 8, 32, 32]
+    assert chosen(40, width=16).width == 16
+    assert chosen(40).steps == 40
+
+
+@pytest.mark.parametrize(("wide", "width"), [(160, 32), (159, 16), (4, 16)])
+def test_limits_that_leave_few_wide_networks_keep_them_narrow(wide, width):
+    """Forty trainings of forty candidates are no search."""
+    work = Work({8: np.full(1120, 1e6), 16: np.full(500, 4e6), 32: np.full(wide, 16e6)}, 100, 2)
+    found = choose_plan(work, SPEED, 1e9, method="gp", ask_batch=8, budget="32+8")
+    assert (found.width, found.search.trainings) == (width, 40)
+
+
 def test_codes_are_paid_for_where_they_are_looked_at():
     without = Plan(own_search("neural_predictor", "16+4"), 8, 160)
     coded = Plan(own_search("siamese", "16+4"), 8, 160)
