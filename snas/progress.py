@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 REPORT_SECONDS = 20.0
@@ -97,6 +98,8 @@ class Progress:
         self._there: frozenset[str] = frozenset()
         self._old: dict[str, int] = {}
         self._ended: dict[str, float] = {}
+        self._first = math.inf
+        self._wall = 0.0
 
     def start(self, needed: Collection[str] | None = None) -> None:
         """Begin to watch, in a thread of this process; ``needed`` are the files that this start is to make, if known."""
@@ -105,7 +108,7 @@ class Progress:
             for path, weight in files.items():
                 if needed is None or path in needed or Path(path).exists():
                     self._weights[path], self._stage[path] = weight, stage
-        self._started = time.monotonic()
+        self._started, self._wall = time.monotonic(), time.time()
         found = {path: at for path in self._weights if (at := _changed(path))}
         self._old = {path: at for path, at in found.items() if needed is not None and path in needed}
         self._there = frozenset(found.keys() - self._old.keys())
@@ -136,11 +139,12 @@ class Progress:
         before = sum(weights[path] for path in self._there)
         total = sum(weights.values()) or 1.0
         gone = time.monotonic() - self._started
+        worked = gone - self._before_work(gone, running, made)
         if weights and len(self._there) + len(made) == len(weights):
             return f"[snas] all costly files are there, {clock(gone)} gone; tables, figures and pages are made of them"
         text = f"[snas] {len(self._there) + len(made)} of {len(weights)} files, {(before + since) / total:.0%} of the work, {clock(gone)} gone"
         if gone > 5 and since >= min(TELLING_SECONDS, TELLING_SHARE * (total - before)) > 0:
-            text += f", about {clock(gone / since * (total - before - since))} left"
+            text += f", about {clock(worked / since * (total - before - since))} left"
         names = [
             f"{'/'.join(Path(p).with_suffix('').parts[2:])} {told}" for p, (_, _, told) in running.items()
         ]
@@ -149,6 +153,20 @@ class Progress:
             + (f"; in work: {', '.join(names[:4])}" if names else "")
             + (" ..." if len(names) > 4 else "")
         )
+
+    def _before_work(
+        self, gone: float, running: Mapping[str, tuple[float, float, str]], made: Iterable[str]
+    ) -> float:
+        """Return the seconds until the first costly file was begun: to start is no measure of what is left.
+
+        A file began as long before it was made, or before now, as its job says; where a job says nothing, at the start.
+        """
+        begun = [gone - seconds for _, seconds, _ in running.values()]
+        for path in made:
+            at = _changed(path) / 1e9 - self._wall
+            begun.append(at - self._ended[path] if path in self._ended else 0.0)
+        self._first = max(min([self._first, *begun]), 0.0)
+        return self._first if self._first < gone else 0.0
 
     def _watch(self) -> None:
         while not self._stop.wait(REPORT_SECONDS):

@@ -74,6 +74,39 @@ def test_no_time_is_told_before_enough_is_done_since_the_start(tmp_path, clock, 
     watch.finish()
 
 
+def test_what_it_takes_to_begin_is_no_measure_of_what_is_left(tmp_path, clock, watched, share):
+    """Half a minute of planning and imports before the first job says nothing of a minute of work."""
+    watch, _ = watched({"one": {"a": 40.0, "b": 40.0}})
+    began = time.time()
+    clock[0] += 30.0
+    job = share("a")
+    clock[0] += 10.0
+    job(10, 40)
+    assert "40 s gone, about 1 min 10 s left" in watch.line()
+    clock[0] += 30.0
+    (tmp_path / "a").write_text("")
+    os.utime(tmp_path / "a", (began + 70, began + 70))
+    job.close()
+    clock[0] += 10.0
+    assert "1 min 20 s gone, about 50 s left" in watch.line(), "what comes between is"
+    watch.finish()
+
+
+def test_a_file_that_was_made_unseen_began_as_long_ago_as_its_job_says(
+    tmp_path, clock, watched, share, monkeypatch
+):
+    watch, _ = watched({"one": {"a": 40.0, "b": 40.0}})
+    began = time.time()
+    job = share("a")
+    clock[0] += 40.0
+    job.close()
+    (tmp_path / "a").write_text("")
+    os.utime(tmp_path / "a", (began + 70, began + 70))
+    clock[0] += 30.0
+    assert "1 min 10 s gone, about 40 s left" in watch.line()
+    watch.finish()
+
+
 def test_what_a_stage_took_corrects_its_files_and_those_akin_but_no_others(tmp_path, clock, watched, share):
     """Codes take ten times what was expected, so do trainings; searches are as they were until one tells."""
     plan = {
