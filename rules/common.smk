@@ -296,8 +296,8 @@ def last_state(wildcards):
 
 
 def answers_before(bench, count):
-    """Return the answers of the first ``count`` rounds."""
-    return [f"{RUN}/search/{bench}/rounds/{i:02d}/answers.parquet" for i in range(count)]
+    """Return the answers of the first ``count`` rounds: each round's file holds those of the rounds before as well."""
+    return [f"{RUN}/search/{bench}/rounds/{count - 1:02d}/answers.parquet"] if count else []
 
 
 def own_state(number):

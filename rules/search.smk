@@ -203,11 +203,10 @@ use rule truth_shard as truth_round_shard with:
 
 
 rule answers:
-    """Join the shards of a round."""
+    """Join the shards of a round with the answers before, so that whoever asks next reads one file."""
     input:
-        shards=lambda wildcards: shards(
-            f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, **wildcards
-        ),
+        shards=lambda wildcards: answers_before(wildcards.bench, int(wildcards.round))
+        + shards(f"{ROUND}/truth/shard_{{shard}}.parquet", CONFIG.truth_shards, **wildcards),
     output:
         table=f"{ROUND}/answers.parquet",
     log:
