@@ -100,7 +100,7 @@ FLAGS = "tkfFlSDpa"
 def only_reads(arguments: Sequence[str]) -> bool:
     """Return whether a Snakemake command line makes nothing: a dry run, a summary, a lint, a drawing of the DAG."""
     words = {
-        "--dry-run", "--dryrun", "--lint", "--summary", "-S", "-D", "--detailed-summary", "--list", "-l", "--list-rules",
+        "--lint", "--summary", "-S", "-D", "--detailed-summary", "--list", "-l", "--list-rules",
         "--list-target-rules", "--lt", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--report", "--unlock",
         "--list-changes", "--list-input-changes", "--list-params-changes", "--list-code-changes", "--lc",
         "--list-untracked", "--lu",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from snas import InputError, config
 from snas.__main__ import main
+from snas.images.known import own_files
 from snas.registry import Registry
 from snas.search import jobs
 from tests.spaces import nasbench201_sources as sources
@@ -628,3 +629,18 @@ def test_all_images_that_there_are_may_be_asked_for(tmp_path):
         {"images": "parquet", "images_path": __file__, "image_side": 16, "image_channels": 3},
     ):
         config.load(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "own"),
+    [
+        ({"images": "folder", "images_path": "."}, True),
+        ({"images": "parquet", "images_path": __file__}, True),
+        ({"images": "cifar10", "images_path": "."}, False),
+        ({"images": "cifar10", "images_path": ".", "images_download": True}, False),
+        ({"images": "digits"}, False),
+    ],
+)
+def test_what_can_be_fetched_is_no_file_of_ones_own(values, own):
+    """A folder that a download fills would be another one at the next start, and all would be trained again."""
+    assert own_files(config.load(values)) is own

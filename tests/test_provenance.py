@@ -53,25 +53,28 @@ def test_one_driver_per_run_and_a_dead_ones_lock_is_taken_away(tmp_path):
     held.close()
 
 
-def test_a_driver_waits_for_who_only_reads(tmp_path, monkeypatch):
-    """A dry run that begins at the same time holds the run for a moment: it would be taken for its driver."""
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Who only reads: it holds the run ``mine`` until somebody has waited."""
     path = tmp_path / ".snakemake/snas/mine.lock"
     path.parent.mkdir(parents=True)
     with path.open("a") as reader:
         fcntl.flock(reader, fcntl.LOCK_EX)
         monkeypatch.setattr(provenance.time, "sleep", lambda _: fcntl.flock(reader, fcntl.LOCK_UN))
-        held = provenance.hold_run(tmp_path, "mine", reads_only=False)
+        yield reader
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_driver_waits_for_who_only_reads(tmp_path):
+    """A dry run that begins at the same time holds the run for a moment: it would be taken for its driver."""
+    held = provenance.hold_run(tmp_path, "mine", reads_only=False)
     assert held is not None
     held.close()
 
 
-def test_who_asks_whether_a_run_is_free_waits_for_who_only_reads(tmp_path, monkeypatch):
-    path = tmp_path / ".snakemake/snas/mine.lock"
-    path.parent.mkdir(parents=True)
-    with path.open("a") as reader:
-        fcntl.flock(reader, fcntl.LOCK_EX)
-        monkeypatch.setattr(provenance.time, "sleep", lambda _: fcntl.flock(reader, fcntl.LOCK_UN))
-        provenance.check_free(tmp_path, "mine")
+@pytest.mark.usefixtures("reader")
+def test_who_asks_whether_a_run_is_free_waits_for_who_only_reads(tmp_path):
+    provenance.check_free(tmp_path, "mine")
 
 
 def test_who_only_reads_waits_for_nobody_and_holds_nothing(tmp_path, monkeypatch):

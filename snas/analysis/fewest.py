@@ -133,9 +133,8 @@ def fewest(
         if runs.continuous:
             needed.append({**runs.needed(), "method": name, "budget": runs.budget})
     common: dict[str, Any] = {"bench": bench.name, "removed": int(bench.facts.get("removed", 0))}
-    left = _once(pd.concat(progress[1:] or progress, ignore_index=True), ["method", "trained"]).assign(
-        **common
-    )
+    left = pd.concat(progress[1:] or progress, ignore_index=True).assign(**common)
+    left = _once(left, ["method", "trained"])
     right = pd.DataFrame(needed, columns=[c for c in NEEDED.columns if c not in common]).assign(**common)
     right = _once(right, ["method"])
     return left[list(PROGRESS.columns)], right[list(NEEDED.columns)]

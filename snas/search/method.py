@@ -170,3 +170,8 @@ def check_budget(budget: int, smallest: int, what: str) -> None:
     """Raise ``InputError`` where a budget is smaller than a method can serve."""
     if budget < smallest:
         raise InputError(f"budget {budget} is too small for {what}; the smallest is {smallest}")
+
+
+def under(state: Mapping[str, np.ndarray], mark: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a state whose names begin with ``mark``, without it."""
+    return {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}

@@ -17,12 +17,14 @@ from jaxtyping import Float, Int64
 from snas import InputError
 from snas.search.bench import CODES
 from snas.search.counter import QueryCounter
-from snas.search.method import Problem, Search
+from snas.search.method import Problem, Search, under
 from snas.search.methods import PredictorMethod
 from snas.search.ranking import Ranking, rank, siamese_ranking
 
 CHECKPOINT = ("weights", "statistics")
 """What of a predictor's state predicts; the rest is the optimiser's."""
+DELTA = 0.5
+"""Of the Huber loss (docs/definitions.md, section 4)."""
 
 
 class PredictorSearch(Search):
@@ -124,8 +126,8 @@ class PredictorSearch(Search):
         self.pool, self.epoch = state["pool"], int(state["epoch"])
         self.train_seconds = float(state["train_seconds"])
         self.least = state.get("least", self.least)
-        self.kept = _part(state, "kept/")
-        self.predictor.load_state_dict(_part(state, "predictor/"))
+        self.kept = under(state, "kept/")
+        self.predictor.load_state_dict(under(state, "predictor/"))
 
     def _fit(self, stop: int) -> None:
         if stop == self.epoch:
@@ -146,11 +148,13 @@ class PredictorSearch(Search):
         self, accuracy: Float[np.ndarray, "runs pool"], codes: Float[np.ndarray, "runs pool code"] | None
     ) -> None:
         """Keep the weights of the runs whose loss on the architectures held out is smaller than after any epoch before."""
+        from scipy.special import huber  # its import takes longer than most searches that need none of it
+
         held = slice(self.held)
         archs, true = self.pool[:, held], accuracy[:, held]
-        loss = _huber(self.predictor.coarse(archs) - true).mean(axis=1)
+        loss = huber(DELTA, self.predictor.coarse(archs) - true).mean(axis=1)
         if codes is not None:  # the mean over those with a code, as in training
-            fine = _huber(self.predictor.fine(archs, codes[:, held]) - true)
+            fine = huber(DELTA, self.predictor.fine(archs, codes[:, held]) - true)
             without = np.isnan(fine)
             loss = loss + np.where(without, 0.0, fine).sum(axis=1) / np.maximum((~without).sum(axis=1), 1)
         state = self.predictor.state_dict()
@@ -185,12 +189,3 @@ class PredictorSearch(Search):
         yield
         self.predictor.synchronize()  # on a GPU training is asynchronous; its time belongs to it
         self.train_seconds += time.perf_counter() - started
-
-
-def _part(state: Mapping[str, np.ndarray], mark: str) -> dict[str, np.ndarray]:
-    return {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}
-
-
-def _huber(error: np.ndarray, delta: float = 0.5) -> np.ndarray:
-    small = np.abs(error)
-    return np.where(small <= delta, 0.5 * error**2, delta * (small - 0.5 * delta))

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64
 
 from snas import InputError
 from snas.search.counter import QueryCounter
-from snas.search.method import Method, Problem
+from snas.search.method import Method, Problem, under
 from snas.search.ranking import Ranking
 from snas.tables import replacing
 
@@ -140,9 +140,9 @@ class Rounds:
         """Take up a saved state of the same search."""
         self.number, self.asked = int(state["number"]), state["pool_asked"]
         self.seconds = float(state["seconds"])
-        self.counter.restore(_under(state, "counter/"))
+        self.counter.restore(under(state, "counter/"))
         if "final/archs" not in state:
-            self.search.restore(_under(state, "search/"), self.number)
+            self.search.restore(under(state, "search/"), self.number)
             return
         self.search.train_seconds = float(state["train_seconds"])
         self.rankings = (
@@ -187,7 +187,3 @@ def load_state(path: str | Path, identity: Mapping[str, Any]) -> dict[str, np.nd
                 f"{path}: made with {key} = {found.get(key)!r}, expected {value!r}; delete the file and run again"
             )
     return state
-
-
-def _under(state: Mapping[str, np.ndarray], mark: str) -> dict[str, np.ndarray]:
-    return {k.removeprefix(mark): v for k, v in state.items() if k.startswith(mark)}

@@ -68,11 +68,15 @@ def _rerank(method: Any, value: str, name: str) -> Any:
     return _replace(method, name, "c", rerank=int(value))
 
 
-def _share(method: Any, value: str, name: str) -> Any:
+def _number(value: str, name: str, key: str) -> float:
     try:
-        share = float(value)
+        return float(value)
     except ValueError:
-        raise InputError(f"method {name!r}: lambda is {value!r}; a number is expected") from None
+        raise InputError(f"method {name!r}: {key} is {value!r}; a number is expected") from None
+
+
+def _share(method: Any, value: str, name: str) -> Any:
+    share = _number(value, name, "lambda")
     sampler = getattr(method, "sampler", None)
     if sampler is not None and "share" not in getattr(SAMPLERS.load(sampler), "__dataclass_fields__", {}):
         raise InputError(
@@ -101,11 +105,7 @@ def _labels(method: Any, value: str, name: str) -> Any:
 
 
 def _momentum(method: Any, value: str, name: str) -> Any:
-    try:
-        momentum = float(value)
-    except ValueError:
-        raise InputError(f"method {name!r}: momentum is {value!r}; a number is expected") from None
-    return _predictor_option(method, name, "momentum", bn_momentum=momentum)
+    return _predictor_option(method, name, "momentum", bn_momentum=_number(value, name, "momentum"))
 
 
 def _shared(method: Any, value: str, name: str) -> Any:
@@ -117,9 +117,8 @@ def _shared(method: Any, value: str, name: str) -> Any:
 def _checkpoint(method: Any, value: str, name: str) -> Any:
     if not value.isdecimal() or not int(value):
         raise InputError(f"method {name!r}: checkpoint is {value!r}; a whole number of 1 or more is expected")
-    _has_option(
-        method, name, "checkpoint", "bn_momentum"
-    )  # a BRP-NAS predicts no accuracies that could be compared
+    # what has batch norms predicts accuracies; BRP-NAS's scores could be compared with none
+    _has_option(method, name, "checkpoint", "bn_momentum")
     return _replace(method, name, "checkpoint", checkpoint=int(value))
 
 
@@ -135,8 +134,7 @@ def _predictor_option(method: Any, name: str, key: str, **option: Any) -> Any:
 
 
 def _has_option(method: Any, name: str, key: str, option: str) -> None:
-    named = hasattr(method, "predictor_options") and OPTIONS.get(method.predictor, {})
-    if option not in (named or {}):
+    if not hasattr(method, "predictor_options") or option not in OPTIONS.get(method.predictor, {}):
         raise InputError(f"method {name!r}: {name.partition(MARK)[0]!r} has no setting {key!r}")
 
 
