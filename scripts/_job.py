@@ -1,5 +1,6 @@
 """What every job does around its one call into the library: log, one-sentence errors, device, progress."""
 
+import atexit
 import contextlib
 import gc
 import io
@@ -16,6 +17,8 @@ from snas import InputError
 
 # What a job imports from here on lives as long as it does: to look it through for garbage is a seventh of an import of torch.
 gc.disable()
+# And to look through all there is once more when the job ends, another sixth.  First registered, this is the last to be called.
+atexit.register(gc.freeze)
 
 
 def begin(snakemake):

@@ -42,8 +42,9 @@ if any("/.snakemake/scripts/" in word for word in sys.orig_argv):
 """
 """A ``sitecustomize`` with which every job leaves its rule and what it has imported."""
 IMPORT = """
-import gc, importlib, json, sys
+import atexit, gc, importlib, json, sys
 gc.disable()  # as scripts/_job.py does while a job imports
+atexit.register(gc.freeze)  # as it does at a job's end
 for name in json.load(open(sys.argv[1])):
     try:
         importlib.import_module(name)

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
@@ -39,3 +41,15 @@ def test_constants_have_no_correlation():
     assert spearman[1] == pytest.approx(1)
     assert kendall[1] == pytest.approx(1)
     assert np.isnan(rank_correlations(rank(values, ties), np.ones(10))).all()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 9, 64, 65, 1000])
+def test_kendall_is_that_of_scipy_to_the_last_digit(size):
+    rng = np.random.default_rng(size)
+    for values in (2, 5, 10 * size):
+        predicted, truth = rng.integers(0, values, (3, size)) / values, rng.integers(0, values, size) / values
+        found = rank_correlations(rank(predicted, tie_breaks(0, "toy", (0, 1, 2), size)), truth)[1]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SciPy warns of a single value
+            expected = [kendalltau(row, truth, method="asymptotic").statistic for row in predicted]
+        assert np.array_equal(found, expected, equal_nan=True)
