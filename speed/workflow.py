@@ -190,7 +190,10 @@ def kind(job: dict[str, Any]) -> str:
 
 def starts(record: Record, jobs: Sequence[dict[str, Any]], repeats: int) -> float:
     """Measure the starts of a run's jobs, a row for each kind; return the sum over all jobs."""
-    torch = [spent([sys.executable, "-c", "import gc; gc.disable(); import torch"]) for _ in range(repeats)]
+    torch = [
+        spent([sys.executable, "-c", "import gc; gc.disable(); import torch; gc.freeze()"])
+        for _ in range(repeats)
+    ]
     found: dict[tuple[str, ...], list[float]] = {tuple(job["modules"]): [] for job in jobs}
     for _ in range(repeats):
         for modules, values in found.items():
