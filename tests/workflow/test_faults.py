@@ -66,6 +66,22 @@ def test_a_job_that_is_interrupted_says_so_and_an_error_keeps_its_trace(tmp_path
     assert "Traceback" in log
 
 
+CYCLE = """
+class Cycle:
+    def __del__(self):
+        os.write(1, b"looked for garbage")
+one = Cycle()
+one.itself = one
+del one
+"""
+
+
+def test_nothing_is_looked_through_for_garbage_when_a_job_ends(tmp_path):
+    done, log = job(tmp_path, CYCLE)
+    assert (done.returncode, done.stderr, log) == (0, "", "")
+    assert job(tmp_path, CYCLE + "gc.collect()")[1] == "looked for garbage"
+
+
 # ---- kills ----------------------------------------------------------------------------------------------------------
 KINDS = [
     ("SIGTERM", "driver"),
