@@ -21,6 +21,7 @@ from typing import Any
 
 from snas import InputError, __version__
 from snas.device import NAMES
+from snas.signals import Terminated
 from snas.words import percent
 
 
@@ -49,13 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(error)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as Python says Ctrl-C: what is going on takes its other processes with it."""
-
-
 @contextlib.contextmanager
 def _stopping() -> Iterator[None]:
-    """Raise :class:`Terminated` on SIGTERM, where nobody else handles it."""
+    """Raise :class:`snas.signals.Terminated` on SIGTERM, where nobody else handles it."""
 
     def stop(*_: object) -> None:
         # Another one would stop what takes the processes with it.

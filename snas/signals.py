@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from types import FrameType
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as Python says Ctrl-C: what is going on takes its other processes with it."""
+
+
 def handle_beside(number: signal.Signals) -> None:
     """Let this process's handler of a signal run in a thread of its own, where there is a handler; main thread only.
 

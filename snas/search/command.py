@@ -420,13 +420,13 @@ class Workflow:
                             print(line, end="", flush=True)
                     elif line.strip():
                         last.append(line)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as told:
                 # the driver lets what runs end; a second signal would leave it behind, holding the run
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 for process in started:
                     process.wait()
                 say("stopped; the same command goes on from here")
-                return 130
+                return 128 + (signal.SIGTERM if isinstance(told, signals.Terminated) else signal.SIGINT)
             except BrokenPipeError:
                 # nobody reads what is said: stop as other commands do, and leave no job behind
                 process.terminate()
@@ -447,7 +447,7 @@ def _terminated(started: list[subprocess.Popen[str]], *_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one could come before this one is seen to
     for process in started:
         process.terminate()
-    raise KeyboardInterrupt
+    raise signals.Terminated
 
 
 def images_in_words(folder: Path, *, balanced: bool = False) -> list[str]:

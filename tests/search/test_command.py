@@ -727,11 +727,30 @@ def test_a_search_that_is_told_to_end_stops_its_workflow(tmp_path: Path, monkeyp
     monkeypatch.setattr(command, "print", told, raising=False)
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # where nothing passes it on, this process lives
     try:
-        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 143
     finally:
         left = signal.signal(signal.SIGTERM, before)
     assert left.__name__ == "<lambda>", "what was set before is set again"
     assert speaking[0].wait(timeout=0) == -signal.SIGTERM
+    assert said[1:] == ["[snas] stopped; the same command goes on from here"]
+
+
+def test_a_search_that_ctrl_c_stops_says_so(tmp_path: Path, monkeypatch, speaking) -> None:
+    """The terminal tells the workflow and this command."""
+    said = []
+
+    def told(text, **_):
+        said.append(text)
+        if len(said) == 1:
+            speaking[0].send_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(command, "print", told, raising=False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
+    try:
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert said[1:] == ["[snas] stopped; the same command goes on from here"]
 
 
@@ -776,7 +795,7 @@ def test_a_search_that_is_told_to_end_twice_waits_for_its_workflow(tmp_path: Pat
     monkeypatch.setattr(command, "print", told, raising=False)
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 143
         assert started[0].poll() == 1
     except KeyboardInterrupt:  # it would end all tests
         pytest.fail("the workflow is left behind")
@@ -813,7 +832,7 @@ def test_a_search_that_is_told_to_end_while_it_starts_its_workflow_stops_it(
 
     monkeypatch.setattr(command, "subprocess", SimpleNamespace(Popen=popen, PIPE=-1, STDOUT=-2))
     try:
-        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 130
+        assert command.Workflow(tmp_path, tmp_path, 1, 0).start(tmp_path / "a.yaml", "search") == 143
         assert started[0].returncode == -signal.SIGTERM
     except KeyboardInterrupt:  # it would end all tests
         pytest.fail("the workflow is left behind")
