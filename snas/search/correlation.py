@@ -45,9 +45,8 @@ def _kendall(merit: Int64[np.ndarray, "runs archs"], true: Int64[np.ndarray, " a
     """Return τ-b per row: concordant minus discordant pairs, over the geometric mean of the pairs that tie in neither."""
     count = len(true)
     pairs, ties = count * (count - 1) // 2, _tied(np.bincount(true))
-    both = np.sort(
-        true * count + merit, axis=1
-    )  # by accuracy, of equal ones by merit: none of these is discordant
+    # by accuracy, of equal ones by merit: none of these is discordant
+    both = np.sort(true * count + merit, axis=1)
     tied = np.array([_tied(np.bincount(row)) for row in merit])
     tied_in_both = np.array([_tied(np.unique(row, return_counts=True)[1]) for row in both])
     difference = pairs - tied - ties + tied_in_both - 2 * _inversions(both % count)
